@@ -1,0 +1,84 @@
+using System.Reflection;
+using TorchSharp;
+
+namespace QwixSharp.Interception;
+
+/// <summary>A tensor op of TorchSharp that interception can see, as it is named in TorchSharp.</summary>
+public sealed class OpDescriptor
+{
+    private readonly Func<object?[], object?> _original;
+
+    internal OpDescriptor(int id, MethodInfo method, Func<object?[], object?> original)
+    {
+        Id = id;
+        Method = method;
+        _original = original;
+        Name = (method.DeclaringType == typeof(torch.Tensor) ? "Tensor" : method.DeclaringType!.FullName!.Replace("TorchSharp.", "").Replace('+', '.')) + "." + method.Name;
+    }
+
+    /// <summary>A small number that is unique to the op in this process: an index for tables.</summary>
+    public int Id { get; }
+
+    /// <summary>The TorchSharp method.</summary>
+    public MethodInfo Method { get; }
+
+    /// <summary>The dotted name, such as <c>torch.nn.functional.linear</c> or <c>Tensor.matmul</c>.</summary>
+    public string Name { get; }
+
+    internal object? Call(object?[] arguments) => _original(arguments);
+}
+
+/// <summary>One call of a tensor op inside a model's forward pass.</summary>
+public readonly struct OpCall
+{
+    internal OpCall(OpDescriptor op, object?[] arguments, torch.nn.Module module, string modulePath)
+    {
+        Op = op;
+        Arguments = arguments;
+        Module = module;
+        ModulePath = modulePath;
+    }
+
+    /// <summary>The op that is called.</summary>
+    public OpDescriptor Op { get; }
+
+    /// <summary>
+    /// The arguments in the order of the method's parameters. For a method of <see cref="torch.Tensor"/> the tensor
+    /// comes first; a <see cref="ReadOnlySpan{T}"/> parameter is an array here.
+    /// </summary>
+    public object?[] Arguments { get; }
+
+    /// <summary>The module whose forward pass calls the op.</summary>
+    public torch.nn.Module Module { get; }
+
+    /// <summary>The dotted path of <see cref="Module"/> in the model, as <c>named_modules()</c> gives it; empty for the model itself.</summary>
+    public string ModulePath { get; }
+
+    /// <summary>Calls the op itself with <see cref="Arguments"/>.</summary>
+    /// <returns>What the op returns.</returns>
+    public object? Proceed() => Op.Call(Arguments);
+
+    /// <summary>Calls the op itself with other arguments.</summary>
+    /// <param name="arguments">The arguments, in the order of <see cref="Arguments"/>.</param>
+    /// <returns>What the op returns.</returns>
+    public object? Proceed(object?[] arguments) => Op.Call(arguments);
+}
+
+/// <summary>Sees the tensor ops of a model while it runs, and may answer in their place.</summary>
+/// <remarks>
+/// Ops that the interceptor itself calls are not intercepted. Several threads may call one interceptor at once.
+/// </remarks>
+public interface IOpInterceptor
+{
+    /// <summary>Whether calls of an op should come to <see cref="Intercept"/>. Asked at every call, so it must be quick.</summary>
+    /// <param name="op">The op.</param>
+    bool Wants(OpDescriptor op);
+
+    /// <summary>Answers a call of an op.</summary>
+    /// <param name="call">The call; <see cref="OpCall.Proceed()"/> does what the op would have done.</param>
+    /// <returns>
+    /// The result, of the op's own result type. Never an argument itself: models dispose what they pass on, so return
+    /// <c>tensor.alias()</c> instead.
+    /// </returns>
+    object? Intercept(in OpCall call);
+}
