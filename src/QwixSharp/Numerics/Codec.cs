@@ -64,7 +64,8 @@ internal static class Codec
     {
         // Noise is added in float32: bfloat16 would round it away and bias the result.
         var shifted = noise is null ? scaled : scaled.to(ScalarType.Float32) + noise;
-        return shifted.round().clamp_(qtype.Min, qtype.Max).to(CodeDtype(qtype));
+        // A bfloat16 cannot hold 32767, nor a float16 all codes: the bounds are applied in float32.
+        return shifted.round().to(shifted.ElementSize < 4 ? ScalarType.Float32 : shifted.dtype).clamp(qtype.Min, qtype.Max).to(CodeDtype(qtype));
     }
 
     private static Tensor EncodeFloat(Tensor scaled, MiniFloat format)
