@@ -1,5 +1,4 @@
 using QwixSharp.Arrays;
-using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;
 
