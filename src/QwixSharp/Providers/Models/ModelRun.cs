@@ -2,7 +2,6 @@ using QwixSharp.Interception;
 using QwixSharp.Ops;
 using QwixSharp.Providers.OpMap;
 using QwixSharp.Rules;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Models;
@@ -32,7 +31,10 @@ internal sealed class ModelRun(ModelState state) : IOpInterceptor
         int count = NextCount(call.ModulePath, opName);
         foreach (var provider in state.Providers)
         {
-            if (provider.Match(call.ModulePath, opName) is { } rule && provider.Handles(rule))
+            if (provider.Match(call.ModulePath, opName) is not { } rule)
+                continue;
+            state.MarkMatched(provider);
+            if (provider.Handles(rule))
                 return (provider, new OpSite(state, rule, call.ModulePath, opName, count));
         }
 
@@ -57,8 +59,8 @@ internal sealed class ModelRun(ModelState state) : IOpInterceptor
         {
             if (call.Arguments[i] is not Tensor argument || state.UseOf(argument) is not { } use)
                 continue;
-            state.MarkUsedElsewhere(use.Parameter);
-            if (!state.IsReleased(use.Parameter))
+            state.MarkUsedElsewhere(use);
+            if (!state.IsReleased(use))
                 continue;
             if (!ReferenceEquals(argument, use.Parameter))
                 throw new QwixException($"{call.Op.Name} in module \"{call.ModulePath}\" needs the values of a view of parameter \"{use.Name}\", which were given up. Do not call ReleaseOriginalWeights on this model.");

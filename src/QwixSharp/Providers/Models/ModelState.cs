@@ -13,8 +13,9 @@ namespace QwixSharp.Providers.Models;
 internal sealed class ModelState : IDisposable
 {
     private readonly ConditionalWeakTable<Tensor, WeightUse> _views = [];
-    private readonly HashSet<Tensor> _usedElsewhere = new(ReferenceEqualityComparer.Instance);
-    private readonly HashSet<Tensor> _released = new(ReferenceEqualityComparer.Instance);
+    private readonly HashSet<string> _usedElsewhere = new(StringComparer.Ordinal);
+    private readonly HashSet<QuantizationProvider> _matched = [];
+    private readonly HashSet<string> _released = new(StringComparer.Ordinal);
     private Dictionary<Tensor, WeightUse> _parameters;
     private volatile bool[] _viewOps = [];
 
@@ -38,6 +39,21 @@ internal sealed class ModelState : IDisposable
 
     /// <summary>Whether every op is looked at: while the use of parameters is learnt, and once values were given up.</summary>
     internal bool SeesEveryOp { get; set; } = true;
+
+    /// <summary>Whether any rule of a provider has matched an op of this model.</summary>
+    internal bool HasMatched(QuantizationProvider provider)
+    {
+        lock (_matched)
+            return _matched.Contains(provider);
+    }
+
+    internal void MarkMatched(QuantizationProvider provider)
+    {
+        if (!SeesEveryOp)
+            return; // known since the first run
+        lock (_matched)
+            _matched.Add(provider);
+    }
 
     internal bool WantsView(OpDescriptor op) => op.Id < _viewOps.Length && _viewOps[op.Id];
 
@@ -67,13 +83,16 @@ internal sealed class ModelState : IDisposable
     }
 
     /// <summary>Notes that an op which is not quantized needs a parameter's values.</summary>
-    internal void MarkUsedElsewhere(Tensor parameter)
+    internal void MarkUsedElsewhere(WeightUse use)
     {
         lock (_usedElsewhere)
-            _usedElsewhere.Add(parameter);
+            _usedElsewhere.Add(use.Name);
     }
 
-    internal bool IsReleased(Tensor parameter) => _released.Count > 0 && _released.Contains(parameter);
+    /// <summary>Whether only quantized ops use a parameter.</summary>
+    internal bool IsReplaced(string name) => !_usedElsewhere.Contains(name) && Weights.All.Any(w => w.Value.Use.Name == name);
+
+    internal bool IsReleased(WeightUse use) => _released.Count > 0 && _released.Contains(use.Name);
 
     /// <summary>
     /// Gives up the floating-point values of all parameters that only quantized ops use: each keeps its shape and dtype,
@@ -81,30 +100,33 @@ internal sealed class ModelState : IDisposable
     /// </summary>
     internal void Release()
     {
-        using var noGrad = no_grad();
-        foreach (var parameter in Weights.All.Select(w => w.Value.Use.Parameter).Distinct<Tensor>(ReferenceEqualityComparer.Instance))
+        foreach (var use in _parameters.Values.Where(u => u.Parameter.device_type != DeviceType.META && IsReplaced(u.Name)))
         {
-            if (_usedElsewhere.Contains(parameter) || _released.Contains(parameter) || parameter.device_type == DeviceType.META)
-                continue;
-            using var scope = NewDisposeScope();
-            parameter.set_(full([1], float.NaN, dtype: parameter.dtype, device: parameter.device).expand(parameter.shape));
-            _released.Add(parameter);
+            GiveUp(use.Parameter);
+            _released.Add(use.Name);
         }
 
         SeesEveryOp = _released.Count > 0;
     }
 
     /// <summary>The values of a released parameter, from its quantized form; the caller owns them.</summary>
+    /// <exception cref="QwixException">Only views of the parameter are quantized.</exception>
     internal Tensor Restore(WeightUse use)
     {
-        var arrays = Weights.All.Where(w => ReferenceEquals(w.Value.Use.Parameter, use.Parameter) && w.Value.Use.View.Length == 0).ToList();
-        if (arrays.Count == 0)
-            throw new QwixException($"The values of parameter \"{use.Name}\" were given up, and an op that is not quantized now needs them. Do not call ReleaseOriginalWeights on this model.");
-        return arrays[0].Value.Array.Dequantize();
+        var whole = Weights.All.Select(w => w.Value).FirstOrDefault(w => w.Use.ArrayName == use.Name)
+            ?? throw new QwixException($"The values of parameter \"{use.Name}\" were given up, and an op that is not quantized now needs them. Do not call ReleaseOriginalWeights on this model.");
+        return whole.Array.Dequantize();
     }
 
-    /// <summary>Finds the parameters again, after the module was moved to another device or dtype.</summary>
-    internal void Reindex() => _parameters = IndexParameters(Model);
+    /// <summary>Follows the module to another device or dtype, which gives it new parameters.</summary>
+    internal void Move(Device? device, ScalarType? dtype)
+    {
+        _parameters = IndexParameters(Model);
+        foreach (var use in _parameters.Values.Where(IsReleased))
+            GiveUp(use.Parameter);
+        Weights.Move(device, dtype);
+        StaticScales.Move(device);
+    }
 
     public void Dispose()
     {
@@ -112,11 +134,18 @@ internal sealed class ModelState : IDisposable
         StaticScales.Dispose();
     }
 
+    private static void GiveUp(Tensor parameter)
+    {
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        parameter.set_(full([1], float.NaN, dtype: parameter.dtype, device: parameter.device).expand(parameter.shape));
+    }
+
     private static Dictionary<Tensor, WeightUse> IndexParameters(nn.Module model)
     {
         var parameters = new Dictionary<Tensor, WeightUse>(ReferenceEqualityComparer.Instance);
         foreach (var (name, parameter) in model.named_parameters())
-            parameters.TryAdd(parameter, new WeightUse(name, parameter, "", null));
+            parameters.TryAdd(parameter, new WeightUse(name, parameter, "", null, null));
         return parameters;
     }
 }

@@ -55,6 +55,21 @@ internal sealed class StaticScales(QuantStats? stats) : IDisposable
         return range.Select(t => axes.Length == 0 ? t.clone() : t.mean(axes, keepdim: true));
     }
 
+    internal void Move(Device? device)
+    {
+        if (device is null)
+            return;
+        foreach (var (place, old) in _scales.ToList())
+        {
+            _scales[place] = old with
+            {
+                Scale = old.Scale.to(device, copy: true).DetachFromDisposeScope(),
+                ZeroPoint = old.ZeroPoint?.to(device, copy: true).DetachFromDisposeScope(),
+            };
+            old.Dispose();
+        }
+    }
+
     public void Dispose()
     {
         foreach (var scale in _scales.Values)

@@ -45,6 +45,25 @@ internal sealed class WeightTable : IDisposable
         return weight.Array;
     }
 
+    /// <summary>Moves the arrays to a device, and gives their scales a dtype.</summary>
+    internal void Move(Device? device, ScalarType? dtype)
+    {
+        lock (_gate)
+        {
+            _sites.Clear();
+            foreach (var (name, weight) in _weights.ToList())
+            {
+                var moved = weight.Array;
+                if (device is not null && moved.Device.type != device.type)
+                    moved = moved.To(device);
+                if (dtype is { } wanted && moved.Dtype != wanted)
+                    moved = moved.To(wanted);
+                if (!ReferenceEquals(moved, weight.Array))
+                    _weights[name] = weight with { Array = moved.DetachFromDisposeScope() };
+            }
+        }
+    }
+
     public void Dispose()
     {
         lock (_gate)

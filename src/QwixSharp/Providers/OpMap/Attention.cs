@@ -1,5 +1,4 @@
 using QwixSharp.Interception;
-using QwixSharp.Ops;
 using QwixSharp.Providers.Models;
 using QwixSharp.Rules;
 using static TorchSharp.torch;

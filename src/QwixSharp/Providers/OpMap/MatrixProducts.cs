@@ -52,7 +52,7 @@ internal static class MatrixProducts
         if (batchA.SequenceEqual(batchB))
             return run.DotGeneral(call, a, b, Batched(rankA));
         using var scope = NewDisposeScope();
-        long[] batch = broadcast_shapes(batchA, batchB);
+        long[] batch = broadcast_shapes(batchA, batchB).Shape;
         // Repeated along its batch axes, a weight is a weight no more: it counts as an activation.
         var wideA = batchA.SequenceEqual(batch) ? a : a.expand([.. batch, .. a.shape[^2..]]);
         var wideB = batchB.SequenceEqual(batch) ? b : b.expand([.. batch, .. b.shape[^2..]]);

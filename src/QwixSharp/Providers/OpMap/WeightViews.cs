@@ -2,7 +2,6 @@ using System.Collections;
 using System.Globalization;
 using QwixSharp.Interception;
 using QwixSharp.Providers.Models;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.OpMap;
@@ -34,20 +33,25 @@ internal static class WeightViews
         if (Permutations.Contains(name) && PermutationOf(call, source) is { } permutation)
             return Remember(run, call, call.Proceed(), use.Permuted(permutation));
         if (Others.Contains(name))
-            return Remember(run, call, call.Proceed(), use.Viewed(Text(call)));
+            return Remember(run, call, call.Proceed(), use, viewed: true);
         return run.Proceed(call);
     }
 
-    private static object? Remember(ModelRun run, in OpCall call, object? result, WeightUse use)
+    private static object? Remember(ModelRun run, in OpCall call, object? result, WeightUse use, bool viewed = false)
     {
+        var (op, arguments) = (call.Op, call.Arguments);
+        object? Repeat(Tensor source) => op.Call([source, .. arguments.Skip(1)]);
         if (result is Tensor view)
         {
-            run.State.AddView(view, use, call.Op);
+            run.State.AddView(view, viewed ? use.Viewed(Text(call), t => (Tensor)Repeat(t)!) : use, op);
         }
         else if (result is Tensor[] views)
         {
             for (int i = 0; i < views.Length; i++)
-                run.State.AddView(views[i], use.Viewed($"[{i}]"), call.Op);
+            {
+                int index = i;
+                run.State.AddView(views[i], use.Viewed($"{Text(call)}[{i}]", t => ((Tensor[])Repeat(t)!)[index]), op);
+            }
         }
 
         return result;
