@@ -89,14 +89,10 @@ internal static class AttentionProbe
         Array.Sort(weights);
         if (weights[^1] == 0) return 1;
 
-        // With a single level all heads were kept, or dropout is off.
-        var unit = weights[^1] / heads;
-        for (var i = 1; i < weights.Length; i++)
-        {
-            var gap = weights[i] - weights[i - 1];
-            if (gap > weights[^1] / heads * 0.5) unit = Math.Min(unit, gap);
-        }
-
+        // A level is a count of kept heads, so neighbouring levels are one unit apart, and no unit is smaller than this:
+        var least = weights[^1] / heads;
+        var gaps = weights.Zip(weights.Skip(1), (a, b) => b - a).Where(gap => gap > least * 0.5);
+        var unit = gaps.DefaultIfEmpty(least).Min();
         var levels = weights.Sum(w => Math.Round(w / unit));
         return Probe.Probability(weights.Sum() / levels * heads, like.dtype);
     }

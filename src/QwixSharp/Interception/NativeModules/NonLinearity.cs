@@ -28,6 +28,11 @@ internal static class NonLinearity
 
     private static RecurrentKind Measure(nn.Module module, string suffix, Func<Tensor, Tensor, Tensor> step)
     {
+        lock (Probe.Gate) return Probe.KeepingRandomState(() => Compare(module, suffix, step));
+    }
+
+    private static RecurrentKind Compare(nn.Module module, string suffix, Func<Tensor, Tensor, Tensor> step)
+    {
         using var scope = NewDisposeScope();
         using var nothing = no_grad();
         var weight = ModuleParameters.Required(module, "weight_ih" + suffix);
