@@ -22,7 +22,7 @@ internal sealed class EmbeddingBagOptions
         if (_changesTable || Weight.device.type == DeviceType.META || Weight.numel() == 0) return;
 
         // Each index a bag of its own; the offset after the last is the end of the last bag or one more, empty bag.
-        Gradient = EmbeddingTable.Gradient(Weight, indices => Bags(module, indices, arange(indices.shape[0] + 1, dtype: ScalarType.Int64, device: indices.device)));
+        Gradient = EmbeddingTable.Gradient(module, Weight, indices => Bags(module, indices, arange(indices.shape[0] + 1, dtype: ScalarType.Int64, device: indices.device)));
         using var scope = NewDisposeScope();
         using var nothing = no_grad();
         using var single = zeros([1], dtype: ScalarType.Int64, device: Weight.device);
@@ -39,7 +39,12 @@ internal sealed class EmbeddingBagOptions
 
     internal EmbeddingBagMode Mode { get; } = EmbeddingBagMode.Mean;
 
-    internal bool MustRunNatively => _changesTable || (is_grad_enabled() && Weight.requires_grad && Gradient.IsSparse);
+    /// <remarks>
+    /// libtorch's frequency-scaled gradient of bags divides by the counts of other rows than it should; training goes
+    /// on as it was with native code alone.
+    /// </remarks>
+    internal bool MustRunNatively =>
+        _changesTable || (is_grad_enabled() && Weight.requires_grad && (Gradient.IsSparse || Gradient.ScaledByFrequency));
 
     internal static EmbeddingBagOptions Of(EmbeddingBag module)
     {
@@ -66,7 +71,7 @@ internal sealed class EmbeddingBagOptions
         if (rows.Length > 1)
         {
             using var pair = tensor(rows[..2]).to(Weight.device);
-            var gradient = Probe.Gradients(() => module.forward(pair.unsqueeze(0), null, null), Weight)[0];
+            var gradient = Probe.Gradients(module, () => module.forward(pair.unsqueeze(0), null, null), Weight)[0];
             if (gradient.is_sparse) gradient = gradient.to_dense();
             var values = Probe.ToArray(gradient.select(1, 0).index_select(0, pair));
             return Math.Abs(values[0] - values[1]) > 0.75 ? EmbeddingBagMode.Max : values[0] < 0.75 ? EmbeddingBagMode.Mean : EmbeddingBagMode.Sum;

@@ -5,7 +5,9 @@ using static TorchSharp.torch;
 namespace QwixSharp.Interception.NativeModules;
 
 /// <summary>EmbeddingBag: rows of a table, reduced by bags.</summary>
-/// <remarks>Run natively with <c>max_norm</c> and <c>sparse</c>, as <see cref="EmbeddingReplacement"/> is.</remarks>
+/// <remarks>
+/// Run natively with <c>max_norm</c>, and in training with <c>sparse</c> or <c>scale_grad_by_freq</c>.
+/// </remarks>
 internal static class EmbeddingBagReplacement
 {
     internal static Tensor Forward(EmbeddingBag module, Tensor input, Tensor? offsets, Tensor? perSampleWeights)

@@ -19,7 +19,7 @@ internal sealed class EmbeddingOptions
         Weight = EmbeddingTable.Effective(_registered, module.weight!);
         _changesTable = EmbeddingTable.IsChangedBy(Weight, indices => module.forward(indices));
         var weak = new WeakReference<Embedding>(module);
-        _gradient = new(() => weak.TryGetTarget(out var alive) ? EmbeddingTable.Gradient(Weight, indices => alive.forward(indices)) : new(-1, false, false));
+        _gradient = new(() => weak.TryGetTarget(out var alive) ? EmbeddingTable.Gradient(alive, Weight, indices => alive.forward(indices)) : new(-1, false, false));
     }
 
     /// <summary>The table that native code looks up, as the registered parameter where that is the same.</summary>

@@ -6,7 +6,7 @@ namespace QwixSharp.Interception.NativeModules;
 /// <summary>Embedding: a selection of rows.</summary>
 /// <remarks>
 /// With <c>max_norm</c> the table is rewritten by each lookup, and with <c>sparse</c> its gradient has another layout;
-/// neither can be said in single ops, so such a module is run natively.
+/// neither can be said in single ops. Such a module is run natively, with <c>sparse</c> only while gradients are recorded.
 /// </remarks>
 internal static class EmbeddingReplacement
 {

@@ -38,7 +38,7 @@ internal static class EmbeddingTable
         using (no_grad()) lookup(zeros([0], dtype: ScalarType.Int64, device: weight.device));
         try
         {
-            autograd.grad([square], [row]);
+            square.backward();
             return false;
         }
         catch (ExternalException)
@@ -48,7 +48,7 @@ internal static class EmbeddingTable
     }
 
     /// <summary>Looks up each row once, the first two twice, and reads the options off the gradient.</summary>
-    internal static EmbeddingGradientOptions Gradient(Parameter weight, Func<Tensor, Tensor> lookup)
+    internal static EmbeddingGradientOptions Gradient(nn.Module module, Parameter weight, Func<Tensor, Tensor> lookup)
     {
         if (weight.device.type == TorchSharp.DeviceType.META) return new(-1, false, false);
         lock (Probe.Gate)
@@ -56,7 +56,7 @@ internal static class EmbeddingTable
             using var scope = NewDisposeScope();
             var rows = weight.shape[0];
             var indices = cat([arange(rows, dtype: ScalarType.Int64, device: weight.device), arange(Math.Min(rows, 2), dtype: ScalarType.Int64, device: weight.device)], 0);
-            var gradient = Probe.Gradients(() => lookup(indices), weight)[0];
+            var gradient = Probe.Gradients(module, () => lookup(indices), weight)[0];
             var isSparse = gradient.is_sparse;
             if (isSparse) gradient = gradient.to_dense();
             var column = Probe.ToArray(gradient.select(1, 0));

@@ -54,19 +54,25 @@ internal static class Probe
         }
     }
 
-    /// <summary>The gradients of the sum of a tensor, of parameters that may be frozen.</summary>
-    internal static Tensor[] Gradients(Func<Tensor> output, params Tensor[] parameters)
+    /// <summary>The gradients of the sum of a tensor, of parameters that may be frozen or hold a gradient already.</summary>
+    /// <remarks>Not by <c>autograd.grad</c>: TorchSharp lets its native errors end the process.</remarks>
+    internal static Tensor[] Gradients(nn.Module module, Func<Tensor> output, params Tensor[] parameters)
     {
         var frozen = parameters.Where(p => !p.requires_grad).ToArray();
+        var held = parameters.Select(p => p.grad).ToArray();
         foreach (var p in frozen) p.requires_grad = true;
+        foreach (var p in parameters) p.grad = null;
         try
         {
             using var recording = inference_mode(false);
             using var enabled = enable_grad();
-            return [.. autograd.grad([output().sum()], parameters)];
+            autograd.backward([output().sum()], inputs: parameters);
+            return [.. parameters.Select(p => p.grad ?? throw new QwixException(
+                $"{module.GetName()} does not use the parameters that are registered for it: set them through its properties, or exclude the module by a rule."))];
         }
         finally
         {
+            for (var i = 0; i < parameters.Length; i++) parameters[i].grad = held[i];
             foreach (var p in frozen) p.requires_grad = false;
         }
     }

@@ -34,6 +34,7 @@ internal static class RecurrentDropout
             var h = full([options.Layers * options.Directions, 1, options.HiddenSize], State, dtype: input.dtype, device: input.device);
             double[] first = [];
             var gradients = Probe.Gradients(
+                module,
                 () =>
                 {
                     var states = lastHidden(x, h);
