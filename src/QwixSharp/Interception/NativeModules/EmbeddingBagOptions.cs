@@ -68,19 +68,20 @@ internal sealed class EmbeddingBagOptions
     {
         long[] rows = [.. Enumerable.Range(0, (int)Math.Min(3, Weight.shape[0])).Select(i => (long)i).Where(i => i != Gradient.PaddingIndex)];
         if (rows.Length == 0) return EmbeddingBagMode.Sum;
+        using var bounds = tensor(new long[] { 0, 2 }).to(Weight.device);
         if (rows.Length > 1)
         {
             using var pair = tensor(rows[..2]).to(Weight.device);
-            var gradient = Probe.Gradients(module, () => module.forward(pair.unsqueeze(0), null, null), Weight)[0];
+            var gradient = Probe.Gradients(module, () => Bags(module, pair, bounds), Weight)[0];
             if (gradient.is_sparse) gradient = gradient.to_dense();
             var values = Probe.ToArray(gradient.select(1, 0).index_select(0, pair));
             return Math.Abs(values[0] - values[1]) > 0.75 ? EmbeddingBagMode.Max : values[0] < 0.75 ? EmbeddingBagMode.Mean : EmbeddingBagMode.Sum;
         }
 
         // A single row: its mean and its maximum are the same, its sum with itself is not.
-        using var twice = tensor([rows[0], rows[0]]).to(Weight.device).unsqueeze(0);
+        using var twice = tensor([rows[0], rows[0]]).to(Weight.device);
         var row = Weight[rows[0]];
-        var bag = module.forward(twice, null, null)[0];
+        var bag = Bags(module, twice, bounds)[0];
         return Probe.MaxDifference(bag, row) > Probe.MaxDifference(bag, row * 2) ? EmbeddingBagMode.Sum : EmbeddingBagMode.Mean;
     }
 }

@@ -18,11 +18,12 @@ internal static class EmbeddingBagReplacement
             throw new ArgumentException($"EmbeddingBag: per-sample weights need mode 'sum', this module has mode '{options.Mode}'.", nameof(perSampleWeights));
         using var scope = NewDisposeScope();
         var weight = options.Weight;
-        var indices = input.reshape(-1);
+        var indices = input.reshape(-1).to(ScalarType.Int64);
         var starts = Starts(input, offsets, options.IncludeLastOffset);
         var bags = starts.shape[0];
-        var positions = arange(indices.shape[0], dtype: starts.dtype, device: input.device);
-        var bagOf = searchsorted(starts, positions, right: true).to(ScalarType.Int64) - 1;
+        if (bags == 0) return zeros([0, weight.shape[1]], dtype: weight.dtype, device: weight.device).MoveToOuterDisposeScope();
+        var positions = arange(indices.shape[0], dtype: ScalarType.Int64, device: input.device);
+        var bagOf = searchsorted(starts, positions, right: true) - 1;
 
         var rows = weight.index_select(0, indices);
         if (is_grad_enabled() && weight.requires_grad) rows = EmbeddingGradient.Shape(rows, indices, weight.shape[0], options.Gradient);
@@ -39,10 +40,14 @@ internal static class EmbeddingBagReplacement
     /// <summary>Where each bag starts in the flat indices.</summary>
     private static Tensor Starts(Tensor input, Tensor? offsets, bool includeLastOffset)
     {
+        // libtorch takes the last of a matrix's offsets off as well, and then reads memory that is not its own.
+        if (input.dim() == 2 && includeLastOffset)
+            throw new ArgumentException("EmbeddingBag: with include_last_offset the input must have 1 dimension and offsets.", nameof(input));
         if (input.dim() == 2) return arange(0, input.shape[0], dtype: ScalarType.Int64, device: input.device) * input.shape[1];
         if (input.dim() != 1 || offsets is null)
             throw new ArgumentException("EmbeddingBag: the input must have 2 dimensions, or 1 dimension with offsets.", nameof(input));
-        return includeLastOffset ? offsets.narrow(0, 0, offsets.shape[0] - 1) : offsets;
+        var starts = offsets.to(ScalarType.Int64);
+        return includeLastOffset ? starts.narrow(0, 0, starts.shape[0] - 1) : starts;
     }
 
     private static Tensor Sum(Tensor rows, Tensor bagOf, Tensor counted, long bags, bool isMean)
@@ -59,7 +64,7 @@ internal static class EmbeddingBagReplacement
     {
         var bags = starts.shape[0];
         if (rows.shape[0] == 0) return zeros([bags, rows.shape[1]], dtype: rows.dtype, device: rows.device);
-        var place = arange(rows.shape[0], dtype: ScalarType.Int64, device: rows.device) - starts.to(ScalarType.Int64).index_select(0, bagOf);
+        var place = arange(rows.shape[0], dtype: ScalarType.Int64, device: rows.device) - starts.index_select(0, bagOf);
         var longest = place.max().item<long>() + 1;
         var slot = (bagOf * longest) + place;
         var kept = where(counted.unsqueeze(-1), rows, full([1], double.NegativeInfinity, dtype: rows.dtype, device: rows.device));

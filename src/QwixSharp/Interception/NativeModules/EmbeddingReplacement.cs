@@ -16,7 +16,7 @@ internal static class EmbeddingReplacement
         if (options.MustRunNatively) return options.RunNatively(module, input);
         var weight = options.Weight;
         using var scope = NewDisposeScope();
-        var indices = input.reshape(-1);
+        var indices = input.reshape(-1).to(ScalarType.Int64);
         var rows = weight.index_select(0, indices);
         if (is_grad_enabled() && weight.requires_grad) rows = EmbeddingGradient.Shape(rows, indices, weight.shape[0], options.Gradient);
         long[] shape = [.. input.shape, rows.shape[1]];
