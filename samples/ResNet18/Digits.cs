@@ -10,8 +10,9 @@ namespace QwixSharp.Samples.ResNet18;
 public sealed record Digits(IReadOnlyList<int> Labels, Tensor Pixels)
 {
     private const int Side = 8;
-    private const float Brightest = 16;
-    private const int NetworkSide = 224;
+    private const float Darkest = 16;
+    private const int DrawnSide = 160;
+    private const int Margin = 32;
 
     /// <summary>Reads the images of one part of the data.</summary>
     /// <param name="part"><c>fit</c> or <c>test</c>.</param>
@@ -26,15 +27,17 @@ public sealed record Digits(IReadOnlyList<int> Labels, Tensor Pixels)
         return new Digits(labels, tensor(pixels, [rows.Count, 1, Side, Side]));
     }
 
-    /// <summary>The images as ResNet-18 takes them: enlarged, dark ink on white, in colour, less the mean image; <paramref name="size"/> a batch.</summary>
+    /// <summary>The images as ResNet-18 takes them: enlarged, dark ink on a white sheet of 224×224, in colour, less the mean image; <paramref name="size"/> a batch.</summary>
     public IEnumerable<Tensor> Batches(Tensor meanImage, int size)
     {
         foreach (var pixels in Pixels.split(size))
         {
             using var part = pixels;
-            using var large = functional.interpolate(part, [NetworkSide, NetworkSide], mode: InterpolationMode.Bicubic, align_corners: false);
-            using var paper = 255 - large.clamp(0, Brightest) * (255 / Brightest);
-            yield return paper.expand(-1, 3, -1, -1) - meanImage;
+            using var large = functional.interpolate(part, [DrawnSide, DrawnSide], mode: InterpolationMode.Bilinear, align_corners: false);
+            using var ink = functional.pad(large, [Margin, Margin, Margin, Margin]);
+            using var sheet = 255 - ink * (255 / Darkest);
+            using var colour = sheet.expand(-1, 3, -1, -1);
+            yield return colour - meanImage;
         }
     }
 }

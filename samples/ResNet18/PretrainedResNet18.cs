@@ -23,9 +23,18 @@ public static class PretrainedResNet18
 
         // The file's weights are numbered. Its convolutions run in the order of the modules, save that the one on the
         // shortcut comes before its block's others.
-        var modules = network.named_modules().Where(m => m.module is Conv2d).Select(m => (m.name, Convolution: (Conv2d)m.module));
-        var ordered = modules.OrderBy(m => BlockOf(m.name), StringComparer.Ordinal).ThenBy(m => !IsShortcut(m.name)).ThenBy(m => m.name, StringComparer.Ordinal);
-        foreach (var ((name, convolution), node) in ordered.Zip(weights.Nodes.Where(n => n.OpType == "Conv")))
+        var modules = network.named_modules()
+            .Where(m => m.module is Conv2d)
+            .Select(m => (m.name, Convolution: (Conv2d)m.module))
+            .OrderBy(m => BlockOf(m.name), StringComparer.Ordinal)
+            .ThenBy(m => !IsShortcut(m.name))
+            .ThenBy(m => m.name, StringComparer.Ordinal)
+            .ToList();
+        var nodes = weights.Nodes.Where(n => n.OpType == "Conv").ToList();
+        if (modules.Count != nodes.Count)
+            throw new InvalidDataException($"The file has {nodes.Count} convolutions, and the network {modules.Count}.");
+
+        foreach (var ((name, convolution), node) in modules.Zip(nodes))
         {
             Copy(weights, node.Input[1], convolution.weight, name);
             CopyNorm(weights, weights.ConsumerOf(node.Output[0], "BatchNormalization"), norms[NormOf(name)], name);

@@ -6,17 +6,17 @@ namespace QwixSharp.Samples.ResNet18;
 
 /// <summary>
 /// ResNet-18 (He et al. 2015) up to its features: the 512 numbers that its last layer would classify. Fields carry
-/// torchvision's names.
+/// torchvision's names. As in the pretrained network of ML.NET, the last stage has three blocks, one more than in the paper.
 /// </summary>
 public sealed class ResNet18 : Module<Tensor, Tensor>
 {
     private readonly Conv2d conv1 = Conv2d(3, 64, 7, stride: 2, padding: 3, bias: false);
     private readonly BatchNorm2d bn1 = BatchNorm2d(64);
     private readonly MaxPool2d maxpool = MaxPool2d(3, stride: 2, padding: 1);
-    private readonly Sequential layer1 = Stage(64, 64, stride: 1);
-    private readonly Sequential layer2 = Stage(64, 128, stride: 2);
-    private readonly Sequential layer3 = Stage(128, 256, stride: 2);
-    private readonly Sequential layer4 = Stage(256, 512, stride: 2);
+    private readonly Sequential layer1 = Stage(64, 64, stride: 1, blocks: 2);
+    private readonly Sequential layer2 = Stage(64, 128, stride: 2, blocks: 2);
+    private readonly Sequential layer3 = Stage(128, 256, stride: 2, blocks: 2);
+    private readonly Sequential layer4 = Stage(256, 512, stride: 2, blocks: 3);
     private readonly AdaptiveAvgPool2d avgpool = AdaptiveAvgPool2d(1);
 
     /// <summary>Makes a network with random weights.</summary>
@@ -33,8 +33,8 @@ public sealed class ResNet18 : Module<Tensor, Tensor>
         return avgpool.call(x).flatten(1).MoveToOuterDisposeScope();
     }
 
-    private static Sequential Stage(int channelsIn, int channelsOut, int stride) =>
-        Sequential(new BasicBlock(channelsIn, channelsOut, stride), new BasicBlock(channelsOut, channelsOut, stride: 1));
+    private static Sequential Stage(int channelsIn, int channelsOut, int stride, int blocks) =>
+        Sequential([new BasicBlock(channelsIn, channelsOut, stride), .. Enumerable.Range(1, blocks - 1).Select(_ => new BasicBlock(channelsOut, channelsOut, stride: 1))]);
 }
 
 /// <summary>Two 3×3 convolutions, added to their input; where the shape changes, a 1×1 convolution brings the input along.</summary>
