@@ -1,0 +1,150 @@
+using QwixSharp.Numerics;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Arrays;
+
+/// <summary>
+/// The range of an array: <see cref="AbsMax"/> alone, or <see cref="Min"/> and <see cref="Max"/>. Each tensor has the
+/// shape of the scales and the dtype of the array. Owns its tensors.
+/// </summary>
+internal sealed class CalibrationRange : IDisposable
+{
+    private CalibrationRange(Tensor? absMax, Tensor? min, Tensor? max) => (AbsMax, Min, Max) = (absMax, min, max);
+
+    internal Tensor? AbsMax { get; }
+
+    internal Tensor? Min { get; }
+
+    internal Tensor? Max { get; }
+
+    internal static CalibrationRange Symmetric(Tensor absMax) => new(absMax, null, null);
+
+    internal static CalibrationRange Asymmetric(Tensor min, Tensor max) => new(null, min, max);
+
+    /// <summary>The tensors under the names that statistics use.</summary>
+    internal IEnumerable<(string Name, Tensor Value)> Named => AbsMax is not null
+        ? [("absmax", AbsMax)]
+        : [("min", Min!), ("max", Max!)];
+
+    /// <summary>A range with each tensor replaced; the result is the caller's, this one too.</summary>
+    internal CalibrationRange Select(Func<Tensor, Tensor> f) =>
+        AbsMax is not null ? Symmetric(f(AbsMax)) : Asymmetric(f(Min!), f(Max!));
+
+    internal CalibrationRange MoveToOuterDisposeScope() => Select(t => t.MoveToOuterDisposeScope());
+
+    public void Dispose()
+    {
+        AbsMax?.Dispose();
+        Min?.Dispose();
+        Max?.Dispose();
+    }
+}
+
+/// <summary>Finds the range of an array, and from it the scale and the zero point.</summary>
+/// <remarks>
+/// Every step is taken in the array's own dtype with IEEE division, as the reference does, so that codes and scales
+/// agree bit for bit.
+/// </remarks>
+internal static class Calibrator
+{
+    /// <summary>The range of an array, for each of its scales.</summary>
+    internal static CalibrationRange Calibrate(Tensor array, HowToQuantize how)
+    {
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        var scaleShape = how.ScaleShape(array.shape);
+        var method = how.Calibration;
+        if (method.Kind == CalibrationKind.Fixed)
+            return FixedRange(array, method).MoveToOuterDisposeScope();
+
+        var tiles = how.ResolveTiles(array.shape);
+        var split = GenericBroadcast.SplitAxes(array, tiles);
+        long[] axes = ReducedAxes(how, array.shape.Length, tiles);
+        var range = method.Kind switch
+        {
+            CalibrationKind.AbsMax => CalibrationRange.Symmetric(Reduced(split.abs(), axes, largest: true)),
+            CalibrationKind.Rms => CalibrationRange.Symmetric(axes.Length == 0 ? split.abs() : split.square().mean(axes, keepdim: true).sqrt()),
+            _ => CalibrationRange.Asymmetric(Reduced(split, axes, largest: false).clamp(max: 0), Reduced(split, axes, largest: true).clamp(min: 0)),
+        };
+        if (method.Factor is { } factor)
+            range = range.Select(t => t * Like(factor, t));
+        return range.Select(t => t.reshape(scaleShape)).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The scale and, for an asymmetric range, the zero point (in the dtype of codes before packing).</summary>
+    /// <exception cref="ArgumentException">The range is asymmetric and the type cannot have a zero point.</exception>
+    internal static (Tensor Scale, Tensor? ZeroPoint) ComputeScaleZeroPoint(CalibrationRange range, QType qtype)
+    {
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        if (range.AbsMax is { } absMax)
+        {
+            var scale = AvoidTiny(absMax / Like(qtype.SymmetricBound, absMax));
+            return (MicroScale(scale, qtype).MoveToOuterDisposeScope(), null);
+        }
+
+        if (!qtype.SupportsAsymmetric)
+            throw new ArgumentException($"{qtype} cannot be asymmetric: only int4, int8 and int16 can have a zero point. Use a symmetric calibration (absmax, rms, or a fixed range around 0).");
+        Tensor min = range.Min!, max = range.Max!;
+        var asymmetricScale = AvoidTiny((max - min) / Like((double)qtype.Max - qtype.Min, min));
+        var zeroPoint = Codec.Encode(Like(qtype.Min, min) - (min / asymmetricScale), qtype);
+        return (asymmetricScale.MoveToOuterDisposeScope(), zeroPoint.MoveToOuterDisposeScope());
+    }
+
+    private static CalibrationRange FixedRange(Tensor array, CalibrationMethod method)
+    {
+        long[] ones = [.. array.shape.Select(_ => 1L)];
+        Tensor Full(double value) => full(ones, value, dtype: array.dtype, device: array.device);
+        return method.IsSymmetric ? CalibrationRange.Symmetric(Full(method.Max)) : CalibrationRange.Asymmetric(Full(method.Min), Full(method.Max));
+    }
+
+    private static long[] ReducedAxes(HowToQuantize how, int rank, SortedDictionary<int, long> tiles)
+    {
+        List<long> axes = [];
+        int offset = 0;
+        for (int axis = 0; axis < rank; axis++)
+        {
+            if (how.ChannelwiseAxes.Contains(axis))
+                continue;
+            if (tiles.ContainsKey(axis))
+                offset++; // (tiles, size): only the size is reduced.
+            axes.Add(axis + offset);
+        }
+
+        return [.. axes];
+    }
+
+    private static Tensor Reduced(Tensor x, long[] axes, bool largest) =>
+        axes.Length == 0 ? x : largest ? x.amax(axes, keepdim: true) : x.amin(axes, keepdim: true);
+
+    /// <summary>A scale below the square root of the smallest normal number becomes 1.</summary>
+    private static Tensor AvoidTiny(Tensor scale)
+    {
+        double tinySquareRoot = scale.dtype switch
+        {
+            ScalarType.Float16 => double.Pow(2, -7),
+            ScalarType.Float64 => double.Pow(2, -511),
+            _ => double.Pow(2, -63),
+        };
+        return where(scale.lt(Like(tinySquareRoot, scale)), ones_like(scale), scale);
+    }
+
+    /// <summary>
+    /// The scales of micro-scaled types: a power of two, from the scale times 60/31 (mxfp8) or 12/7 (mxfp4), which
+    /// weighs clipping against subnormal error (arXiv 2603.08713); or a number of <c>float8_e4m3fn</c> (nvfp4).
+    /// </summary>
+    private static Tensor MicroScale(Tensor scale, QType qtype)
+    {
+        if (!qtype.IsMicroScaled)
+            return scale;
+        if (qtype == QType.NvFp4)
+            return Codec.Decode(Codec.Encode(scale, QType.Float8E4M3Fn), QType.Float8E4M3Fn, scale.dtype);
+        double bias = qtype == QType.MxFp4 ? 12.0 / 7.0 : 60.0 / 31.0;
+        var rounded = (scale * Like(bias, scale)).to(ScalarType.BFloat16).to(ScalarType.Float32);
+        var (_, exponent) = rounded.frexp();
+        return ones_like(rounded).ldexp(exponent - 1).to(scale.dtype);
+    }
+
+    /// <summary>A number in the dtype of a tensor. Its rank is 1, since libtorch computes with rank-0 numbers in higher precision.</summary>
+    private static Tensor Like(double value, Tensor tensor) => full([1], value, dtype: tensor.dtype, device: tensor.device);
+}

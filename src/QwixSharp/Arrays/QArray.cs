@@ -1,0 +1,142 @@
+using QwixSharp.Numerics;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Arrays;
+
+/// <summary>
+/// A quantized array: codes, scales and, where it is asymmetric, zero points, with
+/// <c>value ≈ (code − zero point) · scale</c>. Each axis of the scale has the array's length (per channel), a divisor of
+/// it (one scale a tile), or 1.
+/// </summary>
+/// <remarks>
+/// Codes of 4 bits and fewer are packed along the last axis. A QArray owns its tensors: dispose it, or leave that to the
+/// dispose scope in which it was made, as with any tensor. It is immutable; the view operations give new ones.
+/// </remarks>
+public sealed partial class QArray : IDisposable
+{
+    private readonly long[] _shape;
+
+    /// <summary>Makes a QArray of parts, which it then owns.</summary>
+    /// <param name="qtype">The type of the codes.</param>
+    /// <param name="shape">The shape of the array.</param>
+    /// <param name="codes">
+    /// The codes as they are stored: int8 or int16 for integers, uint8 bit patterns for floats; types of 4 bits and fewer
+    /// are packed along the last axis into uint8, the first code in the lowest bits, rows padded to whole bytes.
+    /// </param>
+    /// <param name="scale">The scales, a floating-point tensor of the array's rank; its dtype is the array's.</param>
+    /// <param name="zeroPoint">The zero points as int8 (int4, int8) or int16, of the scale's rank; null where symmetric.</param>
+    /// <exception cref="ArgumentException">The parts do not fit each other; the message says which and why.</exception>
+    public QArray(QType qtype, ReadOnlySpan<long> shape, Tensor codes, Tensor scale, Tensor? zeroPoint = null)
+    {
+        ArgumentNullException.ThrowIfNull(qtype);
+        ArgumentNullException.ThrowIfNull(codes);
+        ArgumentNullException.ThrowIfNull(scale);
+        QType = qtype;
+        _shape = shape.ToArray();
+        Codes = codes;
+        Scale = scale;
+        ZeroPoint = zeroPoint;
+        QArrayValidation.Check(this);
+    }
+
+    /// <summary>The type of the codes.</summary>
+    public QType QType { get; }
+
+    /// <summary>The shape of the array.</summary>
+    public ReadOnlySpan<long> Shape => _shape;
+
+    /// <summary>The number of axes.</summary>
+    public int Rank => _shape.Length;
+
+    /// <summary>The floating-point dtype of the array when dequantized, which is the scale's.</summary>
+    public ScalarType Dtype => Scale.dtype;
+
+    /// <summary>The device of the tensors.</summary>
+    public Device Device => Codes.device;
+
+    /// <summary>The codes as they are stored; see the constructor. Owned by this object.</summary>
+    public Tensor Codes { get; }
+
+    /// <summary>The scales. Owned by this object.</summary>
+    public Tensor Scale { get; }
+
+    /// <summary>The zero points, or null where the array is symmetric. Owned by this object.</summary>
+    public Tensor? ZeroPoint { get; }
+
+    /// <summary>The bytes that codes, scales and zero points take.</summary>
+    public long ByteSize => Bytes(Codes) + Bytes(Scale) + (ZeroPoint is null ? 0 : Bytes(ZeroPoint));
+
+    /// <summary>The tile size of each axis that is cut into more than one tile and is not per channel.</summary>
+    /// <returns>From axis to tile size.</returns>
+    public IReadOnlyDictionary<int, long> TiledAxes()
+    {
+        var tiles = new SortedDictionary<int, long>();
+        var scaleShape = Scale.shape;
+        for (int axis = 0; axis < _shape.Length; axis++)
+        {
+            if (scaleShape[axis] != _shape[axis] && scaleShape[axis] != 1)
+                tiles[axis] = _shape[axis] / scaleShape[axis];
+        }
+
+        return tiles;
+    }
+
+    /// <summary>The codes, one to an element: int8 or int16 for integers, uint8 for floats (bit patterns) and nf4 (indices).</summary>
+    /// <returns>A tensor of <see cref="Shape"/> that the caller owns. It may share memory with <see cref="Codes"/>: do not write to it.</returns>
+    public Tensor GetQValue() => CodePacking.Unpack(Codes, QType, _shape.Length == 0 ? 1 : _shape[^1]);
+
+    /// <summary>The numbers that this array stands for.</summary>
+    /// <returns>A tensor of <see cref="Shape"/> and <see cref="Dtype"/> that the caller owns.</returns>
+    public Tensor Dequantize()
+    {
+        using var scope = NewDisposeScope();
+        var values = Codec.Decode(GetQValue(), QType, Dtype);
+        if (ZeroPoint is not null)
+            values = GenericBroadcast.Apply((a, b) => a - b, values, ZeroPoint.to(Dtype));
+        return GenericBroadcast.Apply((a, b) => a * b, values, Scale).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The same array with scales of another dtype, and thus another dtype when dequantized.</summary>
+    /// <param name="dtype">A floating-point dtype.</param>
+    /// <returns>A QArray that the caller owns; it may share memory with this one.</returns>
+    public QArray To(ScalarType dtype) => new(QType, _shape, Codes.alias(), Scale.to(dtype, copy: true), ZeroPoint?.alias());
+
+    /// <summary>The same array on another device.</summary>
+    /// <param name="device">The device.</param>
+    /// <returns>A QArray that the caller owns; it may share memory with this one.</returns>
+    public QArray To(Device device) => Select(t => t.to(device, copy: true));
+
+    /// <summary>Hands the tensors to the enclosing dispose scope.</summary>
+    /// <returns>This QArray.</returns>
+    public QArray MoveToOuterDisposeScope() => ForEach(t => t.MoveToOuterDisposeScope());
+
+    /// <summary>Takes the tensors out of all dispose scopes: only <see cref="Dispose"/> frees them.</summary>
+    /// <returns>This QArray.</returns>
+    public QArray DetachFromDisposeScope() => ForEach(t => t.DetachFromDisposeScope());
+
+    /// <summary>Frees the tensors.</summary>
+    public void Dispose()
+    {
+        Codes.Dispose();
+        Scale.Dispose();
+        ZeroPoint?.Dispose();
+    }
+
+    /// <summary>Type, shape and the shape of the scales.</summary>
+    /// <returns>One line.</returns>
+    public override string ToString() =>
+        $"QArray({QType}, {HowToQuantize.Format(_shape)}, scale {HowToQuantize.Format(Scale.shape)} {Dtype}{(ZeroPoint is null ? "" : ", with zero point")})";
+
+    private static long Bytes(Tensor tensor) => tensor.NumberOfElements * tensor.ElementSize;
+
+    private QArray ForEach(Action<Tensor> action)
+    {
+        action(Codes);
+        action(Scale);
+        if (ZeroPoint is not null)
+            action(ZeroPoint);
+        return this;
+    }
+
+    private QArray Select(Func<Tensor, Tensor> f) => new(QType, _shape, f(Codes), f(Scale), ZeroPoint is null ? null : f(ZeroPoint));
+}
