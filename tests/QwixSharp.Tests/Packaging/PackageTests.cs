@@ -29,6 +29,18 @@ public class PackageTests(PackageFeed feed) : IClassFixture<PackageFeed>
     }
 
     [Fact]
+    public void RequiresWhatTheProjectReferencesAndNothingElse()
+    {
+        using var package = ZipFile.OpenRead(feed.PackageFile);
+        using var manifest = package.GetEntry("QwixSharp.nuspec")!.Open();
+        var project = XDocument.Load(Path.Combine(RepositoryFolder.Path, "src", "QwixSharp", "QwixSharp.csproj"));
+
+        var required = XDocument.Load(manifest).Descendants().Where(element => element.Name.LocalName == "dependency").Select(element => element.Attribute("id")!.Value);
+
+        Assert.Equal(project.Descendants("PackageReference").Select(item => item.Attribute("Include")!.Value).Order(), required.Order());
+    }
+
+    [Fact]
     public async Task NewProjectRuns()
     {
         var folder = NewProject("Portable");
