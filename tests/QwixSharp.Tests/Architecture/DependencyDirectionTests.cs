@@ -73,7 +73,7 @@ public class DependencyDirectionTests
         Assert.All(
             Rooms.MayDependOn.SelectMany(room => room.Value.Select(to => (From: room.Key, To: to))),
             pair => Assert.Null(Rooms.Fault(new TypeReference(In($"QwixSharp.{pair.From}.Deeper"), In($"QwixSharp.{pair.To}")))));
-        Assert.Null(Rooms.Fault(new TypeReference(In("QwixSharp.Rules"), In("QwixSharp.Arrays") with { IsValue = true })));
+        Assert.Null(Rooms.Fault(new TypeReference(In("QwixSharp.Rules"), In("QwixSharp.Arrays") with { Name = "TileSize" })));
         Assert.Null(Rooms.Fault(new TypeReference(In("QwixSharp.Kernels"), new NamedType("QwixSharp", "QwixSharp", nameof(QwixException)))));
         Assert.Null(Rooms.Fault(new TypeReference(In("QwixSharp"), In("QwixSharp.Providers"))));
     }

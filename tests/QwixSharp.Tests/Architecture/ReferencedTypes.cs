@@ -13,9 +13,7 @@ internal sealed class ReferencedTypes(MetadataReader reader) : ISignatureTypePro
     {
         var type = reader.GetTypeDefinition(handle);
         while (!type.GetDeclaringType().IsNil) type = reader.GetTypeDefinition(type.GetDeclaringType());
-        var isValue = !type.BaseType.IsNil && type.BaseType.Kind == HandleKind.TypeReference
-            && Name((TypeReferenceHandle)type.BaseType) is { Namespace: "System", Name: "ValueType" or "Enum" };
-        return new NamedType(_assembly, reader.GetString(type.Namespace), reader.GetString(type.Name), isValue);
+        return new NamedType(_assembly, reader.GetString(type.Namespace), reader.GetString(type.Name));
     }
 
     /// <summary>The outermost type around a type of another assembly.</summary>

@@ -19,6 +19,9 @@ internal static class Rooms
         ["Checkpoints"] = ["Arrays", "Rules", "Calibration", "Numerics", "Providers"],
     };
 
+    /// <summary>What a rule may hold of the arrays' room: immutable settings, but nothing that has or makes an array.</summary>
+    private static readonly string[] SettingsOfArrays = ["CalibrationMethod", "CalibrationKind", "TileSize", "Tiling"];
+
     /// <summary>Says what is wrong with a reference, or null where the design allows it.</summary>
     public static string? Fault(TypeReference reference)
     {
@@ -32,8 +35,7 @@ internal static class Rooms
         if (reference.To is { Namespace: Library } root && !root.Name.EndsWith("Exception", StringComparison.Ordinal))
             return $"{reference.From} uses {reference.To}: no room knows the front door.";
         if (RoomOf(reference.To) is not { } to || to == from || allowed.Contains(to)) return null;
-        // A rule holds settings such as a tile size, but never an array.
-        if ((from, to) == ("Rules", "Arrays") && reference.To.IsValue) return null;
+        if ((from, to) == ("Rules", "Arrays") && SettingsOfArrays.Contains(reference.To.Name)) return null;
         return $"{reference.From} uses {reference.To}: {from} may depend on {(allowed is [] ? "no other room" : string.Join(", ", allowed))} only.";
     }
 

@@ -9,8 +9,7 @@ internal readonly record struct TypeReference(NamedType From, NamedType To);
 /// <param name="Assembly">The simple name of its assembly.</param>
 /// <param name="Namespace">Its namespace, empty for those the compiler makes up.</param>
 /// <param name="Name">Its name.</param>
-/// <param name="IsValue">Whether it is a struct or enum; known only for types of the assembly that was read.</param>
-internal readonly record struct NamedType(string Assembly, string Namespace, string Name, bool IsValue = false)
+internal readonly record struct NamedType(string Assembly, string Namespace, string Name)
 {
     public override string ToString() => $"{Namespace}.{Name}";
 }
