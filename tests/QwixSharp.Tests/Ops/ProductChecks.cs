@@ -29,7 +29,7 @@ internal static class ProductChecks
         if (expected.NumberOfElements == 0)
             return;
         double difference = (expected.to(ScalarType.Float64) - actual.to(ScalarType.Float64)).abs().max().item<double>();
-        double largest = magnitudes.max().item<double>();
+        double largest = magnitudes.to(ScalarType.Float64).max().item<double>();
         Assert.True(difference <= tolerance * largest, $"differs by {difference:g3} where sums of magnitudes reach {largest:g3}");
     }
 
