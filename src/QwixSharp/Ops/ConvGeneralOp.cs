@@ -1,5 +1,6 @@
 using QwixSharp.Arrays;
 using QwixSharp.Numerics;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;
@@ -80,8 +81,10 @@ public static class ConvGeneralOp
     private static Tensor Convolve(Operand lhs, Operand rhs, ConvAxes axes, ConvGeometry geometry, ScalarType operandDtype, ScalarType resultDtype)
     {
         var dtype = ResultTypes.ForCompute(operandDtype, resultDtype);
-        if (geometry.IsEmpty)
-            return zeros(geometry.ResultShape, dtype, lhs.QArray?.Device ?? lhs.Tensor!.device);
+        var device = lhs.QArray?.Device ?? lhs.Tensor!.device;
+        // libtorch has no convolution on the meta device, but the shape is all that is wanted there.
+        if (geometry.IsEmpty || device.type == DeviceType.META)
+            return zeros(geometry.ResultShape, dtype, device);
         if (lhs.QArray is { } left && rhs.QArray is { } right && AllowsCodes(left, axes.Lhs[0]) && AllowsCodes(right, axes.Rhs[0]))
             return ConvOnCodes.Compute(left, right, axes, geometry, resultDtype);
         var x = lhs.Dequantize().to(dtype).permute(axes.Lhs);

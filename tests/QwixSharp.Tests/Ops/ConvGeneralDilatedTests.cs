@@ -183,6 +183,16 @@ public class ConvGeneralDilatedTests
     }
 
     [Fact]
+    public void TheMetaDeviceGivesShapes()
+    {
+        using var scope = NewDisposeScope();
+        var kernel = Qwix.Quantize(ProductChecks.Random(1, 6, 4, 3, 3), "int8", [0]).To(META);
+        var codes = Qwix.Quantize(ProductChecks.Random(2, 2, 4, 8, 8), "int8", [0]).To(META);
+        foreach (Operand lhs in new Operand[] { zeros(2, 4, 8, 8, device: META), codes })
+            Assert.Equal([2, 6, 4, 8], Qwix.ConvGeneralDilated(lhs, kernel, [2, 1], "SAME").shape);
+    }
+
+    [Fact]
     public void NothingLeaks()
     {
         using var x = ProductChecks.Random(1, 2, 130, 6, 6);

@@ -182,6 +182,21 @@ public class DotGeneralTests
         ProductChecks.AssertEqual(zeros(2, 3), Qwix.DotGeneral(x, zeros(3, 0), Linear));
     }
 
+    /// <summary>An abstract model runs on the meta device: shapes and dtypes without values.</summary>
+    [Fact]
+    public void TheMetaDeviceGivesShapes()
+    {
+        using var scope = NewDisposeScope();
+        var weight = Qwix.Quantize(ProductChecks.Random(1, 5, 256), "int4", [0], new Dictionary<int, TileSize> { [1] = 128 });
+        QArray onMeta = weight.To(META), codes = Qwix.Quantize(ProductChecks.Random(1, 4, 256), "int8", [0]).To(META);
+        foreach (Operand lhs in new Operand[] { zeros(4, 256, device: META), codes })
+        {
+            var result = Qwix.DotGeneral(lhs, onMeta, Linear);
+            Assert.Equal([4, 5], result.shape);
+            Assert.Equal(TorchSharp.DeviceType.META, result.device_type);
+        }
+    }
+
     [Fact]
     public void NothingLeaks()
     {
