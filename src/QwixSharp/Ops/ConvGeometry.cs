@@ -10,6 +10,7 @@ namespace QwixSharp.Ops;
 /// </summary>
 internal sealed class ConvGeometry
 {
+    private readonly long[] _windows;
     private readonly long[] _resultLengths;
 
     internal ConvGeometry(
@@ -28,9 +29,9 @@ internal sealed class ConvGeometry
         RhsDilation = Check("rhs dilation", rhsDilation, spatial);
         (FeatureGroups, BatchGroups) = (featureGroups, batchGroups);
         CheckGroups(lhsShape, rhsShape);
-        long[] windows = [.. rhsShape[2..].Select((length, i) => Dilated(length, RhsDilation[i]))];
-        Padding = padding.Resolve(lhsShape[2..], windows, Strides, LhsDilation);
-        _resultLengths = [.. lhsShape[2..].Select((length, i) => ResultLength(Dilated(length, LhsDilation[i]) + Padding[i].Low + Padding[i].High, windows[i], Strides[i]))];
+        _windows = [.. rhsShape[2..].Select((length, i) => Dilated(length, RhsDilation[i]))];
+        Padding = padding.Resolve(lhsShape[2..], _windows, Strides, LhsDilation);
+        _resultLengths = [.. lhsShape[2..].Select((length, i) => ResultLength(Dilated(length, LhsDilation[i]) + Padding[i].Low + Padding[i].High, _windows[i], Strides[i]))];
         OutputFeatures = rhsShape[0];
         Window = rhsShape[2..].Aggregate(1L, (a, b) => a * b);
         FeaturesPerGroup = rhsShape[1];
@@ -88,6 +89,8 @@ internal sealed class ConvGeometry
             result = result.reshape([ResultBatch, BatchGroups * x.shape[1], .. x.shape[2..]]);
         }
 
+        if (IsTransposed)
+            return result.MoveToOuterDisposeScope();
         for (int i = 0; i < LhsDilation.Length; i++)
             result = Dilate(result, i + 2, LhsDilation[i]);
         if (!HasPlainPadding)
@@ -105,6 +108,8 @@ internal sealed class ConvGeometry
     /// <returns>(N, O, spatial).</returns>
     internal Tensor Convolve(Tensor x, Tensor w)
     {
+        if (IsTransposed)
+            return ConvolveTransposed(x, w);
         long[] padding = [.. Padding.Select(p => HasPlainPadding ? p.Low : 0)];
         switch (Strides.Length)
         {
@@ -119,6 +124,33 @@ internal sealed class ConvGeometry
                 return conv3d(x, w, null, Strides, padding, RhsDilation, Groups);
         }
     }
+
+    /// <summary>
+    /// Whether this is one of PyTorch's transposed convolutions, which need not multiply the zeros between the values of
+    /// a dilated input.
+    /// </summary>
+    private bool IsTransposed => LhsDilation.Any(d => d > 1) && Strides.All(s => s == 1)
+        && Enumerable.Range(0, Strides.Length).All(i => TransposedPadding(i) >= 0 && ExtraPadding(i) >= 0 && ExtraPadding(i) < Math.Max(LhsDilation[i], RhsDilation[i]));
+
+    private Tensor ConvolveTransposed(Tensor x, Tensor w)
+    {
+        using var scope = NewDisposeScope();
+        long[] spatial = [.. Enumerable.Range(2, Strides.Length).Select(i => (long)i)], shape = w.shape;
+        // (O, I, spatial) to (features of all groups, output features of one group, spatial), and backwards in space.
+        var kernel = w.flip(spatial).reshape([Groups, OutputFeatures / Groups, .. shape[1..]]).transpose(1, 2).reshape([Groups * shape[1], OutputFeatures / Groups, .. shape[2..]]);
+        long[] padding = [.. Strides.Select((_, i) => TransposedPadding(i))], extra = [.. Strides.Select((_, i) => ExtraPadding(i))];
+        var result = Strides.Length switch
+        {
+            1 => conv_transpose1d(x, kernel, null, LhsDilation[0], padding[0], extra[0], RhsDilation[0], Groups),
+            2 => conv_transpose2d(x, kernel, null, LhsDilation, padding, extra, RhsDilation, Groups),
+            _ => conv_transpose3d(x, kernel, null, LhsDilation, padding, extra, RhsDilation, Groups),
+        };
+        return result.MoveToOuterDisposeScope();
+    }
+
+    private long TransposedPadding(int axis) => _windows[axis] - 1 - Padding[axis].Low;
+
+    private long ExtraPadding(int axis) => Padding[axis].High - Padding[axis].Low;
 
     /// <summary>Whether PyTorch's convolution can pad by itself: as much on both sides, and not less than nothing.</summary>
     private bool HasPlainPadding => Padding.All(p => p.Low == p.High && p.Low >= 0);

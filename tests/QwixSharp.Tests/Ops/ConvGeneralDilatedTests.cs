@@ -15,10 +15,19 @@ public class ConvGeneralDilatedTests
         (strides, padding, lhsDilation, rhsDilation, groups) =>
             new ConvReference(strides, padding, lhsDilation, rhsDilation, groups is 1 or 2 ? groups + 1 : 1, groups is 3 or 4 ? groups - 1 : 1));
 
+    /// <summary>What PyTorch calls transposed: dilated input, strides of 1, padding inside the window.</summary>
+    private static readonly Gen<ConvReference> TransposedGeometries = Gen.Select(Geometries, Gen.Long[-1, 1].Array[2], Gen.Long[0, 1].Array[2])
+        .Select((geometry, low, extra) => geometry with { Strides = [1, 1], LhsDilation = [2, 3], Padding = [(low[0], low[0] + extra[0]), (low[1], low[1] + extra[1])] });
+
     private static readonly Gen<long[]> Sizes = Gen.Long[1, 4].Array[7];
 
     [Fact]
-    public void EqualsTheDefinition() => Gen.Select(Geometries, Sizes, Gen.Int[0, Types.Length - 1], Gen.Int[0, Types.Length - 1], Gen.Int[1, 9999]).Sample(
+    public void EqualsTheDefinition() => CheckAgainstDefinition(Geometries);
+
+    [Fact]
+    public void TransposedOnesEqualTheDefinition() => CheckAgainstDefinition(TransposedGeometries);
+
+    private static void CheckAgainstDefinition(Gen<ConvReference> geometries) => Gen.Select(geometries, Sizes, Gen.Int[0, Types.Length - 1], Gen.Int[0, Types.Length - 1], Gen.Int[1, 9999]).Sample(
         (geometry, sizes, left, right, seed) =>
         {
             using var scope = NewDisposeScope();
@@ -92,6 +101,34 @@ public class ConvGeneralDilatedTests
         var padding = Enumerable.Repeat((1L, 1L), spatial).ToArray();
         long[] strides = [.. Enumerable.Repeat(2L, spatial)];
         var actual = Qwix.ConvGeneralDilated(lhs, rhs, strides, padding, featureGroupCount: 2);
+        ProductChecks.AssertClose(expected, expected.abs(), actual, 1e-5);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    public void TransposedConvolutionsAreTorchs(int spatial)
+    {
+        using var scope = NewDisposeScope();
+        long[] lengths = [.. new long[] { 6, 7, 5 }.Take(spatial)], windows = [.. new long[] { 2, 3, 4 }.Take(spatial)];
+        long[] Each(long value) => [.. Enumerable.Repeat(value, spatial)];
+        Operand lhs = Qwix.Quantize(ProductChecks.Random(1, [2, 4, .. lengths]), "int8", [0]);
+        // PyTorch's transposed kernel: (input features, output features of a group, spatial).
+        Operand kernel = Qwix.Quantize(ProductChecks.Random(2, [4, 3, .. windows]), "int8");
+        Tensor x = lhs.Float64(), w = kernel.Float64();
+        var expected = spatial switch
+        {
+            1 => nn.functional.conv_transpose1d(x, w, stride: 2, padding: 1, output_padding: 1, dilation: 2, groups: 2),
+            2 => nn.functional.conv_transpose2d(x, w, null, Each(2), Each(1), Each(1), Each(2), 2),
+            _ => nn.functional.conv_transpose3d(x, w, null, Each(2), Each(1), Each(1), Each(2), 2),
+        };
+        var forward = kernel.Dequantize().reshape([2, 2, 3, .. windows]).transpose(1, 2).reshape([6, 2, .. windows]).flip([.. Enumerable.Range(2, spatial).Select(i => (long)i)]);
+        var rhs = Quantizer.Quantize(forward, kernel.QArray!.QType, kernel.QArray.Scale, null);
+        (long, long)[] padding = [.. windows.Select(k => ((2 * (k - 1)) - 1, 2 * (k - 1)))];
+
+        var actual = Qwix.ConvGeneralDilated(lhs, rhs, Each(1), padding, Each(2), Each(2), featureGroupCount: 2);
+
         ProductChecks.AssertClose(expected, expected.abs(), actual, 1e-5);
     }
 
@@ -201,6 +238,7 @@ public class ConvGeneralDilatedTests
         using var kernel = Qwix.Quantize(w, "int8", [0]);
         ConvPadding padding = ConvPadding.Explicit((1, 0), (2, -1));
         ProductChecks.AssertLeaksNothing(() => Qwix.ConvGeneralDilated(codes, kernel, [1, 1], padding, [2, 1]));
+        ProductChecks.AssertLeaksNothing(() => Qwix.ConvGeneralDilated(codes, kernel, [1, 1], ConvPadding.Explicit((1, 2), (1, 1)), [2, 2]));
         ProductChecks.AssertLeaksNothing(() => Qwix.ConvGeneralDilated(x, kernel, [1, 1], "SAME"));
         ProductChecks.AssertLeaksNothing(() => Qwix.ConvGeneralDilated(codes, w, [1, 1], "SAME", batchGroupCount: 2));
         using Tensor vector = ProductChecks.Random(1, 2, 130), matrix = ProductChecks.Random(2, 4, 130);
