@@ -17,16 +17,14 @@ public class DotGeneralTests
     public void SumsOfTheLargestCodesAreExact(long depth)
     {
         using var scope = NewDisposeScope();
-        var lhs = ProductChecks.Codes(QType.Int8, full([2, depth], -128));
-        var codes = full([3, depth], -128);
-        codes[1, 0] = 127;
-        codes[2] = 127;
-        var rhs = ProductChecks.Codes(QType.Int8, codes);
+        Tensor x = full([2, depth], -128), w = full([3, depth], -128);
+        x[1] = 127;
+        w[1, 0] = 127;
+        w[2] = ProductChecks.LargeCodes(QType.Int8, 1, depth);
 
-        var actual = Qwix.DotGeneral(lhs, rhs, Linear, ScalarType.Float64);
+        var actual = Qwix.DotGeneral(ProductChecks.Codes(QType.Int8, x), ProductChecks.Codes(QType.Int8, w), Linear);
 
-        long[] exact = [16384 * depth, (16384 * (depth - 1)) - 16256, -16256 * depth];
-        ProductChecks.AssertEqual(tensor(exact).to(ScalarType.Float32).to(ScalarType.Float64).expand(2, 3), actual);
+        ProductChecks.AssertEqual(x.to(ScalarType.Float64).matmul(w.to(ScalarType.Float64).t()), actual);
     }
 
     [Theory]
@@ -39,19 +37,12 @@ public class DotGeneralTests
     {
         using var scope = NewDisposeScope();
         QType leftType = QType.Parse(left), rightType = QType.Parse(right);
-        using var generator = new Generator(7);
-        Tensor AnyCodes(QType qtype, long rows)
-        {
-            var codes = randint(qtype.Min, qtype.Max + 1, [rows, 3000], dtype: ScalarType.Int64, generator: generator);
-            return qtype == QType.Int1 ? codes.ge(0).to(ScalarType.Int64) * 2 - 1 : codes;
-        }
-
-        Tensor x = AnyCodes(leftType, 4), w = AnyCodes(rightType, 5);
+        Tensor x = ProductChecks.LargeCodes(leftType, 1, 4, 30_000), w = ProductChecks.LargeCodes(rightType, 2, 5, 30_000);
         var expected = x.to(ScalarType.Float64).matmul(w.to(ScalarType.Float64).t());
 
         var actual = Qwix.DotGeneral(ProductChecks.Codes(leftType, x), ProductChecks.Codes(rightType, w), Linear);
 
-        ProductChecks.AssertEqual(expected.to(ScalarType.Float32), actual);
+        ProductChecks.AssertEqual(expected, actual);
     }
 
     [Theory]
@@ -61,9 +52,11 @@ public class DotGeneralTests
     {
         using var scope = NewDisposeScope();
         var asymmetric = ProductChecks.Codes(QType.Int8, full([2, 4000], 127), full([1, 1], -128, dtype: ScalarType.Int8));
-        var symmetric = ProductChecks.Codes(QType.Int8, full([3, 4000], -128));
+        var codes = full([3, 4000], -128);
+        codes.select(1, 7).fill_(-127);
+        var symmetric = ProductChecks.Codes(QType.Int8, codes);
         var actual = onLhs ? Qwix.DotGeneral(asymmetric, symmetric, Linear) : Qwix.DotGeneral(symmetric, asymmetric, Linear);
-        ProductChecks.AssertEqual(full(actual.shape, -255f * 128 * 4000, dtype: ScalarType.Float32), actual);
+        ProductChecks.AssertEqual(full(actual.shape, -255.0 * ((128 * 3999) + 127), dtype: ScalarType.Float64), actual);
     }
 
     [Fact]
@@ -178,8 +171,9 @@ public class DotGeneralTests
     {
         using var scope = NewDisposeScope();
         var x = ProductChecks.Codes(QType.Int8, zeros(2, 0));
-        ProductChecks.AssertEqual(zeros(2, 3), Qwix.DotGeneral(x, ProductChecks.Codes(QType.Int8, zeros(3, 0)), Linear));
-        ProductChecks.AssertEqual(zeros(2, 3), Qwix.DotGeneral(x, zeros(3, 0), Linear));
+        var nothing = zeros(2, 3, dtype: ScalarType.Float64);
+        ProductChecks.AssertEqual(nothing, Qwix.DotGeneral(x, ProductChecks.Codes(QType.Int8, zeros(3, 0)), Linear));
+        ProductChecks.AssertEqual(nothing, Qwix.DotGeneral(x, zeros(3, 0), Linear));
     }
 
     /// <summary>An abstract model runs on the meta device: shapes and dtypes without values.</summary>

@@ -16,9 +16,16 @@ internal static class ProductChecks
         return randn(shape, generator: generator);
     }
 
-    /// <summary>A QArray of given codes whose scale is 1.</summary>
+    /// <summary>A QArray of given codes whose scale is 1, in float64 so that a product shows every bit of its sum.</summary>
     public static QArray Codes(QType qtype, Tensor codes, Tensor? zeroPoint = null) =>
-        new(qtype, codes.shape, CodePacking.Pack(codes.to(Codec.CodeDtype(qtype)), qtype), ones([.. codes.shape.Select(_ => 1L)]), zeroPoint);
+        new(qtype, codes.shape, CodePacking.Pack(codes.to(Codec.CodeDtype(qtype)), qtype), ones([.. codes.shape.Select(_ => 1L)], ScalarType.Float64), zeroPoint);
+
+    /// <summary>Codes of the largest magnitudes, mostly of one sign, so that their sums leave float32's integers behind.</summary>
+    public static Tensor LargeCodes(QType qtype, int seed, params long[] shape)
+    {
+        using var generator = new Generator((ulong)seed);
+        return randint(qtype.Min, qtype.Min + 1 + (-qtype.Min / 4), shape, dtype: ScalarType.Int64, generator: generator);
+    }
 
     public static Tensor Float64(this Operand operand) => operand.Dequantize().to(ScalarType.Float64);
 
