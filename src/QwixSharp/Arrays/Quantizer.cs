@@ -38,6 +38,26 @@ internal static class Quantizer
         return new QArray(qtype, array.shape, codes, ownScale, zeroPoint?.clone()).MoveToOuterDisposeScope();
     }
 
+    /// <summary>A QArray on the meta device, which has shapes and dtypes but no numbers.</summary>
+    /// <param name="array">An array on the meta device.</param>
+    /// <param name="how">How it would be quantized.</param>
+    internal static QArray Abstract(Tensor array, HowToQuantize how)
+    {
+        CheckDtype(array);
+        var scaleShape = how.ScaleShape(array.shape);
+        if (how.Calibration.Kind == CalibrationKind.Fixed)
+            Array.Fill(scaleShape, 1);
+        if (!how.Calibration.IsSymmetric && !how.QType.SupportsAsymmetric)
+            throw new ArgumentException($"{how.QType} cannot be asymmetric.");
+        var codeDtype = CodePacking.IsPacked(how.QType) ? ScalarType.Byte : Codec.CodeDtype(how.QType);
+        return new QArray(
+            how.QType,
+            array.shape,
+            empty(CodePacking.PackedShape(array.shape, how.QType), codeDtype, META),
+            empty(scaleShape, array.dtype, META),
+            how.Calibration.IsSymmetric ? null : empty(scaleShape, Codec.CodeDtype(how.QType), META));
+    }
+
     private static void CheckDtype(Tensor array)
     {
         if (!Codec.IsQuantizable(array.dtype))

@@ -1,0 +1,197 @@
+using System.Buffers.Binary;
+using System.Reflection;
+using System.Reflection.Emit;
+
+namespace QwixSharp.Interception;
+
+/// <summary>
+/// Copies the IL of one method into a dynamic method byte for byte, and patches only its tokens, so that branches,
+/// switches, exception clauses and filters survive as they are. A redirected call becomes a call of a static method
+/// of the same size; prefixes that no longer apply become nops.
+/// </summary>
+internal sealed class IlCopier
+{
+    private const byte Nop = 0x00;
+    private const byte Dup = 0x25;
+    private const byte CallOpCode = 0x28;
+    private const byte EmptyLocalsCount = 0;
+    private const byte LocalSignature = 0x07;
+    private const byte FatExceptionTable = 0x41;
+    private const int FatClauseSize = 24;
+
+    private readonly IlBody _body;
+    private readonly byte[] _code;
+    private readonly DynamicILInfo _info;
+    private readonly CallRedirector _redirector;
+    private readonly List<IlInstruction> _instructions;
+
+    internal IlCopier(MethodBase method, DynamicILInfo info, CallRedirector redirector)
+    {
+        _info = info;
+        _redirector = redirector;
+        _body = IlBody.Of(method) ?? throw new NotSupportedException("it has no IL");
+        _instructions = _body.Instructions();
+        _code = (byte[])_body.Code.Clone();
+    }
+
+    internal void Copy(DynamicMethod target)
+    {
+        for (var i = 0; i < _instructions.Count; i++) Patch(i);
+        _info.SetCode(_code, _body.Header.MaxStackSize + 2);
+        var locals = SignatureHelper.GetLocalVarSigHelper();
+        foreach (var local in _body.Header.LocalVariables) locals.AddArgument(local.LocalType, local.IsPinned);
+        _info.SetLocalSignature(locals.GetSignature());
+        target.InitLocals = _body.Header.InitLocals;
+        if (_body.Header.ExceptionHandlingClauses.Count > 0) _info.SetExceptions(ExceptionTable());
+    }
+
+    /// <summary>Fills a method that could not be copied with a call of the original.</summary>
+    internal static void CallOriginal(MethodBase method, DynamicILInfo info)
+    {
+        var count = MethodShape.CopyParameters(method).Length;
+        var code = new List<byte>();
+        for (var i = 0; i < count; i++)
+        {
+            // ldarg with a 16-bit index
+            code.AddRange([0xFE, 0x09, (byte)i, (byte)(i >> 8)]);
+        }
+
+        var token = new byte[4];
+        BinaryPrimitives.WriteInt32LittleEndian(token, MethodToken(info, method));
+        code.AddRange([CallOpCode, .. token, (byte)OpCodes.Ret.Value]);
+        info.SetCode([.. code], Math.Max(count, 1) + 1);
+        info.SetLocalSignature([LocalSignature, EmptyLocalsCount]);
+    }
+
+    private void Patch(int index)
+    {
+        var instruction = _instructions[index];
+        switch (instruction.OpCode.OperandType)
+        {
+            case OperandType.InlineString:
+                PutToken(instruction, _info.GetTokenFor(_body.ResolveString(instruction.Token)));
+                break;
+            case OperandType.InlineType:
+                PutToken(instruction, _info.GetTokenFor(_body.ResolveType(instruction.Token).TypeHandle));
+                break;
+            case OperandType.InlineField:
+                PatchField(instruction);
+                break;
+            case OperandType.InlineTok:
+                PutToken(instruction, MemberToken(_body.ResolveMember(instruction.Token)));
+                break;
+            case OperandType.InlineMethod:
+                PatchMethod(index, instruction);
+                break;
+            case OperandType.InlineSig:
+                throw new NotSupportedException("it calls a function pointer");
+            case OperandType.InlineNone when instruction.OpCode == OpCodes.Tailcall:
+                Erase(instruction.Offset, instruction.OpCode.Size);
+                break;
+        }
+    }
+
+    /// <summary>
+    /// C# keeps delegates of lambdas that capture nothing in static fields. The copy has cells of its own for them, or
+    /// the model's plain runs would get delegates of rewritten code, and the other way round.
+    /// </summary>
+    private void PatchField(IlInstruction instruction)
+    {
+        var field = _body.ResolveField(instruction.Token);
+        var isLambdaCache = field.IsStatic && OpClassifier.IsDelegate(field.FieldType) && field.DeclaringType!.Name.StartsWith("<>", StringComparison.Ordinal);
+        if (isLambdaCache && instruction.OpCode == OpCodes.Ldsfld) PutCall(instruction, _redirector.LambdaCaches.Load(field));
+        else if (isLambdaCache && instruction.OpCode == OpCodes.Stsfld) PutCall(instruction, _redirector.LambdaCaches.Store(field));
+        else PutToken(instruction, MemberToken(field));
+    }
+
+    private void PatchMethod(int index, IlInstruction instruction)
+    {
+        var called = _body.ResolveMethod(instruction.Token);
+        if (instruction.OpCode == OpCodes.Newobj && TryPatchDelegate(index, instruction, called)) return;
+        if (instruction.OpCode == OpCodes.Jmp) throw new NotSupportedException("it jumps to another method");
+        var constraint = index > 0 && _instructions[index - 1].OpCode == OpCodes.Constrained
+            ? _body.ResolveType(_instructions[index - 1].Token)
+            : null;
+        var shim = _redirector.For(instruction.OpCode, called, constraint);
+        if (shim is null)
+        {
+            PutToken(instruction, MemberToken(called));
+            return;
+        }
+
+        PutCall(instruction, shim);
+        if (constraint is not null) Erase(_instructions[index - 1].Offset, instruction.Offset - _instructions[index - 1].Offset);
+    }
+
+    /// <summary>
+    /// <c>ldftn M; newobj D</c> makes a delegate: both become one call of a shim that makes a delegate of M's copy.
+    /// <c>dup; ldvirtftn M; newobj D</c> leaves one reference less on the stack.
+    /// </summary>
+    private bool TryPatchDelegate(int index, IlInstruction instruction, MethodBase constructor)
+    {
+        if (index == 0 || !OpClassifier.IsDelegate(constructor.DeclaringType!)) return false;
+        var load = _instructions[index - 1];
+        var isVirtual = load.OpCode == OpCodes.Ldvirtftn;
+        if (!isVirtual && load.OpCode != OpCodes.Ldftn) return false;
+        var from = load.Offset;
+        if (isVirtual)
+        {
+            if (index < 2 || _body.Code[_instructions[index - 2].Offset] != Dup) return false;
+            from = _instructions[index - 2].Offset;
+        }
+
+        if (_redirector.ForDelegate(_body.ResolveMethod(load.Token), constructor.DeclaringType!, isVirtual) is not { } shim) return false;
+        Erase(from, instruction.Offset - from);
+        PutCall(instruction, shim);
+        return true;
+    }
+
+    private void PutCall(IlInstruction instruction, DynamicMethod shim)
+    {
+        _code[instruction.Offset] = CallOpCode;
+        PutToken(instruction, _info.GetTokenFor(shim));
+    }
+
+    private void PutToken(IlInstruction instruction, int token) =>
+        BinaryPrimitives.WriteInt32LittleEndian(_code.AsSpan(instruction.OperandOffset), token);
+
+    private void Erase(int offset, int length) => _code.AsSpan(offset, length).Fill(Nop);
+
+    private int MemberToken(MemberInfo member) => member switch
+    {
+        Type type => _info.GetTokenFor(type.TypeHandle),
+        FieldInfo { DeclaringType: { IsGenericType: true } type } field => _info.GetTokenFor(field.FieldHandle, type.TypeHandle),
+        FieldInfo field => _info.GetTokenFor(field.FieldHandle),
+        _ => MethodToken(_info, (MethodBase)member),
+    };
+
+    private static int MethodToken(DynamicILInfo info, MethodBase method) =>
+        method.DeclaringType is { } type && (type.IsGenericType || type.IsArray)
+            ? info.GetTokenFor(method.MethodHandle, type.TypeHandle)
+            : info.GetTokenFor(method.MethodHandle);
+
+    private byte[] ExceptionTable()
+    {
+        var clauses = _body.Header.ExceptionHandlingClauses;
+        var size = (clauses.Count * FatClauseSize) + 4;
+        var table = new MemoryStream(size);
+        var writer = new BinaryWriter(table);
+        writer.Write(FatExceptionTable | (size << 8));
+        foreach (var clause in clauses)
+        {
+            writer.Write((int)clause.Flags);
+            writer.Write(clause.TryOffset);
+            writer.Write(clause.TryLength);
+            writer.Write(clause.HandlerOffset);
+            writer.Write(clause.HandlerLength);
+            writer.Write(clause.Flags switch
+            {
+                ExceptionHandlingClauseOptions.Clause => _info.GetTokenFor((clause.CatchType ?? typeof(object)).TypeHandle),
+                ExceptionHandlingClauseOptions.Filter => clause.FilterOffset,
+                _ => 0,
+            });
+        }
+
+        return table.ToArray();
+    }
+}

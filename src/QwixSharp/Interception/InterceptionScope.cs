@@ -1,0 +1,113 @@
+using System.Runtime.CompilerServices;
+using TorchSharp;
+
+namespace QwixSharp.Interception;
+
+/// <summary>One interceptor at work on one model, from <see cref="Interceptor.Enter"/> to its disposal.</summary>
+internal sealed class InterceptionSession(torch.nn.Module root, IOpInterceptor interceptor)
+{
+    private readonly Lazy<ModulePaths> _paths = new(() => new ModulePaths(root));
+
+    internal IOpInterceptor Interceptor => interceptor;
+
+    /// <summary>Read on first need: an interceptor that wants no op pays nothing for paths.</summary>
+    internal ModulePaths Paths => _paths.Value;
+}
+
+/// <summary>Where a flow of control is: the session, and the modules it has entered. Immutable, so that threads can share it.</summary>
+internal sealed class InterceptionScope
+{
+    private static readonly AsyncLocal<InterceptionScope?> Ambient = new();
+
+    /// <summary>The session whose interceptor this thread is running: what that does is not intercepted for it again.</summary>
+    [ThreadStatic]
+    private static InterceptionSession? t_busy;
+
+    private readonly InterceptionSession _session;
+    private readonly InterceptionScope? _parent;
+    private string? _path;
+
+    internal InterceptionScope(InterceptionSession session, torch.nn.Module module, InterceptionScope? parent)
+    {
+        _session = session;
+        Module = module;
+        _parent = parent;
+    }
+
+    internal static InterceptionScope? Current
+    {
+        get => Ambient.Value;
+        set => Ambient.Value = value;
+    }
+
+    internal torch.nn.Module Module { get; }
+
+    internal string Path => _path ??= _session.Paths.Of(Module) ?? ModulePaths.Outside(_parent?.Path ?? "", Module);
+
+    /// <summary>The scope whose interceptor wants a call of an op, or null where the op should simply run.</summary>
+    internal static InterceptionScope? Wanting(OpDescriptor op)
+    {
+        var scope = Ambient.Value;
+        if (scope is null || ReferenceEquals(t_busy, scope._session)) return null;
+        return scope._session.Interceptor.Wants(op) ? scope : null;
+    }
+
+    /// <summary>Enters a module. Returns the scope to hand to <see cref="Leave"/>, or null where nothing was entered.</summary>
+    internal static InterceptionScope? EnterModule(object? module)
+    {
+        var scope = Ambient.Value;
+        if (scope is null || ReferenceEquals(scope.Module, module) || module is not torch.nn.Module entered) return null;
+        Ambient.Value = new InterceptionScope(scope._session, entered, scope);
+        return scope;
+    }
+
+    internal static void Leave(InterceptionScope previous) => Ambient.Value = previous;
+
+    /// <summary>Lets the interceptor answer a call.</summary>
+    /// <exception cref="InterceptionException">The answer is not of the op's result type.</exception>
+    internal T Dispatch<T>(OpDescriptor op, object?[] arguments)
+    {
+        var result = Ask(op, arguments);
+        if (result is T typed) return typed;
+        if (result is null && default(T) is null) return default!;
+        throw new InterceptionException(
+            $"The interceptor {_session.Interceptor.GetType().Name} answered {op.Name} in module '{Path}' with {result?.GetType().ToString() ?? "null"}; "
+            + $"the op's result is a {typeof(T)}.");
+    }
+
+    /// <summary>Lets the interceptor answer a call that has no result.</summary>
+    internal void DispatchVoid(OpDescriptor op, object?[] arguments) => Ask(op, arguments);
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private object? Ask(OpDescriptor op, object?[] arguments)
+    {
+        var outer = t_busy;
+        t_busy = _session;
+        try
+        {
+            return _session.Interceptor.Intercept(new OpCall(op, arguments, Module, Path));
+        }
+        finally
+        {
+            t_busy = outer;
+        }
+    }
+}
+
+/// <summary>The names of a model's modules, as <c>named_modules()</c> gives them; the model itself is the empty string.</summary>
+internal sealed class ModulePaths
+{
+    private readonly Dictionary<torch.nn.Module, string> _paths = new(ReferenceEqualityComparer.Instance);
+
+    internal ModulePaths(torch.nn.Module root)
+    {
+        _paths[root] = "";
+        foreach (var (name, module) in root.named_modules()) _paths.TryAdd(module, name);
+    }
+
+    internal string? Of(torch.nn.Module module) => _paths.GetValueOrDefault(module);
+
+    /// <summary>The name of a module that is not registered in the model: where it was called, and its type.</summary>
+    internal static string Outside(string parent, torch.nn.Module module) =>
+        parent.Length == 0 ? "?" + module.GetType().Name : $"{parent}.?{module.GetType().Name}";
+}

@@ -1,0 +1,43 @@
+using System.Reflection;
+using System.Reflection.Emit;
+
+namespace QwixSharp.Interception.Shims;
+
+/// <summary>Small methods between two signatures of the same call.</summary>
+internal static class Adapters
+{
+    /// <summary>A method that takes the instance as an object and passes it on in the type that the target has for it.</summary>
+    internal static DynamicMethod ObjectFirst(MethodInfo method, DynamicMethod target)
+    {
+        var parameters = target.GetParameters().Select(p => p.ParameterType).ToArray();
+        if (method.IsStatic || parameters[0] == typeof(object)) return target;
+        var instance = parameters[0];
+        parameters[0] = typeof(object);
+        var adapter = MethodShape.Dynamic(target.Name, method.ReturnType, parameters, method.Module);
+        var il = adapter.GetILGenerator();
+        il.Emit(OpCodes.Ldarg_0);
+        if (instance.IsByRef) il.Emit(OpCodes.Unbox, instance.GetElementType()!);
+        else il.Emit(OpCodes.Castclass, instance);
+        MethodShape.LoadArguments(il, parameters.Length, from: 1);
+        il.Emit(OpCodes.Call, target);
+        il.Emit(OpCodes.Ret);
+        return adapter;
+    }
+
+    /// <summary>A method with the signature of a module's method that runs a static one in its place.</summary>
+    /// <param name="method">The module's method.</param>
+    /// <param name="replacement">The static method that stands for it.</param>
+    /// <param name="copy">The copy of <paramref name="replacement"/>, or null where it has nothing to redirect.</param>
+    internal static DynamicMethod Replacement(MethodInfo method, MethodInfo replacement, DynamicMethod? copy)
+    {
+        var parameters = MethodShape.CopyParameters(method);
+        var adapter = MethodShape.Dynamic(MethodShape.DisplayName(method), method.ReturnType, parameters, method.Module);
+        var il = adapter.GetILGenerator();
+        il.Emit(OpCodes.Ldarg_0);
+        il.Emit(OpCodes.Castclass, replacement.GetParameters()[0].ParameterType);
+        MethodShape.LoadArguments(il, parameters.Length, from: 1);
+        il.Emit(OpCodes.Call, copy ?? replacement);
+        il.Emit(OpCodes.Ret);
+        return adapter;
+    }
+}

@@ -1,0 +1,45 @@
+using System.Reflection;
+using System.Reflection.Emit;
+
+namespace QwixSharp.Interception.Shims;
+
+/// <summary>Methods that enter a module's scope, run a method of the module, and leave the scope.</summary>
+internal static class ScopeShims
+{
+    private static readonly MethodInfo Enter = typeof(InterceptionScope).GetMethod(nameof(InterceptionScope.EnterModule), BindingFlags.NonPublic | BindingFlags.Static)!;
+    private static readonly MethodInfo Leave = typeof(InterceptionScope).GetMethod(nameof(InterceptionScope.Leave), BindingFlags.NonPublic | BindingFlags.Static)!;
+
+    /// <summary>What runs <paramref name="body"/> in the scope of its module; <paramref name="body"/> itself where the method has none.</summary>
+    /// <param name="method">The method that <paramref name="body"/> stands for.</param>
+    /// <param name="body">The copy; it may still be empty.</param>
+    internal static DynamicMethod For(MethodInfo method, DynamicMethod body)
+    {
+        if (!MethodClassifier.EntersModule(method)) return body;
+        var parameters = MethodShape.CopyParameters(method);
+        var shim = MethodShape.Dynamic("scope of " + MethodShape.DisplayName(method), method.ReturnType, parameters, method.Module);
+        var il = shim.GetILGenerator();
+        var previous = il.DeclareLocal(typeof(InterceptionScope));
+        var result = method.ReturnType == typeof(void) ? null : il.DeclareLocal(method.ReturnType);
+        var entered = il.DefineLabel();
+        il.Emit(OpCodes.Ldarg_0);
+        il.Emit(OpCodes.Call, Enter);
+        il.Emit(OpCodes.Stloc, previous);
+        il.Emit(OpCodes.Ldloc, previous);
+        il.Emit(OpCodes.Brtrue, entered);
+        MethodShape.LoadArguments(il, parameters.Length);
+        il.Emit(OpCodes.Call, body);
+        il.Emit(OpCodes.Ret);
+        il.MarkLabel(entered);
+        il.BeginExceptionBlock();
+        MethodShape.LoadArguments(il, parameters.Length);
+        il.Emit(OpCodes.Call, body);
+        if (result is not null) il.Emit(OpCodes.Stloc, result);
+        il.BeginFinallyBlock();
+        il.Emit(OpCodes.Ldloc, previous);
+        il.Emit(OpCodes.Call, Leave);
+        il.EndExceptionBlock();
+        if (result is not null) il.Emit(OpCodes.Ldloc, result);
+        il.Emit(OpCodes.Ret);
+        return shim;
+    }
+}

@@ -1,0 +1,151 @@
+using System.Runtime.CompilerServices;
+using QwixSharp.Calibration;
+using QwixSharp.Interception;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Providers.Models;
+
+/// <summary>
+/// All that a quantized model holds beside the user's module: its quantized weights and static scales, and what was
+/// learnt about how the module uses its parameters.
+/// </summary>
+internal sealed class ModelState : IDisposable
+{
+    private readonly ConditionalWeakTable<Tensor, WeightUse> _views = [];
+    private readonly HashSet<string> _usedElsewhere = new(StringComparer.Ordinal);
+    private readonly HashSet<QuantizationProvider> _matched = [];
+    private readonly HashSet<string> _released = new(StringComparer.Ordinal);
+    private Dictionary<Tensor, WeightUse> _parameters;
+    private volatile bool[] _viewOps = [];
+
+    internal ModelState(nn.Module model, IReadOnlyList<QuantizationProvider> providers, QuantStats? stats)
+    {
+        Model = model;
+        Providers = providers;
+        StaticScales = new StaticScales(stats);
+        _parameters = IndexParameters(model);
+    }
+
+    /// <summary>The user's module.</summary>
+    internal nn.Module Model { get; }
+
+    /// <summary>The providers; for each op the first that handles it wins.</summary>
+    internal IReadOnlyList<QuantizationProvider> Providers { get; }
+
+    internal WeightTable Weights { get; } = new();
+
+    internal StaticScales StaticScales { get; }
+
+    /// <summary>Whether every op is looked at: while the use of parameters is learnt, and once values were given up.</summary>
+    internal bool SeesEveryOp { get; set; } = true;
+
+    /// <summary>Whether any rule of a provider has matched an op of this model.</summary>
+    internal bool HasMatched(QuantizationProvider provider)
+    {
+        lock (_matched)
+            return _matched.Contains(provider);
+    }
+
+    internal void MarkMatched(QuantizationProvider provider)
+    {
+        if (!SeesEveryOp)
+            return; // known since the first run
+        lock (_matched)
+            _matched.Add(provider);
+    }
+
+    internal bool WantsView(OpDescriptor op) => op.Id < _viewOps.Length && _viewOps[op.Id];
+
+    /// <summary>How a tensor relates to a parameter; null for an activation.</summary>
+    internal WeightUse? UseOf(Tensor? tensor)
+    {
+        if (tensor is null)
+            return null;
+        return _parameters.TryGetValue(tensor, out var use) || _views.TryGetValue(tensor, out use) ? use : null;
+    }
+
+    internal ModelOperand Operand(Tensor tensor) => new(tensor, UseOf(tensor));
+
+    /// <summary>Remembers that a tensor is a view of a parameter, made by an op.</summary>
+    internal void AddView(Tensor view, WeightUse use, OpDescriptor op)
+    {
+        _views.AddOrUpdate(view, use);
+        if (WantsView(op))
+            return;
+        lock (_views)
+        {
+            var table = new bool[Math.Max(_viewOps.Length, op.Id + 1)];
+            _viewOps.CopyTo(table, 0);
+            table[op.Id] = true;
+            _viewOps = table;
+        }
+    }
+
+    /// <summary>Notes that an op which is not quantized needs a parameter's values.</summary>
+    internal void MarkUsedElsewhere(WeightUse use)
+    {
+        lock (_usedElsewhere)
+            _usedElsewhere.Add(use.Name);
+    }
+
+    /// <summary>Whether only quantized ops use a parameter.</summary>
+    internal bool IsReplaced(string name) => !_usedElsewhere.Contains(name) && Weights.All.Any(w => w.Value.Use.Name == name);
+
+    internal bool IsReleased(WeightUse use) => _released.Count > 0 && _released.Contains(use.Name);
+
+    /// <summary>
+    /// Gives up the floating-point values of all parameters that only quantized ops use: each keeps its shape and dtype,
+    /// but one number, not a number, stands for all of its values.
+    /// </summary>
+    internal void Release()
+    {
+        foreach (var use in _parameters.Values.Where(u => u.Parameter.device_type != DeviceType.META && IsReplaced(u.Name)))
+        {
+            GiveUp(use.Parameter);
+            _released.Add(use.Name);
+        }
+
+        SeesEveryOp = _released.Count > 0;
+    }
+
+    /// <summary>The values of a released parameter, from its quantized form; the caller owns them.</summary>
+    /// <exception cref="QwixException">Only views of the parameter are quantized.</exception>
+    internal Tensor Restore(WeightUse use)
+    {
+        var whole = Weights.All.Select(w => w.Value).FirstOrDefault(w => w.Use.ArrayName == use.Name)
+            ?? throw new QwixException($"The values of parameter \"{use.Name}\" were given up, and an op that is not quantized now needs them. Do not call ReleaseOriginalWeights on this model.");
+        return whole.Array.Dequantize();
+    }
+
+    /// <summary>Follows the module to another device or dtype, which gives it new parameters.</summary>
+    internal void Move(Device? device, ScalarType? dtype)
+    {
+        _parameters = IndexParameters(Model);
+        foreach (var use in _parameters.Values.Where(IsReleased))
+            GiveUp(use.Parameter);
+        Weights.Move(device, dtype);
+        StaticScales.Move(device);
+    }
+
+    public void Dispose()
+    {
+        Weights.Dispose();
+        StaticScales.Dispose();
+    }
+
+    private static void GiveUp(Tensor parameter)
+    {
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        parameter.set_(full([1], float.NaN, dtype: parameter.dtype, device: parameter.device).expand(parameter.shape));
+    }
+
+    private static Dictionary<Tensor, WeightUse> IndexParameters(nn.Module model)
+    {
+        var parameters = new Dictionary<Tensor, WeightUse>(ReferenceEqualityComparer.Instance);
+        foreach (var (name, parameter) in model.named_parameters())
+            parameters.TryAdd(parameter, new WeightUse(name, parameter, "", null, null));
+        return parameters;
+    }
+}

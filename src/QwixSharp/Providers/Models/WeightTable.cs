@@ -1,0 +1,119 @@
+using System.Collections.Concurrent;
+using QwixSharp.Arrays;
+using QwixSharp.Rules;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Providers.Models;
+
+/// <summary>The quantized weights of a model, by name. Each is made at its first use. Safe for several threads.</summary>
+internal sealed class WeightTable : IDisposable
+{
+    private readonly ConcurrentDictionary<(string Name, QuantizationRule Rule, string Op, long Key), QuantizedWeight> _sites = new();
+    private readonly SortedDictionary<string, QuantizedWeight> _weights = new(StringComparer.Ordinal);
+    private readonly Lock _gate = new();
+
+    internal event Action? Added;
+
+    /// <summary>The weights by name: the parameter's path, with the view where it is used through one.</summary>
+    internal IReadOnlyList<KeyValuePair<string, QuantizedWeight>> All
+    {
+        get
+        {
+            lock (_gate)
+                return [.. _weights];
+        }
+    }
+
+    /// <summary>The quantized form of a weight for a site.</summary>
+    /// <exception cref="QwixException">The weight cannot be quantized so.</exception>
+    internal QArray Get(OpSite site, ModelOperand operand, long key, Func<HowToQuantize> how)
+    {
+        var use = operand.Weight ?? throw new ArgumentException("The operand is not a weight.", nameof(operand));
+        var siteKey = (use.ArrayName, site.Rule, site.OpName, key);
+        if (_sites.TryGetValue(siteKey, out var weight))
+            return weight.Array;
+        lock (_gate)
+        {
+            if (_sites.TryGetValue(siteKey, out weight))
+                return weight.Array;
+            weight = FindOrMake(site, operand, use, how());
+            _sites[siteKey] = weight;
+        }
+
+        Added?.Invoke();
+        return weight.Array;
+    }
+
+    /// <summary>Moves the arrays to a device, and gives their scales a dtype.</summary>
+    internal void Move(Device? device, ScalarType? dtype)
+    {
+        lock (_gate)
+        {
+            _sites.Clear();
+            foreach (var (name, weight) in _weights.ToList())
+            {
+                var moved = weight.Array;
+                if (device is not null && moved.Device.type != device.type)
+                    moved = moved.To(device);
+                if (dtype is { } wanted && moved.Dtype != wanted)
+                    moved = moved.To(wanted);
+                if (!ReferenceEquals(moved, weight.Array))
+                    _weights[name] = weight with { Array = moved.DetachFromDisposeScope() };
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            foreach (var weight in _weights.Values)
+                weight.Array.Dispose();
+            _weights.Clear();
+            _sites.Clear();
+        }
+    }
+
+    /// <summary>
+    /// A weight that two ops use in the same way, such as an embedding tied to the output layer, is quantized once; one
+    /// that they use in different ways has a second array.
+    /// </summary>
+    private QuantizedWeight FindOrMake(OpSite site, ModelOperand operand, WeightUse use, HowToQuantize how)
+    {
+        string name = use.ArrayName, signature = Signature(how);
+        for (int i = 2; _weights.TryGetValue(name, out var known); i++)
+        {
+            if (known.Signature == signature)
+                return known;
+            name = $"{use.ArrayName}#{i}";
+        }
+
+        return _weights[name] = new QuantizedWeight(use, how, signature, Quantize(site, operand, use, how));
+    }
+
+    private static QArray Quantize(OpSite site, ModelOperand operand, WeightUse use, HowToQuantize how)
+    {
+        var value = use.View.Length == 0 ? use.Parameter : operand.Value;
+        try
+        {
+            if (value.device_type == DeviceType.META)
+                return Quantizer.Abstract(value, how).DetachFromDisposeScope();
+            using var noGrad = no_grad();
+            using var scope = NewDisposeScope();
+            if (!value.isfinite().all().item<bool>())
+                throw new ArgumentException("it has NaN or infinite values. Quantize a model whose weights are finite.");
+            return Quantizer.Quantize(value, how).DetachFromDisposeScope();
+        }
+        catch (ArgumentException error)
+        {
+            throw new QwixException($"Parameter \"{use.ArrayName}\" of shape [{string.Join(", ", value.shape)}] cannot be quantized for {site}: {error.Message} Rule: {site.Rule}", error);
+        }
+    }
+
+    private static string Signature(HowToQuantize how) =>
+        $"{how.QType}|{how.Calibration}|{string.Join(",", how.ChannelwiseAxes.Order())}|{string.Join(",", how.TiledAxes.OrderBy(t => t.Key).Select(t => $"{t.Key}:{t.Value}"))}";
+}
+
+/// <summary>A weight in quantized form, which parameter it stands for, and how it was made.</summary>
+internal sealed record QuantizedWeight(WeightUse Use, HowToQuantize How, string Signature, QArray Array);

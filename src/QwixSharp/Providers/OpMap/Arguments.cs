@@ -1,0 +1,53 @@
+using QwixSharp.Interception;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Providers.OpMap;
+
+/// <summary>Reads the arguments of a call by position or by the parameter's name.</summary>
+internal static class Arguments
+{
+    internal static Tensor Tensor(in OpCall call, int index) => (Tensor)call.Arguments[index]!;
+
+    /// <summary>The argument for the first of some parameter names that the method has; null where it has none.</summary>
+    internal static object? Named(in OpCall call, params ReadOnlySpan<string> names)
+    {
+        var parameters = call.Op.Method.GetParameters();
+        int offset = call.Op.Method.IsStatic ? 0 : 1;
+        foreach (var name in names)
+        {
+            for (int i = 0; i < parameters.Length; i++)
+            {
+                if (parameters[i].Name == name)
+                    return call.Arguments[i + offset];
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>One number an axis, from an argument that is a number, an array or null.</summary>
+    internal static long[] PerAxis(object? argument, int axes, long otherwise) => argument switch
+    {
+        null => [.. Enumerable.Repeat(otherwise, axes)],
+        long number => [.. Enumerable.Repeat(number, axes)],
+        long[] { Length: 1 } one => [.. Enumerable.Repeat(one[0], axes)],
+        long[] numbers when numbers.Length == axes => numbers,
+        _ => throw new QwixException($"Cannot read {argument} as numbers for {axes} axes."),
+    };
+
+    /// <summary>A product with a bias added to its last axis or along an axis of features.</summary>
+    internal static Tensor AddBias(Tensor product, Tensor? bias, int featureAxis = -1)
+    {
+        if (bias is null)
+            return product;
+        using (product)
+        {
+            if (featureAxis < 0)
+                return product + bias;
+            long[] shape = [.. Enumerable.Repeat(1L, (int)product.dim())];
+            shape[featureAxis] = -1;
+            using var broadcast = bias.reshape(shape);
+            return product + broadcast;
+        }
+    }
+}

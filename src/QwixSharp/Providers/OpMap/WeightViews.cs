@@ -1,0 +1,98 @@
+using System.Collections;
+using System.Globalization;
+using QwixSharp.Interception;
+using QwixSharp.Providers.Models;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Providers.OpMap;
+
+/// <summary>
+/// Follows a parameter through ops that only rearrange or cast it, so that <c>matmul(x, weight.t())</c> is known to
+/// multiply with a weight.
+/// </summary>
+internal static class WeightViews
+{
+    private static readonly HashSet<string> Permutations = ["t", "get_T", "get_mT", "transpose", "permute", "swapaxes", "swapdims", "movedim", "moveaxis"];
+
+    private static readonly HashSet<string> Identities = ["contiguous", "alias", "detach", "clone", "to", "to_type", "type_as", "type", "float", "half", "bfloat16", "cpu", "cuda"];
+
+    private static readonly HashSet<string> Others =
+    [
+        "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "narrow", "slice", "select", "index", "get_TensorItems",
+        "chunk", "split", "tensor_split", "unbind", "split_with_sizes", "hsplit", "vsplit",
+    ];
+
+    /// <summary>Runs an op that is no product, and remembers what it makes of a parameter.</summary>
+    internal static object? Handle(ModelRun run, in OpCall call)
+    {
+        if (call.Arguments.Length == 0 || call.Arguments[0] is not Tensor source || run.State.UseOf(source) is not { } use || OtherTensors(call))
+            return run.Proceed(call);
+        var name = call.Op.Method.Name;
+        if (Identities.Contains(name))
+            return Remember(run, call, call.Proceed(), use);
+        if (Permutations.Contains(name) && PermutationOf(call, source) is { } permutation)
+            return Remember(run, call, call.Proceed(), use.Permuted(permutation));
+        if (Others.Contains(name))
+            return Remember(run, call, call.Proceed(), use, viewed: true);
+        return run.Proceed(call);
+    }
+
+    private static object? Remember(ModelRun run, in OpCall call, object? result, WeightUse use, bool viewed = false)
+    {
+        var (op, arguments) = (call.Op, call.Arguments);
+        object? Repeat(Tensor source) => op.Call([source, .. arguments.Skip(1)]);
+        if (result is Tensor view)
+        {
+            run.State.AddView(view, viewed ? use.Viewed(Text(call), t => (Tensor)Repeat(t)!) : use, op);
+        }
+        else if (result is Tensor[] views)
+        {
+            for (int i = 0; i < views.Length; i++)
+            {
+                int index = i;
+                run.State.AddView(views[i], use.Viewed($"{Text(call)}[{i}]", t => ((Tensor[])Repeat(t)!)[index]), op);
+            }
+        }
+
+        return result;
+    }
+
+    private static bool OtherTensors(in OpCall call)
+    {
+        for (int i = 1; i < call.Arguments.Length; i++)
+        {
+            if (call.Arguments[i] is Tensor && call.Op.Method.Name != "type_as")
+                return true;
+        }
+
+        return false;
+    }
+
+    /// <summary>The axis of the source for each axis of the result, found by the same call on a tensor whose axes all differ in length.</summary>
+    private static int[]? PermutationOf(in OpCall call, Tensor source)
+    {
+        int rank = (int)source.dim();
+        using var scope = NewDisposeScope();
+        var probe = empty([.. Enumerable.Range(2, rank).Select(n => (long)n)], device: META);
+        object?[] arguments = [probe, .. call.Arguments.Skip(1)];
+        return call.Proceed(arguments) is Tensor result && result.dim() == rank ? [.. result.shape.Select(n => (int)n - 2)] : null;
+    }
+
+    /// <summary>The call as text, such as <c>.narrow(0,0,64)</c>: calls that read alike give the same view.</summary>
+    private static string Text(in OpCall call) =>
+        "." + call.Op.Method.Name.Replace("get_TensorItems", "index") + "(" + string.Join(",", call.Arguments.Skip(1).Select(ArgumentText)) + ")";
+
+    private static string ArgumentText(object? argument) => argument switch
+    {
+        null => "",
+        string text => text,
+        IEnumerable items => "[" + string.Join(",", items.Cast<object?>().Select(ArgumentText)) + "]",
+        TensorIndex index => IndexText(index),
+        IFormattable number => number.ToString(null, CultureInfo.InvariantCulture),
+        _ => argument.ToString()!,
+    };
+
+    private static string IndexText(TensorIndex index) => index.ToString() is { } text && text != typeof(TensorIndex).FullName
+        ? text
+        : throw new QwixException("A weight is indexed in a way that cannot be followed. Use narrow, select or slice instead.");
+}

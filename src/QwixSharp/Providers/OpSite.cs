@@ -1,0 +1,69 @@
+using QwixSharp.Arrays;
+using QwixSharp.Providers.Models;
+using QwixSharp.Rules;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Providers;
+
+/// <summary>One op in a model's forward pass: where it is, the rule it falls under, and the quantized values it may use.</summary>
+public sealed class OpSite
+{
+    private readonly ModelState _state;
+
+    internal OpSite(ModelState state, QuantizationRule rule, string modulePath, string opName, int count)
+    {
+        _state = state;
+        Rule = rule;
+        ModulePath = modulePath;
+        OpName = opName;
+        OpId = opName + count;
+    }
+
+    /// <summary>The first rule that matches.</summary>
+    public QuantizationRule Rule { get; }
+
+    /// <summary>The dotted path of the module that calls the op.</summary>
+    public string ModulePath { get; }
+
+    /// <summary>The op's name, one of <see cref="OpNames"/>.</summary>
+    public string OpName { get; }
+
+    /// <summary>The op's name and its number among the ops of that name that the module has called, such as <c>dot_general0</c>.</summary>
+    public string OpId { get; }
+
+    /// <summary>The module and op, for messages.</summary>
+    /// <returns>Such as <c>dot_general0 in module "layers.0.proj"</c>.</returns>
+    public override string ToString() => $"{OpId} in module \"{ModulePath}\"";
+
+    /// <summary>
+    /// The quantized form of a weight, made at first use and kept with the model. Its axes are the parameter's, whatever
+    /// order the op sees them in; see <see cref="WeightAxes"/>.
+    /// </summary>
+    /// <param name="weight">An operand that is a weight.</param>
+    /// <param name="key">What, besides the rule and the op, decides how it is quantized; equal keys must mean equal ways.</param>
+    /// <param name="how">Says how, in terms of the parameter's axes.</param>
+    /// <returns>The array; it stays the model's, do not dispose it.</returns>
+    /// <exception cref="QwixException">The weight cannot be quantized so; the message names it.</exception>
+    public QArray QuantizeWeight(ModelOperand weight, long key, Func<HowToQuantize> how) => _state.Weights.Get(this, weight, key, how);
+
+    /// <summary>The parameter's axes for axes of an operand.</summary>
+    /// <param name="operand">An operand.</param>
+    /// <param name="axes">Axes of the operand as the op sees it.</param>
+    /// <returns>Axes of the parameter; the same for an activation.</returns>
+    public static IReadOnlyList<int> WeightAxes(ModelOperand operand, IReadOnlyList<int> axes) => operand.Weight?.RootAxes(axes) ?? axes;
+
+    /// <summary>Quantizes an activation: with the range of its own values, or with a static scale where the rule says so.</summary>
+    /// <param name="activation">The activation.</param>
+    /// <param name="how">How to quantize it.</param>
+    /// <param name="side">Which operand it is: <c>lhs</c> or <c>rhs</c>.</param>
+    /// <returns>A QArray that the caller owns.</returns>
+    public QArray QuantizeActivation(Tensor activation, HowToQuantize how, string side)
+    {
+        ArgumentNullException.ThrowIfNull(activation);
+        if (Rule.ActStaticScale != true)
+            return Quantizer.Quantize(activation, how);
+        var place = ModulePath.Length == 0 ? $"{OpId}_{side}" : $"{ModulePath}.{OpId}_{side}";
+        var scale = _state.StaticScales.Get(place, activation, how, Rule.ActBatchAxes);
+        return Quantizer.Quantize(activation, how.QType, scale.Scale, scale.ZeroPoint);
+    }
+}

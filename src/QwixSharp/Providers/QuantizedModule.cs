@@ -1,0 +1,449 @@
+using QwixSharp.Arrays;
+using QwixSharp.Interception;
+using QwixSharp.Providers.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Providers;
+
+/// <summary>What every quantized model can do beyond a module.</summary>
+/// <remarks>
+/// A quantized model is an ordinary module around the user's, which it does not change: hooks, <c>train()</c>,
+/// <c>eval()</c>, <c>to()</c>, <c>state_dict()</c>, <c>save</c> and <c>load</c> do what they do for any module. In place of a
+/// quantized parameter its state has <c>name.qvalue</c>, <c>name.scale</c> and, where asymmetric, <c>name.zero_point</c>.
+/// Disposing it frees the quantized weights and leaves the user's module as it is. Several threads may call it at once.
+/// </remarks>
+public interface IQuantizedModel
+{
+    /// <summary>The user's module.</summary>
+    nn.Module Original { get; }
+
+    /// <summary>The quantized weights by the paths of their parameters. They belong to the model.</summary>
+    IReadOnlyDictionary<string, QArray> Weights { get; }
+
+    /// <summary>
+    /// Gives up the floating-point values of the parameters that are quantized, which frees their memory: the user's module
+    /// keeps their shapes and dtypes, but its own results are not numbers from then on. Parameters that other ops need too
+    /// are kept.
+    /// </summary>
+    void ReleaseOriginalWeights();
+
+    /// <summary>Calls another public method of the user's module, quantized.</summary>
+    /// <typeparam name="TValue">The type of its result.</typeparam>
+    /// <param name="method">Its name.</param>
+    /// <param name="arguments">Its arguments.</param>
+    /// <returns>Its result.</returns>
+    /// <exception cref="QwixException">There is no such method, or it is async.</exception>
+    TValue Invoke<TValue>(string method, params object?[] arguments);
+}
+
+/// <summary>For the entry points, which know the inputs of a module but not its class.</summary>
+internal interface IHasCore
+{
+    QuantizedCore Core { get; }
+}
+
+/// <summary>A quantized model of one input; see <see cref="IQuantizedModel"/>.</summary>
+/// <typeparam name="T">The type of the input.</typeparam>
+/// <typeparam name="TResult">The type of the result.</typeparam>
+public sealed class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuantizedModel, IHasCore
+{
+    private static readonly Func<object, T, TResult> Copy =
+        Interceptor.Rewrite<Func<object, T, TResult>>(typeof(nn.Module<T, TResult>).GetMethod(nameof(call))!);
+
+    internal QuantizedModule(ModelState state) : base(state.Model.GetName()) => Core = new QuantizedCore(state, this, Clear);
+
+    /// <inheritdoc/>
+    public nn.Module Original => Core.State.Model;
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
+
+    internal QuantizedCore Core { get; }
+
+    QuantizedCore IHasCore.Core => Core;
+
+    /// <inheritdoc/>
+    public override TResult forward(T input) => Core.Run(() => Copy(Original, input));
+
+    /// <inheritdoc/>
+    public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
+
+    /// <inheritdoc/>
+    public TValue Invoke<TValue>(string method, params object?[] arguments) => Core.Invoke<TValue>(method, arguments);
+
+    /// <inheritdoc/>
+    public override void train(bool train = true)
+    {
+        base.train(train);
+        Original.train(train);
+    }
+
+    /// <inheritdoc/>
+    public override (IList<string> missing_keys, IList<string> unexpected_keyes) load_state_dict(Dictionary<string, Tensor> source, bool strict = true, IList<string>? skip = null) =>
+        Core.LoadStateDict(source, strict, skip);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(Device device, ScalarType dtype, bool non_blocking) => Core.Move(device, dtype, non_blocking);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(DeviceType deviceType, int deviceIndex, bool non_blocking) => Core.Move(new Device(deviceType, deviceIndex), null, non_blocking);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(ScalarType dtype, bool non_blocking) => Core.Move(null, dtype, non_blocking);
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+            Core.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private void Clear()
+    {
+        _internal_params.clear();
+        _internal_buffers.clear();
+        _internal_submodules.clear();
+    }
+}
+
+/// <summary>A quantized model of two inputs; see <see cref="IQuantizedModel"/>.</summary>
+/// <typeparam name="T1">The type of input 1.</typeparam>
+/// <typeparam name="T2">The type of input 2.</typeparam>
+/// <typeparam name="TResult">The type of the result.</typeparam>
+public sealed class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult>, IQuantizedModel, IHasCore
+{
+    private static readonly Func<object, T1, T2, TResult> Copy =
+        Interceptor.Rewrite<Func<object, T1, T2, TResult>>(typeof(nn.Module<T1, T2, TResult>).GetMethod(nameof(call))!);
+
+    internal QuantizedModule(ModelState state) : base(state.Model.GetName()) => Core = new QuantizedCore(state, this, Clear);
+
+    /// <inheritdoc/>
+    public nn.Module Original => Core.State.Model;
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
+
+    internal QuantizedCore Core { get; }
+
+    QuantizedCore IHasCore.Core => Core;
+
+    /// <inheritdoc/>
+    public override TResult forward(T1 input1, T2 input2) => Core.Run(() => Copy(Original, input1, input2));
+
+    /// <inheritdoc/>
+    public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
+
+    /// <inheritdoc/>
+    public TValue Invoke<TValue>(string method, params object?[] arguments) => Core.Invoke<TValue>(method, arguments);
+
+    /// <inheritdoc/>
+    public override void train(bool train = true)
+    {
+        base.train(train);
+        Original.train(train);
+    }
+
+    /// <inheritdoc/>
+    public override (IList<string> missing_keys, IList<string> unexpected_keyes) load_state_dict(Dictionary<string, Tensor> source, bool strict = true, IList<string>? skip = null) =>
+        Core.LoadStateDict(source, strict, skip);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(Device device, ScalarType dtype, bool non_blocking) => Core.Move(device, dtype, non_blocking);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(DeviceType deviceType, int deviceIndex, bool non_blocking) => Core.Move(new Device(deviceType, deviceIndex), null, non_blocking);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(ScalarType dtype, bool non_blocking) => Core.Move(null, dtype, non_blocking);
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+            Core.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private void Clear()
+    {
+        _internal_params.clear();
+        _internal_buffers.clear();
+        _internal_submodules.clear();
+    }
+}
+
+/// <summary>A quantized model of three inputs; see <see cref="IQuantizedModel"/>.</summary>
+/// <typeparam name="T1">The type of input 1.</typeparam>
+/// <typeparam name="T2">The type of input 2.</typeparam>
+/// <typeparam name="T3">The type of input 3.</typeparam>
+/// <typeparam name="TResult">The type of the result.</typeparam>
+public sealed class QuantizedModule<T1, T2, T3, TResult> : nn.Module<T1, T2, T3, TResult>, IQuantizedModel, IHasCore
+{
+    private static readonly Func<object, T1, T2, T3, TResult> Copy =
+        Interceptor.Rewrite<Func<object, T1, T2, T3, TResult>>(typeof(nn.Module<T1, T2, T3, TResult>).GetMethod(nameof(call))!);
+
+    internal QuantizedModule(ModelState state) : base(state.Model.GetName()) => Core = new QuantizedCore(state, this, Clear);
+
+    /// <inheritdoc/>
+    public nn.Module Original => Core.State.Model;
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
+
+    internal QuantizedCore Core { get; }
+
+    QuantizedCore IHasCore.Core => Core;
+
+    /// <inheritdoc/>
+    public override TResult forward(T1 input1, T2 input2, T3 input3) => Core.Run(() => Copy(Original, input1, input2, input3));
+
+    /// <inheritdoc/>
+    public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
+
+    /// <inheritdoc/>
+    public TValue Invoke<TValue>(string method, params object?[] arguments) => Core.Invoke<TValue>(method, arguments);
+
+    /// <inheritdoc/>
+    public override void train(bool train = true)
+    {
+        base.train(train);
+        Original.train(train);
+    }
+
+    /// <inheritdoc/>
+    public override (IList<string> missing_keys, IList<string> unexpected_keyes) load_state_dict(Dictionary<string, Tensor> source, bool strict = true, IList<string>? skip = null) =>
+        Core.LoadStateDict(source, strict, skip);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(Device device, ScalarType dtype, bool non_blocking) => Core.Move(device, dtype, non_blocking);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(DeviceType deviceType, int deviceIndex, bool non_blocking) => Core.Move(new Device(deviceType, deviceIndex), null, non_blocking);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(ScalarType dtype, bool non_blocking) => Core.Move(null, dtype, non_blocking);
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+            Core.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private void Clear()
+    {
+        _internal_params.clear();
+        _internal_buffers.clear();
+        _internal_submodules.clear();
+    }
+}
+
+/// <summary>A quantized model of four inputs; see <see cref="IQuantizedModel"/>.</summary>
+/// <typeparam name="T1">The type of input 1.</typeparam>
+/// <typeparam name="T2">The type of input 2.</typeparam>
+/// <typeparam name="T3">The type of input 3.</typeparam>
+/// <typeparam name="T4">The type of input 4.</typeparam>
+/// <typeparam name="TResult">The type of the result.</typeparam>
+public sealed class QuantizedModule<T1, T2, T3, T4, TResult> : nn.Module<T1, T2, T3, T4, TResult>, IQuantizedModel, IHasCore
+{
+    private static readonly Func<object, T1, T2, T3, T4, TResult> Copy =
+        Interceptor.Rewrite<Func<object, T1, T2, T3, T4, TResult>>(typeof(nn.Module<T1, T2, T3, T4, TResult>).GetMethod(nameof(call))!);
+
+    internal QuantizedModule(ModelState state) : base(state.Model.GetName()) => Core = new QuantizedCore(state, this, Clear);
+
+    /// <inheritdoc/>
+    public nn.Module Original => Core.State.Model;
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
+
+    internal QuantizedCore Core { get; }
+
+    QuantizedCore IHasCore.Core => Core;
+
+    /// <inheritdoc/>
+    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4) => Core.Run(() => Copy(Original, input1, input2, input3, input4));
+
+    /// <inheritdoc/>
+    public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
+
+    /// <inheritdoc/>
+    public TValue Invoke<TValue>(string method, params object?[] arguments) => Core.Invoke<TValue>(method, arguments);
+
+    /// <inheritdoc/>
+    public override void train(bool train = true)
+    {
+        base.train(train);
+        Original.train(train);
+    }
+
+    /// <inheritdoc/>
+    public override (IList<string> missing_keys, IList<string> unexpected_keyes) load_state_dict(Dictionary<string, Tensor> source, bool strict = true, IList<string>? skip = null) =>
+        Core.LoadStateDict(source, strict, skip);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(Device device, ScalarType dtype, bool non_blocking) => Core.Move(device, dtype, non_blocking);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(DeviceType deviceType, int deviceIndex, bool non_blocking) => Core.Move(new Device(deviceType, deviceIndex), null, non_blocking);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(ScalarType dtype, bool non_blocking) => Core.Move(null, dtype, non_blocking);
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+            Core.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private void Clear()
+    {
+        _internal_params.clear();
+        _internal_buffers.clear();
+        _internal_submodules.clear();
+    }
+}
+
+/// <summary>A quantized model of five inputs; see <see cref="IQuantizedModel"/>.</summary>
+/// <typeparam name="T1">The type of input 1.</typeparam>
+/// <typeparam name="T2">The type of input 2.</typeparam>
+/// <typeparam name="T3">The type of input 3.</typeparam>
+/// <typeparam name="T4">The type of input 4.</typeparam>
+/// <typeparam name="T5">The type of input 5.</typeparam>
+/// <typeparam name="TResult">The type of the result.</typeparam>
+public sealed class QuantizedModule<T1, T2, T3, T4, T5, TResult> : nn.Module<T1, T2, T3, T4, T5, TResult>, IQuantizedModel, IHasCore
+{
+    private static readonly Func<object, T1, T2, T3, T4, T5, TResult> Copy =
+        Interceptor.Rewrite<Func<object, T1, T2, T3, T4, T5, TResult>>(typeof(nn.Module<T1, T2, T3, T4, T5, TResult>).GetMethod(nameof(call))!);
+
+    internal QuantizedModule(ModelState state) : base(state.Model.GetName()) => Core = new QuantizedCore(state, this, Clear);
+
+    /// <inheritdoc/>
+    public nn.Module Original => Core.State.Model;
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
+
+    internal QuantizedCore Core { get; }
+
+    QuantizedCore IHasCore.Core => Core;
+
+    /// <inheritdoc/>
+    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4, T5 input5) => Core.Run(() => Copy(Original, input1, input2, input3, input4, input5));
+
+    /// <inheritdoc/>
+    public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
+
+    /// <inheritdoc/>
+    public TValue Invoke<TValue>(string method, params object?[] arguments) => Core.Invoke<TValue>(method, arguments);
+
+    /// <inheritdoc/>
+    public override void train(bool train = true)
+    {
+        base.train(train);
+        Original.train(train);
+    }
+
+    /// <inheritdoc/>
+    public override (IList<string> missing_keys, IList<string> unexpected_keyes) load_state_dict(Dictionary<string, Tensor> source, bool strict = true, IList<string>? skip = null) =>
+        Core.LoadStateDict(source, strict, skip);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(Device device, ScalarType dtype, bool non_blocking) => Core.Move(device, dtype, non_blocking);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(DeviceType deviceType, int deviceIndex, bool non_blocking) => Core.Move(new Device(deviceType, deviceIndex), null, non_blocking);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(ScalarType dtype, bool non_blocking) => Core.Move(null, dtype, non_blocking);
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+            Core.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private void Clear()
+    {
+        _internal_params.clear();
+        _internal_buffers.clear();
+        _internal_submodules.clear();
+    }
+}
+
+/// <summary>A quantized model of six inputs; see <see cref="IQuantizedModel"/>.</summary>
+/// <typeparam name="T1">The type of input 1.</typeparam>
+/// <typeparam name="T2">The type of input 2.</typeparam>
+/// <typeparam name="T3">The type of input 3.</typeparam>
+/// <typeparam name="T4">The type of input 4.</typeparam>
+/// <typeparam name="T5">The type of input 5.</typeparam>
+/// <typeparam name="T6">The type of input 6.</typeparam>
+/// <typeparam name="TResult">The type of the result.</typeparam>
+public sealed class QuantizedModule<T1, T2, T3, T4, T5, T6, TResult> : nn.Module<T1, T2, T3, T4, T5, T6, TResult>, IQuantizedModel, IHasCore
+{
+    private static readonly Func<object, T1, T2, T3, T4, T5, T6, TResult> Copy =
+        Interceptor.Rewrite<Func<object, T1, T2, T3, T4, T5, T6, TResult>>(typeof(nn.Module<T1, T2, T3, T4, T5, T6, TResult>).GetMethod(nameof(call))!);
+
+    internal QuantizedModule(ModelState state) : base(state.Model.GetName()) => Core = new QuantizedCore(state, this, Clear);
+
+    /// <inheritdoc/>
+    public nn.Module Original => Core.State.Model;
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
+
+    internal QuantizedCore Core { get; }
+
+    QuantizedCore IHasCore.Core => Core;
+
+    /// <inheritdoc/>
+    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4, T5 input5, T6 input6) => Core.Run(() => Copy(Original, input1, input2, input3, input4, input5, input6));
+
+    /// <inheritdoc/>
+    public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
+
+    /// <inheritdoc/>
+    public TValue Invoke<TValue>(string method, params object?[] arguments) => Core.Invoke<TValue>(method, arguments);
+
+    /// <inheritdoc/>
+    public override void train(bool train = true)
+    {
+        base.train(train);
+        Original.train(train);
+    }
+
+    /// <inheritdoc/>
+    public override (IList<string> missing_keys, IList<string> unexpected_keyes) load_state_dict(Dictionary<string, Tensor> source, bool strict = true, IList<string>? skip = null) =>
+        Core.LoadStateDict(source, strict, skip);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(Device device, ScalarType dtype, bool non_blocking) => Core.Move(device, dtype, non_blocking);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(DeviceType deviceType, int deviceIndex, bool non_blocking) => Core.Move(new Device(deviceType, deviceIndex), null, non_blocking);
+
+    /// <inheritdoc/>
+    protected override nn.Module _to(ScalarType dtype, bool non_blocking) => Core.Move(null, dtype, non_blocking);
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+            Core.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private void Clear()
+    {
+        _internal_params.clear();
+        _internal_buffers.clear();
+        _internal_submodules.clear();
+    }
+}

@@ -1,0 +1,32 @@
+using System.Collections;
+
+namespace QwixSharp.Rules;
+
+/// <summary>Writes a rule as a user would write it, for messages.</summary>
+internal static class RuleText
+{
+    internal static string Describe(QuantizationRule rule)
+    {
+        var defaults = new QuantizationRule();
+        List<string> settings = [$"ModulePath = \"{rule.ModulePath}\""];
+        foreach (var property in rule.GetType().GetProperties())
+        {
+            if (property.Name is nameof(QuantizationRule.ModulePath) or "EqualityContract")
+                continue;
+            var value = Text(property.GetValue(rule));
+            var usual = property.DeclaringType == typeof(QuantizationRule) ? Text(property.GetValue(defaults)) : null;
+            if (value is not null && value != usual)
+                settings.Add($"{property.Name} = {value}");
+        }
+
+        return "{ " + string.Join(", ", settings) + " }";
+    }
+
+    private static string? Text(object? value) => value switch
+    {
+        null => null,
+        string text => $"\"{text}\"",
+        IEnumerable items => "[" + string.Join(", ", items.Cast<object?>().Select(Text)) + "]",
+        _ => value.ToString(),
+    };
+}
