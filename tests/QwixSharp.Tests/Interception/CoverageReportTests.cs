@@ -69,7 +69,13 @@ public class CoverageReportTests
     public void AutogradFunctions() => Expect(new UsesAutogradFunction(), CoverageGapKind.AutogradFunction, nameof(UsesAutogradFunction) + ".forward");
 
     [Fact]
-    public void OpsWithOutParameters() => Expect(new UsesOutParameters(), CoverageGapKind.UnseenOp, nameof(UsesOutParameters) + ".forward");
+    public void OpsWithOutParameters()
+    {
+        // The op itself crashes in the native library, so the model is not run.
+        using var scope = NewDisposeScope();
+        using var model = new UsesOutParameters();
+        ExpectGap(model, CoverageGapKind.UnseenOp, nameof(UsesOutParameters) + ".forward");
+    }
 
     [Fact]
     public void NativeModulesWithoutAnEquivalent()
@@ -115,12 +121,17 @@ public class CoverageReportTests
     {
         using var scope = NewDisposeScope();
         using var _ = model;
+        ExpectGap(model, kind, place);
+        var x = ones(2, 2);
+        Assert.True(Intercepted.BitEqual(model.call(x), Intercepted.Run(model, x, new RecordingInterceptor())));
+    }
+
+    private static void ExpectGap(Module<Tensor, Tensor> model, CoverageGapKind kind, string place)
+    {
         var gap = Assert.Single(Inspect(model).Gaps);
         Assert.Equal(kind, gap.Kind);
         Assert.EndsWith(place, gap.Method.Replace('+', '.'));
         Assert.NotEmpty(gap.Remedy);
-        var x = ones(2, 2);
-        Assert.True(Intercepted.BitEqual(model.call(x), Intercepted.Run(model, x, new RecordingInterceptor())));
     }
 
     public abstract class Model : Module<Tensor, Tensor>

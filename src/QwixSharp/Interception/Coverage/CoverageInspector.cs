@@ -142,7 +142,7 @@ internal sealed class CoverageInspector(MethodRewriter rewriter)
             return;
         }
 
-        var takesPointer = opCode == OpCodes.Ldftn && (index + 1 == instructions.Count || instructions[index + 1].OpCode != OpCodes.Newobj);
+        var takesPointer = opCode == OpCodes.Ldftn && instructions.TrueForAll(i => i.OpCode != OpCodes.Calli) && (index + 1 == instructions.Count || instructions[index + 1].OpCode != OpCodes.Newobj);
         if (takesPointer && (OpClassifier.IsOp(info) || MethodClassifier.IsRewritable(info)))
             _gaps.Add(method, CoverageGapKind.FunctionPointer, $"it takes the address of {info.Name}");
         if (constraint is not null && CallRedirector.Implementation(info, constraint) is { } implementation) Visit(implementation);
