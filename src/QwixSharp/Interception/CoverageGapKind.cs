@@ -18,6 +18,9 @@ public enum CoverageGapKind
     /// <summary>A <see cref="System.Reflection.Emit.DynamicMethod"/>: it has no IL to copy.</summary>
     DynamicMethod,
 
+    /// <summary>A <see cref="Lazy{T}"/> of tensors that was made before the run and has no value yet: it holds a delegate that cannot be replaced.</summary>
+    HiddenDelegate,
+
     /// <summary>A method called through reflection.</summary>
     Reflection,
 

@@ -26,6 +26,7 @@ internal sealed class MethodRewriter
     {
         _replacementFor = replacementFor;
         Id = ShimRegistry.Add(this);
+        Delegates = new DelegateRewriter(this);
         _redirector = new CallRedirector(this);
     }
 
@@ -34,6 +35,9 @@ internal sealed class MethodRewriter
 
     /// <summary>The number under which emitted code finds this rewriter.</summary>
     internal int Id { get; }
+
+    /// <summary>Gives for delegates made outside the copies ones that run copies.</summary>
+    internal DelegateRewriter Delegates { get; }
 
     /// <summary>Held while anything is emitted. It may be taken again by the thread that holds it.</summary>
     internal Lock Gate { get; } = new();
@@ -56,10 +60,12 @@ internal sealed class MethodRewriter
     /// <returns>A method with the parameters of <see cref="MethodShape.CopyParameters"/>; for an op the instance has its own type.</returns>
     internal DynamicMethod? Redirect(MethodInfo method)
     {
+        method = (MethodInfo)MethodShape.Canonical(method);
         lock (Gate)
         {
             if (_redirects.TryGetValue(method, out var known)) return known;
             if (OpClassifier.IsOp(method)) return _redirects[method] = OpShims.ForOp(method, Id);
+            if (MethodClassifier.Accessed(method) is { } accessed) return _redirects[method] = Redirect(accessed);
             if (ReplacementFor(method) is { } replacement) return _redirects[method] = Replace(method, replacement);
             if (MethodClassifier.RunsNatively(method)) return _redirects[method] = ScopeShims.For(method, OpShims.ForNativeModule(method, Id));
             if (!MethodClassifier.IsRewritable(method) || MethodClassifier.IsLeaf(method)) return _redirects[method] = null;

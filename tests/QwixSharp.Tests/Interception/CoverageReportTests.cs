@@ -63,6 +63,9 @@ public class CoverageReportTests
     public void DynamicMethods() => Expect(new HoldsDynamicMethod(), CoverageGapKind.DynamicMethod, nameof(HoldsDynamicMethod) + "._emitted");
 
     [Fact]
+    public void LazyValuesMadeBefore() => Expect(new HoldsLazy(), CoverageGapKind.HiddenDelegate, nameof(HoldsLazy) + "._bias");
+
+    [Fact]
     public void Reflection() => Expect(new UsesReflection(), CoverageGapKind.Reflection, nameof(UsesReflection) + ".forward");
 
     [Fact]
@@ -212,6 +215,13 @@ public class CoverageReportTests
             il.Emit(OpCodes.Ret);
             return method.CreateDelegate<Func<Tensor, Tensor>>();
         }
+    }
+
+    private sealed class HoldsLazy : Model
+    {
+        private readonly Lazy<Tensor> _bias = new(() => ones(2) + 1f);
+
+        public override Tensor forward(Tensor x) => x + _bias.Value;
     }
 
     private sealed class UsesReflection : Model

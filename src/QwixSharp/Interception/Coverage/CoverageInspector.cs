@@ -55,6 +55,9 @@ internal sealed class CoverageInspector(MethodRewriter rewriter)
             case Delegate function:
                 Judge(field, function);
                 break;
+            case not null when IsPendingLazy(value):
+                _gaps.Add(field, CoverageGapKind.HiddenDelegate, "its function was made before the run");
+                break;
             case IDictionary dictionary:
                 foreach (var item in dictionary.Values) LookAt(field, item);
                 break;
@@ -66,6 +69,13 @@ internal sealed class CoverageInspector(MethodRewriter rewriter)
                 LookInto(value);
                 break;
         }
+    }
+
+    private static bool IsPendingLazy(object value)
+    {
+        var type = value.GetType();
+        if (!type.IsGenericType || type.GetGenericTypeDefinition() != typeof(Lazy<>) || !OpClassifier.CarriesTensor(type)) return false;
+        return type.GetProperty(nameof(Lazy<>.IsValueCreated))!.GetValue(value) is false;
     }
 
     private void Judge(FieldInfo field, Delegate function)
@@ -89,6 +99,7 @@ internal sealed class CoverageInspector(MethodRewriter rewriter)
 
     private void Visit(MethodBase method)
     {
+        method = MethodShape.Canonical(method);
         if (!_visited.Add(method)) return;
         if (method is MethodInfo info && !CanWalk(info)) return;
         if (method is ConstructorInfo constructor && !MethodClassifier.IsRewritable(constructor)) return;
@@ -97,9 +108,9 @@ internal sealed class CoverageInspector(MethodRewriter rewriter)
 
     private bool CanWalk(MethodInfo method)
     {
-        if (rewriter.ReplacementFor(method) is { } replacement)
+        if ((MethodClassifier.Accessed(method) ?? rewriter.ReplacementFor(method)) is { } standIn)
         {
-            Visit(replacement);
+            Visit(standIn);
             return false;
         }
 
