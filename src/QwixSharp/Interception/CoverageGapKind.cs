@@ -27,7 +27,10 @@ public enum CoverageGapKind
     /// <summary>A custom autograd function: TorchSharp calls its forward pass.</summary>
     AutogradFunction,
 
-    /// <summary>A module with parameters whose forward pass is native: it is seen as one op, its inner products are not.</summary>
+    /// <summary>
+    /// A module with parameters whose forward pass is native: it is seen as one op, its inner products are not. Or
+    /// TorchScript or an exported program, of which nothing is seen.
+    /// </summary>
     NativeModule,
 
     /// <summary>An op with by-reference parameters, which cannot be handed to an interceptor.</summary>

@@ -109,6 +109,7 @@ internal sealed class IlCopier
     {
         var called = _body.ResolveMethod(instruction.Token);
         if (instruction.OpCode == OpCodes.Newobj && TryPatchDelegate(index, instruction, called)) return;
+        if ((called.CallingConvention & CallingConventions.VarArgs) == CallingConventions.VarArgs) throw new NotSupportedException("it calls a method with variable arguments");
         if (instruction.OpCode == OpCodes.Jmp) throw new NotSupportedException("it jumps to another method");
         var constraint = index > 0 && _instructions[index - 1].OpCode == OpCodes.Constrained
             ? _body.ResolveType(_instructions[index - 1].Token)

@@ -92,6 +92,24 @@ public class CoverageReportTests
     }
 
     [Fact]
+    public void CompiledScripts()
+    {
+        random.manual_seed(0);
+        Expect(new RunsScript(), CoverageGapKind.NativeModule, nameof(RunsScript) + ".forward");
+    }
+
+    [Fact]
+    public void MethodsThatCannotBeCopied()
+    {
+        // .NET on Linux cannot run variable arguments at all, so the model is not run.
+        using var scope = NewDisposeScope();
+        random.manual_seed(0);
+        using var model = new UsesVariableArguments();
+        ExpectGap(model, CoverageGapKind.NotCopied, nameof(UsesVariableArguments) + ".forward");
+        Assert.Contains("variable arguments", Inspect(model).ToString());
+    }
+
+    [Fact]
     public void GapsOfSubmodulesHooksAndHelpersAreFound()
     {
         using var scope = NewDisposeScope();
@@ -250,6 +268,20 @@ public class CoverageReportTests
             var results = (empty(2), empty(3));
             return histogram(x, 2, out results).hist;
         }
+    }
+
+    private sealed class RunsScript : Model
+    {
+        private readonly torch.jit.CompilationUnit _script = torch.jit.compile("def twice(x):\n  return x + x\n");
+
+        public override Tensor forward(Tensor x) => (Tensor)_script.invoke("twice", x);
+    }
+
+    private sealed class UsesVariableArguments : Model
+    {
+        public override Tensor forward(Tensor x) => First(x, __arglist(1));
+
+        private static Tensor First(Tensor x, __arglist) => x;
     }
 
     private sealed class HoldsNative : Model

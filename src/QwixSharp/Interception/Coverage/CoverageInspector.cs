@@ -180,9 +180,15 @@ internal sealed class CoverageInspector(MethodRewriter rewriter)
             _gaps.Add(method, CoverageGapKind.Reflection, $"it calls {type.Name}.{called.Name}");
         else if (type.IsGenericType && type.BaseType?.Name == "Function`1" && type.Assembly == OpClassifier.TorchSharp && called.Name == "apply")
             _gaps.Add(method, CoverageGapKind.AutogradFunction, $"it applies {type.GetGenericArguments()[0].Name}");
+        else if (IsScript(type, called.Name))
+            _gaps.Add(method, CoverageGapKind.NativeModule, $"it runs a {type.Name}, compiled outside .NET");
         else if (OpClassifier.IsUnseenOp(called))
             _gaps.Add(method, CoverageGapKind.UnseenOp, $"it calls {MethodShape.DisplayName(called)}");
     }
+
+    private static bool IsScript(Type type, string method) =>
+        (method == "invoke" && (type == typeof(torch.jit.CompilationUnit) || typeof(torch.jit.ScriptModule).IsAssignableFrom(type)))
+        || (method is "run" or "forward" or "call" && typeof(ExportedProgram).IsAssignableFrom(type));
 
     /// <summary>Copies the method, as a run would, to learn whether that works.</summary>
     private void NoteFallback(MethodBase method)
