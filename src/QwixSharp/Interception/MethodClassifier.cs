@@ -44,7 +44,7 @@ internal static class MethodClassifier
             && !OpClassifier.IsDelegate(type) && !type.Name.StartsWith('<') && !IsLeaf(constructor);
     }
 
-    /// <summary>Whether a method of a TorchSharp module computes: <c>forward</c>, <c>call</c> and helpers that return tensors.</summary>
+    /// <summary>Whether a method of a TorchSharp module computes: <c>forward</c>, <c>call</c> and what else returns tensors.</summary>
     internal static bool IsTorchSharpModuleMethod(MethodInfo method) =>
         method.DeclaringType is { } type && type.Assembly == OpClassifier.TorchSharp && IsModule(type)
         && (IsForward(method) || method.Name == "call" || OpClassifier.CarriesTensor(method.ReturnType));

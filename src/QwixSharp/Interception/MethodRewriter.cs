@@ -80,15 +80,13 @@ internal sealed class MethodRewriter
     }
 
     /// <summary>A method as an open delegate with an <see cref="object"/> as receiver; dispatches virtual methods by the receiver's type.</summary>
-    /// <returns>Null where the method itself should run.</returns>
+    /// <returns>Null where the method is no model code.</returns>
     internal Delegate? OpenDelegate(MethodInfo method, Type type)
     {
         lock (Gate)
         {
             if (_delegates.TryGetValue((method, type), out var known)) return known;
-            var target = MethodClassifier.NeedsDispatch(method) ? _redirector.Virtual.For(method) : Redirect(method) is { } exact ? Adapters.ObjectFirst(method, exact) : null;
-            if (target is null) return null;
-            return _delegates[(method, type)] = target.CreateDelegate(type);
+            return OpenTarget(method) is { } target ? _delegates[(method, type)] = target.CreateDelegate(type) : null;
         }
     }
 
@@ -98,6 +96,13 @@ internal sealed class MethodRewriter
         if (Redirect(method) is not { } redirect) return null;
         if (!method.IsStatic) redirect = Adapters.ObjectFirst(method, redirect);
         return target is null ? redirect.CreateDelegate(type) : redirect.CreateDelegate(type, target);
+    }
+
+    private DynamicMethod? OpenTarget(MethodInfo method)
+    {
+        if (MethodClassifier.NeedsDispatch(method)) return _redirector.Virtual.For(method);
+        if (Redirect(method) is { } redirect) return Adapters.ObjectFirst(method, redirect);
+        return MethodClassifier.IsRewritable(method) ? Adapters.Original(method) : null;
     }
 
     private DynamicMethod Replace(MethodInfo method, MethodInfo replacement)
