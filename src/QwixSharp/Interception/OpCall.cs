@@ -48,7 +48,7 @@ public readonly struct OpCall
 
     /// <summary>
     /// The arguments in the order of the method's parameters. For a method of <see cref="torch.Tensor"/> the tensor
-    /// comes first; a <see cref="ReadOnlySpan{T}"/> parameter is an array here.
+    /// comes first; a <see cref="ReadOnlySpan{T}"/> parameter is an array here, and a lazy sequence has been read into one.
     /// </summary>
     public object?[] Arguments { get; }
 
@@ -82,7 +82,8 @@ public interface IOpInterceptor
     /// <param name="call">The call; <see cref="OpCall.Proceed()"/> does what the op would have done.</param>
     /// <returns>
     /// The result, of the op's own result type. Never an argument itself: models dispose what they pass on, so return
-    /// <c>tensor.alias()</c> instead.
+    /// <c>tensor.alias()</c> instead. What is kept beyond the call must be detached from the model's dispose scopes.
+    /// For an op without a result, <c>Tensor.set_TensorItems</c>, the answer is ignored.
     /// </returns>
     object? Intercept(in OpCall call);
 }
