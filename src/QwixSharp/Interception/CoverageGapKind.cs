@@ -18,13 +18,19 @@ public enum CoverageGapKind
     /// <summary>A <see cref="System.Reflection.Emit.DynamicMethod"/>: it has no IL to copy.</summary>
     DynamicMethod,
 
+    /// <summary>A <see cref="Lazy{T}"/> of tensors that was made before the run and has no value yet: it holds a delegate that cannot be replaced.</summary>
+    HiddenDelegate,
+
     /// <summary>A method called through reflection.</summary>
     Reflection,
 
     /// <summary>A custom autograd function: TorchSharp calls its forward pass.</summary>
     AutogradFunction,
 
-    /// <summary>A module with parameters whose forward pass is native: it is seen as one op, its inner products are not.</summary>
+    /// <summary>
+    /// A module with parameters whose forward pass is native: it is seen as one op, its inner products are not. Or
+    /// TorchScript or an exported program, of which nothing is seen.
+    /// </summary>
     NativeModule,
 
     /// <summary>An op with by-reference parameters, which cannot be handed to an interceptor.</summary>

@@ -18,6 +18,7 @@ internal sealed class IlCopier
     private const byte LocalSignature = 0x07;
     private const byte FatExceptionTable = 0x41;
     private const int FatClauseSize = 24;
+    private const int CallSize = 5;
 
     private readonly IlBody _body;
     private readonly byte[] _code;
@@ -37,7 +38,7 @@ internal sealed class IlCopier
     internal void Copy(DynamicMethod target)
     {
         for (var i = 0; i < _instructions.Count; i++) Patch(i);
-        _info.SetCode(_code, _body.Header.MaxStackSize + 2);
+        _info.SetCode([.. _code, .. MoveTailCalls()], _body.Header.MaxStackSize + 2);
         var locals = SignatureHelper.GetLocalVarSigHelper();
         foreach (var local in _body.Header.LocalVariables) locals.AddArgument(local.LocalType, local.IsPinned);
         _info.SetLocalSignature(locals.GetSignature());
@@ -108,6 +109,7 @@ internal sealed class IlCopier
     {
         var called = _body.ResolveMethod(instruction.Token);
         if (instruction.OpCode == OpCodes.Newobj && TryPatchDelegate(index, instruction, called)) return;
+        if ((called.CallingConvention & CallingConventions.VarArgs) == CallingConventions.VarArgs) throw new NotSupportedException("it calls a method with variable arguments");
         if (instruction.OpCode == OpCodes.Jmp) throw new NotSupportedException("it jumps to another method");
         var constraint = index > 0 && _instructions[index - 1].OpCode == OpCodes.Constrained
             ? _body.ResolveType(_instructions[index - 1].Token)
@@ -144,6 +146,28 @@ internal sealed class IlCopier
         Erase(from, instruction.Offset - from);
         PutCall(instruction, shim);
         return true;
+    }
+
+    /// <summary>
+    /// The compiler turns a call right before a return into a jump, and the caller is gone from stack traces. So such
+    /// calls move to the end of the code, where a nop parts them from the return; a branch takes their place.
+    /// </summary>
+    /// <returns>The code to append.</returns>
+    private List<byte> MoveTailCalls()
+    {
+        var appended = new List<byte>();
+        for (var i = 0; i + 1 < _instructions.Count; i++)
+        {
+            var call = _instructions[i];
+            var isPrefixed = i > 0 && _instructions[i - 1].OpCode.OpCodeType == OpCodeType.Prefix && _code[_instructions[i - 1].Offset] != Nop;
+            if (call.OpCode.FlowControl != FlowControl.Call || call.OpCode.Size != 1 || isPrefixed || _instructions[i + 1].OpCode != OpCodes.Ret) continue;
+            var target = _code.Length + appended.Count;
+            appended.AddRange([.. _code.AsSpan(call.Offset, CallSize), Nop, (byte)OpCodes.Ret.Value]);
+            _code[call.Offset] = (byte)OpCodes.Br.Value;
+            BinaryPrimitives.WriteInt32LittleEndian(_code.AsSpan(call.OperandOffset), target - (call.Offset + CallSize));
+        }
+
+        return appended;
     }
 
     private void PutCall(IlInstruction instruction, DynamicMethod shim)

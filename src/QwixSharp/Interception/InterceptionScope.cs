@@ -4,32 +4,32 @@ using TorchSharp;
 namespace QwixSharp.Interception;
 
 /// <summary>One interceptor at work on one model, from <see cref="Interceptor.Enter"/> to its disposal.</summary>
-internal sealed class InterceptionSession(torch.nn.Module root, IOpInterceptor interceptor)
+internal sealed class InterceptionRun(torch.nn.Module root, IOpInterceptor interceptor)
 {
     private readonly Lazy<ModulePaths> _paths = new(() => new ModulePaths(root));
 
     internal IOpInterceptor Interceptor => interceptor;
 
-    /// <summary>Read on first need: an interceptor that wants no op pays nothing for paths.</summary>
+    /// <summary>Read on first need: an interceptor that sees no op pays nothing for paths.</summary>
     internal ModulePaths Paths => _paths.Value;
 }
 
-/// <summary>Where a flow of control is: the session, and the modules it has entered. Immutable, so that threads can share it.</summary>
+/// <summary>Where a flow of control is: the run of an interceptor, and the modules it has entered. Immutable, so that threads can share it.</summary>
 internal sealed class InterceptionScope
 {
     private static readonly AsyncLocal<InterceptionScope?> Ambient = new();
 
-    /// <summary>The session whose interceptor this thread is running: what that does is not intercepted for it again.</summary>
+    /// <summary>The run whose interceptor this thread is executing: what that does is not intercepted for it again.</summary>
     [ThreadStatic]
-    private static InterceptionSession? t_busy;
+    private static InterceptionRun? t_busy;
 
-    private readonly InterceptionSession _session;
+    private readonly InterceptionRun _run;
     private readonly InterceptionScope? _parent;
     private string? _path;
 
-    internal InterceptionScope(InterceptionSession session, torch.nn.Module module, InterceptionScope? parent)
+    internal InterceptionScope(InterceptionRun run, torch.nn.Module module, InterceptionScope? parent)
     {
-        _session = session;
+        _run = run;
         Module = module;
         _parent = parent;
     }
@@ -42,14 +42,14 @@ internal sealed class InterceptionScope
 
     internal torch.nn.Module Module { get; }
 
-    internal string Path => _path ??= _session.Paths.Of(Module) ?? ModulePaths.Outside(_parent?.Path ?? "", Module);
+    internal string Path => _path ??= _run.Paths.Of(Module) ?? ModulePaths.Outside(_parent?.Path ?? "", Module);
 
     /// <summary>The scope whose interceptor wants a call of an op, or null where the op should simply run.</summary>
     internal static InterceptionScope? Wanting(OpDescriptor op)
     {
         var scope = Ambient.Value;
-        if (scope is null || ReferenceEquals(t_busy, scope._session)) return null;
-        return scope._session.Interceptor.Wants(op) ? scope : null;
+        if (scope is null || ReferenceEquals(t_busy, scope._run)) return null;
+        return scope._run.Interceptor.Wants(op) ? scope : null;
     }
 
     /// <summary>Enters a module. Returns the scope to hand to <see cref="Leave"/>, or null where nothing was entered.</summary>
@@ -57,7 +57,7 @@ internal sealed class InterceptionScope
     {
         var scope = Ambient.Value;
         if (scope is null || ReferenceEquals(scope.Module, module) || module is not torch.nn.Module entered) return null;
-        Ambient.Value = new InterceptionScope(scope._session, entered, scope);
+        Ambient.Value = new InterceptionScope(scope._run, entered, scope);
         return scope;
     }
 
@@ -71,7 +71,7 @@ internal sealed class InterceptionScope
         if (result is T typed) return typed;
         if (result is null && default(T) is null) return default!;
         throw new InterceptionException(
-            $"The interceptor {_session.Interceptor.GetType().Name} answered {op.Name} in module '{Path}' with {result?.GetType().ToString() ?? "null"}; "
+            $"The interceptor {_run.Interceptor.GetType().Name} answered {op.Name} in module '{Path}' with {result?.GetType().ToString() ?? "null"}; "
             + $"the op's result is a {typeof(T)}.");
     }
 
@@ -82,32 +82,14 @@ internal sealed class InterceptionScope
     private object? Ask(OpDescriptor op, object?[] arguments)
     {
         var outer = t_busy;
-        t_busy = _session;
+        t_busy = _run;
         try
         {
-            return _session.Interceptor.Intercept(new OpCall(op, arguments, Module, Path));
+            return _run.Interceptor.Intercept(new OpCall(op, arguments, Module, Path));
         }
         finally
         {
             t_busy = outer;
         }
     }
-}
-
-/// <summary>The names of a model's modules, as <c>named_modules()</c> gives them; the model itself is the empty string.</summary>
-internal sealed class ModulePaths
-{
-    private readonly Dictionary<torch.nn.Module, string> _paths = new(ReferenceEqualityComparer.Instance);
-
-    internal ModulePaths(torch.nn.Module root)
-    {
-        _paths[root] = "";
-        foreach (var (name, module) in root.named_modules()) _paths.TryAdd(module, name);
-    }
-
-    internal string? Of(torch.nn.Module module) => _paths.GetValueOrDefault(module);
-
-    /// <summary>The name of a module that is not registered in the model: where it was called, and its type.</summary>
-    internal static string Outside(string parent, torch.nn.Module module) =>
-        parent.Length == 0 ? "?" + module.GetType().Name : $"{parent}.?{module.GetType().Name}";
 }

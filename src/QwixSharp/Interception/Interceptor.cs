@@ -29,7 +29,7 @@ public static class Interceptor
         ArgumentNullException.ThrowIfNull(root);
         ArgumentNullException.ThrowIfNull(interceptor);
         var previous = InterceptionScope.Current;
-        InterceptionScope.Current = new InterceptionScope(new InterceptionSession(root, interceptor), root, null);
+        InterceptionScope.Current = new InterceptionScope(new InterceptionRun(root, interceptor), root, null);
         return new Restorer(previous);
     }
 
@@ -66,7 +66,7 @@ public static class Interceptor
             throw new ArgumentException($"{method.DeclaringType}.{method.Name} cannot be rewritten: it must be an instance method of a class, with all type arguments known.", nameof(method));
         CheckSignature(typeof(TDelegate), method);
         return (TDelegate?)rewriter.OpenDelegate(method, typeof(TDelegate))
-            ?? throw new ArgumentException($"{method.DeclaringType}.{method.Name} has nothing to intercept: it must be a method of a module or of model code that calls something, and not async.", nameof(method));
+            ?? throw new ArgumentException($"{method.DeclaringType}.{method.Name} is no model code that can be copied: it must be a method of a module or of an assembly that uses TorchSharp, and not async.", nameof(method));
     }
 
     private static void CheckSignature(Type delegateType, MethodInfo method)

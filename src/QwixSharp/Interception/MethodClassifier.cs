@@ -45,7 +45,7 @@ internal static class MethodClassifier
             && !OpClassifier.IsDelegate(type) && !type.Name.StartsWith('<') && !IsLeaf(constructor);
     }
 
-    /// <summary>Whether a method of a TorchSharp module computes: <c>forward</c>, <c>call</c> and helpers that return tensors.</summary>
+    /// <summary>Whether a method of a TorchSharp module computes: <c>forward</c>, <c>call</c> and what else returns tensors.</summary>
     internal static bool IsTorchSharpModuleMethod(MethodInfo method) =>
         method.DeclaringType is { } type && type.Assembly == OpClassifier.TorchSharp && IsModule(type)
         && (IsForward(method) || method.Name == "call" || OpClassifier.CarriesTensor(method.ReturnType));
@@ -54,6 +54,15 @@ internal static class MethodClassifier
 
     internal static bool IsAsync(MethodInfo method) => method.GetCustomAttribute<AsyncStateMachineAttribute>() is not null
         || method.GetCustomAttribute<AsyncIteratorStateMachineAttribute>() is not null;
+
+    /// <summary>The instance method that an <c>UnsafeAccessor</c> stands for, or null where a method is none.</summary>
+    internal static MethodInfo? Accessed(MethodInfo method)
+    {
+        if (method.GetCustomAttribute<UnsafeAccessorAttribute>() is not { Kind: UnsafeAccessorKind.Method } accessor) return null;
+        var parameters = MethodShape.Parameters(method);
+        var type = parameters[0].IsByRef ? parameters[0].GetElementType()! : parameters[0];
+        return type.GetMethod(accessor.Name ?? method.Name, BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic, parameters[1..]);
+    }
 
     /// <summary>Whether which method runs depends on the receiver, and any of the candidates may be model code.</summary>
     internal static bool NeedsDispatch(MethodInfo method)
@@ -92,7 +101,8 @@ internal static class MethodClassifier
 
     internal static bool HasIl(MethodBase method) => !method.IsAbstract && !method.ContainsGenericParameters
         && (method.Attributes & MethodAttributes.PinvokeImpl) == 0
-        && (method.MethodImplementationFlags & (MethodImplAttributes.InternalCall | MethodImplAttributes.Runtime)) == 0;
+        && (method.MethodImplementationFlags & (MethodImplAttributes.InternalCall | MethodImplAttributes.Runtime)) == 0
+        && method.GetMethodBody() is not null;
 
     private static bool IsInNativeModules(string? space) => space is not null
         && (space == NativeModulesNamespace || space.StartsWith(NativeModulesNamespace + ".", StringComparison.Ordinal));

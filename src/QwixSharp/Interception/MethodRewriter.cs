@@ -26,6 +26,7 @@ internal sealed class MethodRewriter
     {
         _replacementFor = replacementFor;
         Id = ShimRegistry.Add(this);
+        Delegates = new DelegateRewriter(this);
         _redirector = new CallRedirector(this);
     }
 
@@ -34,6 +35,9 @@ internal sealed class MethodRewriter
 
     /// <summary>The number under which emitted code finds this rewriter.</summary>
     internal int Id { get; }
+
+    /// <summary>Gives for delegates made outside the copies ones that run copies.</summary>
+    internal DelegateRewriter Delegates { get; }
 
     /// <summary>Held while anything is emitted. It may be taken again by the thread that holds it.</summary>
     internal Lock Gate { get; } = new();
@@ -56,10 +60,12 @@ internal sealed class MethodRewriter
     /// <returns>A method with the parameters of <see cref="MethodShape.CopyParameters"/>; for an op the instance has its own type.</returns>
     internal DynamicMethod? Redirect(MethodInfo method)
     {
+        method = (MethodInfo)MethodShape.Canonical(method);
         lock (Gate)
         {
             if (_redirects.TryGetValue(method, out var known)) return known;
             if (OpClassifier.IsOp(method)) return _redirects[method] = OpShims.ForOp(method, Id);
+            if (MethodClassifier.Accessed(method) is { } accessed) return _redirects[method] = Redirect(accessed);
             if (ReplacementFor(method) is { } replacement) return _redirects[method] = Replace(method, replacement);
             if (MethodClassifier.RunsNatively(method)) return _redirects[method] = ScopeShims.For(method, OpShims.ForNativeModule(method, Id));
             if (!MethodClassifier.IsRewritable(method) || MethodClassifier.IsLeaf(method)) return _redirects[method] = null;
@@ -74,15 +80,13 @@ internal sealed class MethodRewriter
     }
 
     /// <summary>A method as an open delegate with an <see cref="object"/> as receiver; dispatches virtual methods by the receiver's type.</summary>
-    /// <returns>Null where the method itself should run.</returns>
+    /// <returns>Null where the method is no model code.</returns>
     internal Delegate? OpenDelegate(MethodInfo method, Type type)
     {
         lock (Gate)
         {
             if (_delegates.TryGetValue((method, type), out var known)) return known;
-            var target = MethodClassifier.NeedsDispatch(method) ? _redirector.Virtual.For(method) : Redirect(method) is { } exact ? Adapters.ObjectFirst(method, exact) : null;
-            if (target is null) return null;
-            return _delegates[(method, type)] = target.CreateDelegate(type);
+            return OpenTarget(method) is { } target ? _delegates[(method, type)] = target.CreateDelegate(type) : null;
         }
     }
 
@@ -92,6 +96,13 @@ internal sealed class MethodRewriter
         if (Redirect(method) is not { } redirect) return null;
         if (!method.IsStatic) redirect = Adapters.ObjectFirst(method, redirect);
         return target is null ? redirect.CreateDelegate(type) : redirect.CreateDelegate(type, target);
+    }
+
+    private DynamicMethod? OpenTarget(MethodInfo method)
+    {
+        if (MethodClassifier.NeedsDispatch(method)) return _redirector.Virtual.For(method);
+        if (Redirect(method) is { } redirect) return Adapters.ObjectFirst(method, redirect);
+        return MethodClassifier.IsRewritable(method) ? Adapters.Original(method) : null;
     }
 
     private DynamicMethod Replace(MethodInfo method, MethodInfo replacement)

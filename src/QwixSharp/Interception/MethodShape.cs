@@ -23,6 +23,11 @@ internal static class MethodShape
 
     internal static Type ReturnType(MethodBase method) => method is MethodInfo info ? info.ReturnType : typeof(void);
 
+    /// <summary>The same method as its declaring type gives it: reflection makes another object of it for each type that inherits it.</summary>
+    internal static MethodBase Canonical(MethodBase method) => method.ReflectedType == method.DeclaringType || method.DeclaringType is null
+        ? method
+        : MethodBase.GetMethodFromHandle(method.MethodHandle, method.DeclaringType.TypeHandle)!;
+
     internal static string DisplayName(MethodBase method) => $"{method.DeclaringType?.Name}.{method.Name}";
 
     /// <summary>The delegate type for a signature, by-ref parameters included.</summary>

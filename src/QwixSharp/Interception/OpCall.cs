@@ -13,7 +13,8 @@ public sealed class OpDescriptor
         Id = id;
         Method = method;
         _original = original;
-        Name = (method.DeclaringType == typeof(torch.Tensor) ? "Tensor" : method.DeclaringType!.FullName!.Replace("TorchSharp.", "").Replace('+', '.')) + "." + method.Name;
+        var type = method.DeclaringType!.IsGenericType ? method.DeclaringType.GetGenericTypeDefinition() : method.DeclaringType;
+        Name = (type == typeof(torch.Tensor) ? "Tensor" : type.FullName!.Replace("TorchSharp.", "").Replace('+', '.')) + "." + method.Name;
     }
 
     /// <summary>A small number that is unique to the op in this process: an index for tables.</summary>
@@ -22,7 +23,10 @@ public sealed class OpDescriptor
     /// <summary>The TorchSharp method.</summary>
     public MethodInfo Method { get; }
 
-    /// <summary>The dotted name, such as <c>torch.nn.functional.linear</c> or <c>Tensor.matmul</c>.</summary>
+    /// <summary>
+    /// The dotted name, such as <c>torch.nn.functional.linear</c>, <c>Tensor.matmul</c> or, for a module that runs
+    /// natively as a whole, <c>Modules.GRU.forward</c>. Overloads share a name.
+    /// </summary>
     public string Name { get; }
 
     internal object? Call(object?[] arguments) => _original(arguments);
@@ -44,11 +48,11 @@ public readonly struct OpCall
 
     /// <summary>
     /// The arguments in the order of the method's parameters. For a method of <see cref="torch.Tensor"/> the tensor
-    /// comes first; a <see cref="ReadOnlySpan{T}"/> parameter is an array here.
+    /// comes first; a <see cref="ReadOnlySpan{T}"/> parameter is an array here, and a lazy sequence has been read into one.
     /// </summary>
     public object?[] Arguments { get; }
 
-    /// <summary>The module whose forward pass calls the op.</summary>
+    /// <summary>The module whose method or hook calls the op.</summary>
     public torch.nn.Module Module { get; }
 
     /// <summary>The dotted path of <see cref="Module"/> in the model, as <c>named_modules()</c> gives it; empty for the model itself.</summary>
@@ -78,7 +82,8 @@ public interface IOpInterceptor
     /// <param name="call">The call; <see cref="OpCall.Proceed()"/> does what the op would have done.</param>
     /// <returns>
     /// The result, of the op's own result type. Never an argument itself: models dispose what they pass on, so return
-    /// <c>tensor.alias()</c> instead.
+    /// <c>tensor.alias()</c> instead. What is kept beyond the call must be detached from the model's dispose scopes.
+    /// For an op without a result, <c>Tensor.set_TensorItems</c>, the answer is ignored.
     /// </returns>
     object? Intercept(in OpCall call);
 }

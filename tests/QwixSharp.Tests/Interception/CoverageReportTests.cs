@@ -63,13 +63,22 @@ public class CoverageReportTests
     public void DynamicMethods() => Expect(new HoldsDynamicMethod(), CoverageGapKind.DynamicMethod, nameof(HoldsDynamicMethod) + "._emitted");
 
     [Fact]
+    public void LazyValuesMadeBefore() => Expect(new HoldsLazy(), CoverageGapKind.HiddenDelegate, nameof(HoldsLazy) + "._bias");
+
+    [Fact]
     public void Reflection() => Expect(new UsesReflection(), CoverageGapKind.Reflection, nameof(UsesReflection) + ".forward");
 
     [Fact]
     public void AutogradFunctions() => Expect(new UsesAutogradFunction(), CoverageGapKind.AutogradFunction, nameof(UsesAutogradFunction) + ".forward");
 
     [Fact]
-    public void OpsWithOutParameters() => Expect(new UsesOutParameters(), CoverageGapKind.UnseenOp, nameof(UsesOutParameters) + ".forward");
+    public void OpsWithOutParameters()
+    {
+        // The op itself crashes in the native library, so the model is not run.
+        using var scope = NewDisposeScope();
+        using var model = new UsesOutParameters();
+        ExpectGap(model, CoverageGapKind.UnseenOp, nameof(UsesOutParameters) + ".forward");
+    }
 
     [Fact]
     public void NativeModulesWithoutAnEquivalent()
@@ -80,6 +89,24 @@ public class CoverageReportTests
         var inspector = new QwixSharp.Interception.Coverage.CoverageInspector(new MethodRewriter(_ => null));
         var gap = Assert.Single(inspector.Inspect(model, typeof(HoldsNative).GetMethod("forward")!).Gaps);
         Assert.Equal((CoverageGapKind.NativeModule, "TorchSharp.Modules.GRU.forward"), (gap.Kind, gap.Method));
+    }
+
+    [Fact]
+    public void CompiledScripts()
+    {
+        random.manual_seed(0);
+        Expect(new RunsScript(), CoverageGapKind.NativeModule, nameof(RunsScript) + ".forward");
+    }
+
+    [Fact]
+    public void MethodsThatCannotBeCopied()
+    {
+        // .NET on Linux cannot run variable arguments at all, so the model is not run.
+        using var scope = NewDisposeScope();
+        random.manual_seed(0);
+        using var model = new UsesVariableArguments();
+        ExpectGap(model, CoverageGapKind.NotCopied, nameof(UsesVariableArguments) + ".forward");
+        Assert.Contains("variable arguments", Inspect(model).ToString());
     }
 
     [Fact]
@@ -115,12 +142,17 @@ public class CoverageReportTests
     {
         using var scope = NewDisposeScope();
         using var _ = model;
+        ExpectGap(model, kind, place);
+        var x = ones(2, 2);
+        Assert.True(Intercepted.BitEqual(model.call(x), Intercepted.Run(model, x, new RecordingInterceptor())));
+    }
+
+    private static void ExpectGap(Module<Tensor, Tensor> model, CoverageGapKind kind, string place)
+    {
         var gap = Assert.Single(Inspect(model).Gaps);
         Assert.Equal(kind, gap.Kind);
         Assert.EndsWith(place, gap.Method.Replace('+', '.'));
         Assert.NotEmpty(gap.Remedy);
-        var x = ones(2, 2);
-        Assert.True(Intercepted.BitEqual(model.call(x), Intercepted.Run(model, x, new RecordingInterceptor())));
     }
 
     public abstract class Model : Module<Tensor, Tensor>
@@ -203,6 +235,13 @@ public class CoverageReportTests
         }
     }
 
+    private sealed class HoldsLazy : Model
+    {
+        private readonly Lazy<Tensor> _bias = new(() => ones(2) + 1f);
+
+        public override Tensor forward(Tensor x) => x + _bias.Value;
+    }
+
     private sealed class UsesReflection : Model
     {
         public override Tensor forward(Tensor x) => (Tensor)typeof(torch).GetMethod("tanh", [typeof(Tensor)])!.Invoke(null, [x])!;
@@ -229,6 +268,20 @@ public class CoverageReportTests
             var results = (empty(2), empty(3));
             return histogram(x, 2, out results).hist;
         }
+    }
+
+    private sealed class RunsScript : Model
+    {
+        private readonly torch.jit.CompilationUnit _script = torch.jit.compile("def twice(x):\n  return x + x\n");
+
+        public override Tensor forward(Tensor x) => (Tensor)_script.invoke("twice", x);
+    }
+
+    private sealed class UsesVariableArguments : Model
+    {
+        public override Tensor forward(Tensor x) => First(x, __arglist(1));
+
+        private static Tensor First(Tensor x, __arglist) => x;
     }
 
     private sealed class HoldsNative : Model

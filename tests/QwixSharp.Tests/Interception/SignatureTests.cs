@@ -83,6 +83,16 @@ public class SignatureTests
     }
 
     [Fact]
+    public void AMethodThatCallsNothingCanBeRewritten()
+    {
+        using var scope = NewDisposeScope();
+        var x = ones(2);
+        using var model = new PassesOn();
+        Assert.Same(x, Interceptor.Rewrite<Func<object, Tensor, Tensor>>(typeof(PassesOn).GetMethod("forward")!)(model, x));
+        Assert.Same(x, Interceptor.Rewrite<Func<object, Tensor, Tensor>>(typeof(PassesOn).GetMethod(nameof(PassesOn.Same))!)(model, x));
+    }
+
+    [Fact]
     public void WhatDoesNotFitIsRefused()
     {
         var call = typeof(Module<Tensor, Tensor>).GetMethod("call")!;
@@ -104,6 +114,13 @@ public class SignatureTests
         Assert.True(Intercepted.BitEqual(expected, actual));
         Assert.Equal(ops, seen.Calls.Count);
         return seen;
+    }
+
+    private sealed class PassesOn() : Module<Tensor, Tensor>("on")
+    {
+        public override Tensor forward(Tensor x) => x;
+
+        public Tensor Same(Tensor x) => x;
     }
 
     private sealed class Two() : Module<Tensor, int, Tensor>("two")

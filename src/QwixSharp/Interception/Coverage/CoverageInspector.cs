@@ -55,6 +55,9 @@ internal sealed class CoverageInspector(MethodRewriter rewriter)
             case Delegate function:
                 Judge(field, function);
                 break;
+            case not null when IsPendingLazy(value):
+                _gaps.Add(field, CoverageGapKind.HiddenDelegate, "its function was made before the run");
+                break;
             case IDictionary dictionary:
                 foreach (var item in dictionary.Values) LookAt(field, item);
                 break;
@@ -66,6 +69,13 @@ internal sealed class CoverageInspector(MethodRewriter rewriter)
                 LookInto(value);
                 break;
         }
+    }
+
+    private static bool IsPendingLazy(object value)
+    {
+        var type = value.GetType();
+        if (!type.IsGenericType || type.GetGenericTypeDefinition() != typeof(Lazy<>) || !OpClassifier.CarriesTensor(type)) return false;
+        return type.GetProperty(nameof(Lazy<>.IsValueCreated))!.GetValue(value) is false;
     }
 
     private void Judge(FieldInfo field, Delegate function)
@@ -89,6 +99,7 @@ internal sealed class CoverageInspector(MethodRewriter rewriter)
 
     private void Visit(MethodBase method)
     {
+        method = MethodShape.Canonical(method);
         if (!_visited.Add(method)) return;
         if (method is MethodInfo info && !CanWalk(info)) return;
         if (method is ConstructorInfo constructor && !MethodClassifier.IsRewritable(constructor)) return;
@@ -97,9 +108,9 @@ internal sealed class CoverageInspector(MethodRewriter rewriter)
 
     private bool CanWalk(MethodInfo method)
     {
-        if (rewriter.ReplacementFor(method) is { } replacement)
+        if ((MethodClassifier.Accessed(method) ?? rewriter.ReplacementFor(method)) is { } standIn)
         {
-            Visit(replacement);
+            Visit(standIn);
             return false;
         }
 
@@ -142,7 +153,7 @@ internal sealed class CoverageInspector(MethodRewriter rewriter)
             return;
         }
 
-        var takesPointer = opCode == OpCodes.Ldftn && (index + 1 == instructions.Count || instructions[index + 1].OpCode != OpCodes.Newobj);
+        var takesPointer = opCode == OpCodes.Ldftn && instructions.TrueForAll(i => i.OpCode != OpCodes.Calli) && (index + 1 == instructions.Count || instructions[index + 1].OpCode != OpCodes.Newobj);
         if (takesPointer && (OpClassifier.IsOp(info) || MethodClassifier.IsRewritable(info)))
             _gaps.Add(method, CoverageGapKind.FunctionPointer, $"it takes the address of {info.Name}");
         if (constraint is not null && CallRedirector.Implementation(info, constraint) is { } implementation) Visit(implementation);
@@ -169,9 +180,15 @@ internal sealed class CoverageInspector(MethodRewriter rewriter)
             _gaps.Add(method, CoverageGapKind.Reflection, $"it calls {type.Name}.{called.Name}");
         else if (type.IsGenericType && type.BaseType?.Name == "Function`1" && type.Assembly == OpClassifier.TorchSharp && called.Name == "apply")
             _gaps.Add(method, CoverageGapKind.AutogradFunction, $"it applies {type.GetGenericArguments()[0].Name}");
+        else if (IsScript(type, called.Name))
+            _gaps.Add(method, CoverageGapKind.NativeModule, $"it runs a {type.Name}, compiled outside .NET");
         else if (OpClassifier.IsUnseenOp(called))
             _gaps.Add(method, CoverageGapKind.UnseenOp, $"it calls {MethodShape.DisplayName(called)}");
     }
+
+    private static bool IsScript(Type type, string method) =>
+        (method == "invoke" && (type == typeof(torch.jit.CompilationUnit) || typeof(torch.jit.ScriptModule).IsAssignableFrom(type)))
+        || (method is "run" or "forward" or "call" && typeof(ExportedProgram).IsAssignableFrom(type));
 
     /// <summary>Copies the method, as a run would, to learn whether that works.</summary>
     private void NoteFallback(MethodBase method)

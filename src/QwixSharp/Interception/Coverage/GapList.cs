@@ -26,6 +26,7 @@ internal sealed class GapList
         CoverageGapKind.DynamicCallSite => "Give the value a static type, such as Tensor, in place of dynamic.",
         CoverageGapKind.CompiledExpression => "Use a lambda in place of the compiled expression.",
         CoverageGapKind.DynamicMethod => "Use a method or lambda in place of the dynamic method.",
+        CoverageGapKind.HiddenDelegate => "Read its value before the run, or make the Lazy in the forward pass.",
         CoverageGapKind.Reflection => "Make a delegate of the method once, with MethodInfo.CreateDelegate, and call that.",
         CoverageGapKind.AutogradFunction => "Nothing is lost if the function does no product; else write it with ops whose gradients TorchSharp knows.",
         CoverageGapKind.NativeModule => "Use a module that is written in managed code, so that its ops can be seen one by one.",

@@ -24,6 +24,20 @@ internal static class Adapters
         return adapter;
     }
 
+    /// <summary>A method that takes the instance as an object and runs a method that has nothing to redirect.</summary>
+    internal static DynamicMethod Original(MethodInfo method)
+    {
+        var parameters = MethodShape.CopyParameters(method);
+        var adapter = MethodShape.Dynamic(MethodShape.DisplayName(method), method.ReturnType, parameters, method.Module);
+        var il = adapter.GetILGenerator();
+        il.Emit(OpCodes.Ldarg_0);
+        if (!method.DeclaringType!.IsValueType) il.Emit(OpCodes.Castclass, method.DeclaringType);
+        MethodShape.LoadArguments(il, parameters.Length, from: 1);
+        MethodShape.Call(il, method);
+        il.Emit(OpCodes.Ret);
+        return adapter;
+    }
+
     /// <summary>A method with the signature of a module's method that runs a static one in its place.</summary>
     /// <param name="method">The module's method.</param>
     /// <param name="replacement">The static method that stands for it.</param>

@@ -5,14 +5,10 @@ namespace QwixSharp.Interception.Shims;
 /// <summary>Gives for delegates that were made outside the copied code ones that run copies.</summary>
 internal sealed class DelegateRewriter(MethodRewriter rewriter)
 {
-    private static readonly ConditionalWeakTable<MethodRewriter, DelegateRewriter> Instances = [];
-
     private readonly ConditionalWeakTable<Delegate, Delegate> _rewritten = [];
 
-    internal static DelegateRewriter Of(MethodRewriter rewriter) => Instances.GetValue(rewriter, static r => new DelegateRewriter(r));
-
     /// <summary>For emitted code: rewrites a delegate that is about to be invoked or passed on.</summary>
-    internal static Delegate? Rewrite(Delegate? original, int rewriter) => Of((MethodRewriter)ShimRegistry.Get(rewriter)).Rewrite(original);
+    internal static Delegate? Rewrite(Delegate? original, int rewriter) => ((MethodRewriter)ShimRegistry.Get(rewriter)).Delegates.Rewrite(original);
 
     /// <summary>A delegate that does the same through copies; the same delegate where there is nothing to copy.</summary>
     internal Delegate? Rewrite(Delegate? original)

@@ -34,7 +34,7 @@ internal sealed class DelegateRecipe(MethodRewriter rewriter, MethodInfo method,
 
     private Delegate Make(object? target)
     {
-        if (isVirtual) return DelegateRewriter.Of(rewriter).Rewrite(method.CreateDelegate(type, target))!;
+        if (isVirtual) return rewriter.Delegates.Rewrite(method.CreateDelegate(type, target))!;
         return rewriter.Bind(method, type, target) ?? method.CreateDelegate(type, target);
     }
 }

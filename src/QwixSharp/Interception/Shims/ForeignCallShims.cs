@@ -27,7 +27,6 @@ internal sealed class ForeignCallShims(MethodRewriter rewriter)
         var type = method.DeclaringType!;
         if (OpClassifier.IsDelegate(type)) return method.Name == "Invoke";
         if (MethodClassifier.IsModelType(type) || type.IsArray || method.ContainsGenericParameters) return false;
-        if ((method.CallingConvention & CallingConventions.VarArgs) != 0) return false;
         return MethodShape.Parameters(method).Any(t => OpClassifier.IsDelegate(t) || OpClassifier.IsSequence(t));
     }
 

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -236,6 +237,25 @@ public class PropertyWithOps : ConstructModel
         var y = Twice * 2f;
         _x = null;
         return y;
+    }
+}
+
+public class PrivateAccessor : ConstructModel
+{
+    public override int Ops => 1;
+
+    public override Tensor forward(Tensor x) => Twice(new Vault(), x);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "Twice")]
+    private static extern Tensor Twice(Vault vault, Tensor x);
+
+    private sealed class Vault
+    {
+        private readonly float _factor = 2f;
+
+        public bool IsOpen => _factor > 2f;
+
+        private Tensor Twice(Tensor x) => IsOpen ? x : x * _factor;
     }
 }
 
