@@ -1,7 +1,6 @@
 using QwixSharp.Interception;
 using QwixSharp.Providers.Models;
 using QwixSharp.Rules;
-using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.OpMap;
 

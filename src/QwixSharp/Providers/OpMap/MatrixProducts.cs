@@ -20,7 +20,7 @@ internal static class MatrixProducts
         ["inner"] = Inner,
         ["addmm"] = Add,
         ["addmv"] = Add,
-        ["baddbmm"] = Add,
+        ["baddbmm"] = AddBatched,
         ["addbmm"] = AddSummed,
         ["tensordot"] = TensorDot,
         ["multi_dot"] = Chain,
@@ -83,33 +83,37 @@ internal static class MatrixProducts
         return run.DotGeneral(call, a, b, new([(int)a.dim() - 1], [(int)b.dim() - 1])) ?? run.Proceed(call);
     }
 
-    /// <summary>β·input + α·product, for addmm, addmv and baddbmm.</summary>
+    /// <summary>β·input + α·product, for addmm and addmv.</summary>
     private static object? Add(ModelRun run, in OpCall call) =>
-        Scaled(call, Product(run, call, Arguments.Tensor(call, 1), Arguments.Tensor(call, 2))) ?? run.Proceed(call);
+        Scaled(call, Arguments.Tensor(call, 0), Product(run, call, Arguments.Tensor(call, 1), Arguments.Tensor(call, 2))) ?? run.Proceed(call);
+
+    /// <summary>TorchSharp's <c>a.baddbmm(b, c)</c> is β·c + α·(a·b), unlike PyTorch's, whose input comes first.</summary>
+    private static object? AddBatched(ModelRun run, in OpCall call) =>
+        Scaled(call, Arguments.Tensor(call, 2), Product(run, call, Arguments.Tensor(call, 0), Arguments.Tensor(call, 1))) ?? run.Proceed(call);
 
     /// <summary>addbmm: products of a stack of matrices, summed over the stack.</summary>
     private static object? AddSummed(ModelRun run, in OpCall call) =>
-        Scaled(call, run.DotGeneral(call, Arguments.Tensor(call, 1), Arguments.Tensor(call, 2), new([0, 2], [0, 1]))) ?? run.Proceed(call);
+        Scaled(call, Arguments.Tensor(call, 0), run.DotGeneral(call, Arguments.Tensor(call, 1), Arguments.Tensor(call, 2), new([0, 2], [0, 1]))) ?? run.Proceed(call);
 
-    private static object? Scaled(in OpCall call, Tensor? product)
+    private static Tensor? Scaled(in OpCall call, Tensor input, Tensor? product)
     {
         if (product is null)
             return null;
         using var scope = NewDisposeScope();
         float beta = (float)call.Arguments[3]!, alpha = (float)call.Arguments[4]!;
         var scaled = alpha == 1 ? product : product * alpha;
-        var input = Arguments.Tensor(call, 0);
-        return (scaled + (beta == 1 ? input : input * beta)).MoveToOuterDisposeScope();
+        var result = scaled + (beta == 1 ? input : input * beta);
+        product.Dispose();
+        return result.MoveToOuterDisposeScope();
     }
 
     private static object? TensorDot(ModelRun run, in OpCall call)
     {
         Tensor a = Arguments.Tensor(call, 0), b = Arguments.Tensor(call, 1);
-        int rankA = (int)a.dim(), rankB = (int)b.dim();
+        // The overload with a number of axes always throws in TorchSharp 0.107, so it is left to do so.
         var numbers = call.Arguments[2] switch
         {
-            long count => new DotDimensionNumbers([.. Enumerable.Range(rankA - (int)count, (int)count)], [.. Enumerable.Range(0, (int)count)]),
-            (long, long)[] pairs => new([.. pairs.Select(p => (int)p.Item1)], [.. pairs.Select(p => (int)p.Item2)]),
+            (long, long)[] pairs => new DotDimensionNumbers([.. pairs.Select(p => (int)p.Item1)], [.. pairs.Select(p => (int)p.Item2)]),
             long[] axes => new([.. axes.Select(d => (int)d)], [.. ((long[])call.Arguments[3]!).Select(d => (int)d)]),
             _ => null,
         };

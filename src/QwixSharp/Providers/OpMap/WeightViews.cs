@@ -18,7 +18,7 @@ internal static class WeightViews
 
     private static readonly HashSet<string> Others =
     [
-        "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "narrow", "slice", "select", "index", "get_Item",
+        "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "narrow", "slice", "select", "index", "get_TensorItems",
         "chunk", "split", "tensor_split", "unbind", "split_with_sizes", "hsplit", "vsplit",
     ];
 
@@ -80,7 +80,7 @@ internal static class WeightViews
 
     /// <summary>The call as text, such as <c>.narrow(0,0,64)</c>: calls that read alike give the same view.</summary>
     private static string Text(in OpCall call) =>
-        "." + call.Op.Method.Name.Replace("get_Item", "index") + "(" + string.Join(",", call.Arguments.Skip(1).Select(ArgumentText)) + ")";
+        "." + call.Op.Method.Name.Replace("get_TensorItems", "index") + "(" + string.Join(",", call.Arguments.Skip(1).Select(ArgumentText)) + ")";
 
     private static string ArgumentText(object? argument) => argument switch
     {
