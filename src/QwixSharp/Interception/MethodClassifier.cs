@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Reflection;
 using System.Reflection.Emit;
 using System.Runtime.CompilerServices;
+using QwixSharp.Interception.NativeModules;
 using TorchSharp;
 
 namespace QwixSharp.Interception;
@@ -26,14 +27,14 @@ internal static class MethodClassifier
     /// <summary>Whether a type's code is copied: a model's, or this library's managed equivalent of a native module.</summary>
     internal static bool IsModelType(Type type) =>
         IsModelAssembly(type.Assembly)
-        || (type.Assembly == typeof(MethodClassifier).Assembly && IsInNativeModules(type.Namespace));
+        || (type.Assembly == typeof(MethodClassifier).Assembly && IsInNativeModules(type.Namespace) && !IsMarked(type));
 
     /// <summary>Whether a method's IL can be copied and is worth it.</summary>
     internal static bool IsRewritable(MethodInfo method)
     {
         if (method.DeclaringType is not { } type || !HasIl(method) || OpClassifier.IsOp(method)) return false;
         if (type.Assembly == OpClassifier.TorchSharp) return IsTorchSharpModuleMethod(method) && !method.IsSpecialName;
-        return IsModelType(type) && !IsAsync(method) && !type.Name.StartsWith("<PrivateImplementationDetails>", StringComparison.Ordinal);
+        return IsModelType(type) && !IsAsync(method) && !method.IsDefined(typeof(NotInterceptedAttribute)) && !type.Name.StartsWith("<PrivateImplementationDetails>", StringComparison.Ordinal);
     }
 
     /// <summary>Whether a constructor's IL can be copied and is worth it. Modules are made as they are: making one is not a forward pass.</summary>
@@ -95,6 +96,18 @@ internal static class MethodClassifier
 
     private static bool IsInNativeModules(string? space) => space is not null
         && (space == NativeModulesNamespace || space.StartsWith(NativeModulesNamespace + ".", StringComparison.Ordinal));
+
+    /// <summary>Whether a type, or one around it, is marked to stay as it is: it may run the native modules themselves.</summary>
+    private static bool IsMarked(Type type)
+    {
+        for (Type? outer = type; outer is not null; outer = outer.DeclaringType)
+        {
+            if (outer.IsDefined(typeof(NotInterceptedAttribute)))
+                return true;
+        }
+
+        return false;
+    }
 
     private static bool IsCollection(Type type) => type.Namespace?.StartsWith("System.Collections", StringComparison.Ordinal) == true;
 }

@@ -1,5 +1,6 @@
 using QwixSharp.Arrays;
 using QwixSharp.Numerics;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;
@@ -70,19 +71,22 @@ public static class ConvGeneralOp
         var geometry = new ConvGeometry(
             [.. axes.Lhs.Select(a => lhsShape[a])], [.. axes.Rhs.Select(a => rhsShape[a])],
             windowStrides, padding, lhsDilation, rhsDilation, featureGroupCount, batchGroupCount);
-        var result = Convolve(lhs, rhs, axes, geometry, ResultTypes.ForCompute(scaleDtype, resultDtype));
+        var result = Convolve(lhs, rhs, axes, geometry, scaleDtype, resultDtype);
         var order = new long[axes.Output.Length];
         for (int i = 0; i < order.Length; i++)
             order[axes.Output[i]] = i;
         return result.to(resultDtype).permute(order).MoveToOuterDisposeScope();
     }
 
-    private static Tensor Convolve(Operand lhs, Operand rhs, ConvAxes axes, ConvGeometry geometry, ScalarType dtype)
+    private static Tensor Convolve(Operand lhs, Operand rhs, ConvAxes axes, ConvGeometry geometry, ScalarType operandDtype, ScalarType resultDtype)
     {
-        if (geometry.IsEmpty)
-            return zeros(geometry.ResultShape, dtype, lhs.QArray?.Device ?? lhs.Tensor!.device);
+        var dtype = ResultTypes.ForCompute(operandDtype, resultDtype);
+        var device = lhs.QArray?.Device ?? lhs.Tensor!.device;
+        // libtorch has no convolution on the meta device, but the shape is all that is wanted there.
+        if (geometry.IsEmpty || device.type == DeviceType.META)
+            return zeros(geometry.ResultShape, dtype, device);
         if (lhs.QArray is { } left && rhs.QArray is { } right && AllowsCodes(left, axes.Lhs[0]) && AllowsCodes(right, axes.Rhs[0]))
-            return ConvOnCodes.Compute(left, right, axes, geometry);
+            return ConvOnCodes.Compute(left, right, axes, geometry, resultDtype);
         var x = lhs.Dequantize().to(dtype).permute(axes.Lhs);
         var w = rhs.Dequantize().to(dtype).permute(axes.Rhs);
         return geometry.Convolve(geometry.Prepare(x), w);

@@ -10,10 +10,7 @@ namespace QwixSharp.Ops;
 /// </summary>
 internal sealed class ConvGeometry
 {
-    private readonly long[] _strides;
-    private readonly (long Low, long High)[] _padding;
-    private readonly long[] _lhsDilation;
-    private readonly long[] _rhsDilation;
+    private readonly long[] _windows;
     private readonly long[] _resultLengths;
 
     internal ConvGeometry(
@@ -27,27 +24,42 @@ internal sealed class ConvGeometry
         int batchGroups)
     {
         int spatial = lhsShape.Length - 2;
-        _strides = Check("window stride", strides, spatial);
-        _lhsDilation = Check("lhs dilation", lhsDilation, spatial);
-        _rhsDilation = Check("rhs dilation", rhsDilation, spatial);
+        Strides = Check("window stride", strides, spatial);
+        LhsDilation = Check("lhs dilation", lhsDilation, spatial);
+        RhsDilation = Check("rhs dilation", rhsDilation, spatial);
         (FeatureGroups, BatchGroups) = (featureGroups, batchGroups);
         CheckGroups(lhsShape, rhsShape);
-        long[] windows = [.. rhsShape[2..].Select((length, i) => Dilated(length, _rhsDilation[i]))];
-        _padding = padding.Resolve(lhsShape[2..], windows, _strides, _lhsDilation);
-        _resultLengths = [.. lhsShape[2..].Select((length, i) => ResultLength(Dilated(length, _lhsDilation[i]) + _padding[i].Low + _padding[i].High, windows[i], _strides[i]))];
+        _windows = [.. rhsShape[2..].Select((length, i) => Dilated(length, RhsDilation[i]))];
+        Padding = padding.Resolve(lhsShape[2..], _windows, Strides, LhsDilation);
+        _resultLengths = [.. lhsShape[2..].Select((length, i) => ResultLength(Dilated(length, LhsDilation[i]) + Padding[i].Low + Padding[i].High, _windows[i], Strides[i]))];
         OutputFeatures = rhsShape[0];
         Window = rhsShape[2..].Aggregate(1L, (a, b) => a * b);
         FeaturesPerGroup = rhsShape[1];
         ResultBatch = lhsShape[0] / batchGroups;
     }
 
+    /// <summary>The stride along each spatial axis.</summary>
+    internal long[] Strides { get; }
+
+    /// <summary>The padding of each spatial axis, after the input is dilated; negative numbers cut.</summary>
+    internal (long Low, long High)[] Padding { get; }
+
+    /// <summary>How far apart the values of the input are set.</summary>
+    internal long[] LhsDilation { get; }
+
+    /// <summary>How far apart the values of the kernel are set.</summary>
+    internal long[] RhsDilation { get; }
+
+    /// <summary>The groups of features.</summary>
     internal int FeatureGroups { get; }
 
+    /// <summary>The groups of the batch.</summary>
     internal int BatchGroups { get; }
 
     /// <summary>The groups of PyTorch's convolution: batch groups become feature groups in <see cref="Prepare"/>.</summary>
     internal int Groups => FeatureGroups * BatchGroups;
 
+    /// <summary>The features of the result.</summary>
     internal long OutputFeatures { get; }
 
     /// <summary>The number of values in the window of the kernel.</summary>
@@ -77,11 +89,13 @@ internal sealed class ConvGeometry
             result = result.reshape([ResultBatch, BatchGroups * x.shape[1], .. x.shape[2..]]);
         }
 
-        for (int i = 0; i < _lhsDilation.Length; i++)
-            result = Dilate(result, i + 2, _lhsDilation[i]);
+        if (IsTransposed)
+            return result.MoveToOuterDisposeScope();
+        for (int i = 0; i < LhsDilation.Length; i++)
+            result = Dilate(result, i + 2, LhsDilation[i]);
         if (!HasPlainPadding)
         {
-            long[] pads = [.. Enumerable.Reverse(_padding).SelectMany(p => new[] { p.Low, p.High })];
+            long[] pads = [.. Enumerable.Reverse(Padding).SelectMany(p => new[] { p.Low, p.High })];
             result = pad(result, pads);
         }
 
@@ -94,23 +108,52 @@ internal sealed class ConvGeometry
     /// <returns>(N, O, spatial).</returns>
     internal Tensor Convolve(Tensor x, Tensor w)
     {
-        long[] padding = [.. _padding.Select(p => HasPlainPadding ? p.Low : 0)];
-        switch (_strides.Length)
+        if (IsTransposed)
+            return ConvolveTransposed(x, w);
+        long[] padding = [.. Padding.Select(p => HasPlainPadding ? p.Low : 0)];
+        switch (Strides.Length)
         {
             case 0:
                 using (var scope = NewDisposeScope())
                     return conv1d(x.unsqueeze(-1), w.unsqueeze(-1), groups: Groups).squeeze(-1).MoveToOuterDisposeScope();
             case 1:
-                return conv1d(x, w, null, _strides[0], padding[0], _rhsDilation[0], Groups);
+                return conv1d(x, w, null, Strides[0], padding[0], RhsDilation[0], Groups);
             case 2:
-                return conv2d(x, w, null, _strides, padding, _rhsDilation, Groups);
+                return conv2d(x, w, null, Strides, padding, RhsDilation, Groups);
             default:
-                return conv3d(x, w, null, _strides, padding, _rhsDilation, Groups);
+                return conv3d(x, w, null, Strides, padding, RhsDilation, Groups);
         }
     }
 
+    /// <summary>
+    /// Whether this is one of PyTorch's transposed convolutions, which need not multiply the zeros between the values of
+    /// a dilated input.
+    /// </summary>
+    private bool IsTransposed => LhsDilation.Any(d => d > 1) && Strides.All(s => s == 1)
+        && Enumerable.Range(0, Strides.Length).All(i => TransposedPadding(i) >= 0 && ExtraPadding(i) >= 0 && ExtraPadding(i) < Math.Max(LhsDilation[i], RhsDilation[i]));
+
+    private Tensor ConvolveTransposed(Tensor x, Tensor w)
+    {
+        using var scope = NewDisposeScope();
+        long[] spatial = [.. Enumerable.Range(2, Strides.Length).Select(i => (long)i)], shape = w.shape;
+        // (O, I, spatial) to (features of all groups, output features of one group, spatial), and backwards in space.
+        var kernel = w.flip(spatial).reshape([Groups, OutputFeatures / Groups, .. shape[1..]]).transpose(1, 2).reshape([Groups * shape[1], OutputFeatures / Groups, .. shape[2..]]);
+        long[] padding = [.. Strides.Select((_, i) => TransposedPadding(i))], extra = [.. Strides.Select((_, i) => ExtraPadding(i))];
+        var result = Strides.Length switch
+        {
+            1 => conv_transpose1d(x, kernel, null, LhsDilation[0], padding[0], extra[0], RhsDilation[0], Groups),
+            2 => conv_transpose2d(x, kernel, null, LhsDilation, padding, extra, RhsDilation, Groups),
+            _ => conv_transpose3d(x, kernel, null, LhsDilation, padding, extra, RhsDilation, Groups),
+        };
+        return result.MoveToOuterDisposeScope();
+    }
+
+    private long TransposedPadding(int axis) => _windows[axis] - 1 - Padding[axis].Low;
+
+    private long ExtraPadding(int axis) => Padding[axis].High - Padding[axis].Low;
+
     /// <summary>Whether PyTorch's convolution can pad by itself: as much on both sides, and not less than nothing.</summary>
-    private bool HasPlainPadding => _padding.All(p => p.Low == p.High && p.Low >= 0);
+    private bool HasPlainPadding => Padding.All(p => p.Low == p.High && p.Low >= 0);
 
     private static Tensor Dilate(Tensor x, int axis, long dilation)
     {

@@ -9,16 +9,14 @@ namespace QwixSharp.Ops;
 internal static class ConvOnCodes
 {
     /// <summary>The convolution in canonical layout.</summary>
-    /// <returns>(N, O, spatial) in float32, or float64 where a scale is float64.</returns>
-    internal static Tensor Compute(QArray lhs, QArray rhs, ConvAxes axes, ConvGeometry geometry)
+    /// <returns>(N, O, spatial) in the dtype of the scales or a wider one.</returns>
+    internal static Tensor Compute(QArray lhs, QArray rhs, ConvAxes axes, ConvGeometry geometry, ScalarType resultDtype)
     {
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        var scaleDtype = lhs.Dtype == ScalarType.Float64 || rhs.Dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
-        var sums = CodeProduct.ExactSums.For(lhs, rhs, scaleDtype);
-        var result = (sums.LargestProduct == 0 ? Whole(scaleDtype) : Exact()).to(scaleDtype);
-        result.mul_(LhsScale().to(scaleDtype)).mul_(RhsScale().to(scaleDtype));
-        return result.MoveToOuterDisposeScope();
+        var sums = ExactSums.For(lhs, rhs);
+        var result = sums.OfIntegers ? Exact() : Whole(sums.Dtype);
+        return sums.Scale(result, LhsScale(), RhsScale(), resultDtype).MoveToOuterDisposeScope();
 
         Tensor Whole(ScalarType dtype) => geometry.Convolve(Input(dtype), Kernel(dtype));
         Tensor Input(ScalarType dtype) => geometry.Prepare(ProductOperand.CodesMinusZeroPoint(lhs, dtype).permute(axes.Lhs));

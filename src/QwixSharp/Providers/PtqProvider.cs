@@ -44,8 +44,8 @@ public class PtqProvider : QuantizationProvider
             using var left = Prepare(site, lhs, "lhs", AxesKey(stored.LhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, true, q, t, c));
             using var right = Prepare(site, rhs, "rhs", AxesKey(stored.RhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
             return IsAbstract(lhs, rhs)
-                ? Qwix.DotGeneral(lhs.Value, rhs.Value, dimensionNumbers)
-                : Qwix.DotGeneral(left.Operand, right.Operand, stored);
+                ? DotGeneralOp.Compute(lhs.Value, rhs.Value, dimensionNumbers, null)
+                : DotGeneralOp.Compute(left.Operand, right.Operand, stored, null);
         });
     }
 
@@ -67,7 +67,7 @@ public class PtqProvider : QuantizationProvider
             using var right = Prepare(site, rhs, "rhs", key, (q, t, c) => EinsumOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
             return IsAbstract(lhs, rhs)
                 ? einsum(equation, lhs.Value, rhs.Value)
-                : Qwix.Einsum(stored, left.Operand, right.Operand);
+                : EinsumOp.Compute(stored, null, [left.Operand, right.Operand]);
         });
     }
 
@@ -84,13 +84,17 @@ public class PtqProvider : QuantizationProvider
             using var activation = Prepare(site, input, "lhs", 0, (q, _, c) => Channelwise(0, q, c));
             if (convolution.Transposed || IsAbstract(input, weight))
                 return FloatConvolution(activation.Operand, kernel.Operand, convolution, IsAbstract(input, weight) ? weight.Value : null);
-            return Qwix.ConvGeneralDilated(
+            return ConvGeneralOp.Compute(
                 activation.Operand,
                 kernel.Operand,
                 convolution.Strides,
                 ConvPadding.Explicit([.. convolution.Padding]),
+                lhsDilation: null,
                 rhsDilation: convolution.Dilation,
-                featureGroupCount: (int)convolution.Groups);
+                dimensionNumbers: null,
+                featureGroupCount: (int)convolution.Groups,
+                batchGroupCount: 1,
+                preferredElementType: null);
         });
     }
 

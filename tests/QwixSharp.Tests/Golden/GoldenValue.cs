@@ -11,7 +11,9 @@ internal static class GoldenValue
     public static Tensor Tensor(GoldenFamily family, JsonElement reference) =>
         family.Tensors.Read(reference.GetProperty("tensor").GetString()!).reshape(Shape(reference));
 
-    public static long[] Shape(JsonElement reference) => [.. reference.GetProperty("shape").EnumerateArray().Select(e => e.GetInt64())];
+    public static long[] Shape(JsonElement reference) => ShapeOf(reference, "shape");
+
+    public static long[] ShapeOf(JsonElement owner, string key) => [.. owner.GetProperty(key).EnumerateArray().Select(e => e.GetInt64())];
 
     /// <summary>A quantized value of a file as a QArray.</summary>
     public static QArray QArray(GoldenFamily family, JsonElement value)

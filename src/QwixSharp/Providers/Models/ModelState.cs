@@ -1,7 +1,9 @@
 using System.Runtime.CompilerServices;
+using QwixSharp.Arrays;
 using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using TorchSharp;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Models;
@@ -16,7 +18,8 @@ internal sealed class ModelState : IDisposable
     private readonly HashSet<string> _usedElsewhere = new(StringComparer.Ordinal);
     private readonly HashSet<QuantizationProvider> _matched = [];
     private readonly HashSet<string> _released = new(StringComparer.Ordinal);
-    private Dictionary<Tensor, WeightUse> _parameters;
+    private Dictionary<Tensor, WeightUse> _parameters = [];
+    private Dictionary<nint, WeightUse> _byAddress = [];
     private volatile bool[] _viewOps = [];
 
     internal ModelState(nn.Module model, IReadOnlyList<QuantizationProvider> providers, QuantStats? stats)
@@ -24,7 +27,7 @@ internal sealed class ModelState : IDisposable
         Model = model;
         Providers = providers;
         StaticScales = new StaticScales(stats);
-        _parameters = IndexParameters(model);
+        Index();
     }
 
     /// <summary>The user's module.</summary>
@@ -62,7 +65,10 @@ internal sealed class ModelState : IDisposable
     {
         if (tensor is null)
             return null;
-        return _parameters.TryGetValue(tensor, out var use) || _views.TryGetValue(tensor, out use) ? use : null;
+        if (_parameters.TryGetValue(tensor, out var use) || _views.TryGetValue(tensor, out use))
+            return use;
+        // Some modules make a new object for a parameter at every access of its property.
+        return tensor is Parameter && _byAddress.TryGetValue(TensorMemory.Address(tensor), out use) && use.Parameter.shape.SequenceEqual(tensor.shape) ? use : null;
     }
 
     internal ModelOperand Operand(Tensor tensor) => new(tensor, UseOf(tensor));
@@ -107,6 +113,7 @@ internal sealed class ModelState : IDisposable
         }
 
         SeesEveryOp = _released.Count > 0;
+        Index();
     }
 
     /// <summary>The values of a released parameter, from its quantized form; the caller owns them.</summary>
@@ -121,9 +128,10 @@ internal sealed class ModelState : IDisposable
     /// <summary>Follows the module to another device or dtype, which gives it new parameters.</summary>
     internal void Move(Device? device, ScalarType? dtype)
     {
-        _parameters = IndexParameters(Model);
+        Index();
         foreach (var use in _parameters.Values.Where(IsReleased))
             GiveUp(use.Parameter);
+        Index();
         Weights.Move(device, dtype);
         StaticScales.Move(device);
     }
@@ -141,11 +149,18 @@ internal sealed class ModelState : IDisposable
         parameter.set_(full([1], float.NaN, dtype: parameter.dtype, device: parameter.device).expand(parameter.shape));
     }
 
-    private static Dictionary<Tensor, WeightUse> IndexParameters(nn.Module model)
+    private void Index()
     {
         var parameters = new Dictionary<Tensor, WeightUse>(ReferenceEqualityComparer.Instance);
-        foreach (var (name, parameter) in model.named_parameters())
-            parameters.TryAdd(parameter, new WeightUse(name, parameter, "", null, null));
-        return parameters;
+        var byAddress = new Dictionary<nint, WeightUse>();
+        foreach (var (name, parameter) in Model.named_parameters())
+        {
+            if (!parameters.TryAdd(parameter, new WeightUse(name, parameter, "", null, null)))
+                continue;
+            if (TensorMemory.Address(parameter) is var address && address != 0)
+                byAddress.TryAdd(address, parameters[parameter]);
+        }
+
+        (_parameters, _byAddress) = (parameters, byAddress);
     }
 }

@@ -1,5 +1,6 @@
 using System.Collections;
 using System.Globalization;
+using System.Reflection;
 using QwixSharp.Interception;
 using QwixSharp.Providers.Models;
 using static TorchSharp.torch;
@@ -21,6 +22,9 @@ internal static class WeightViews
         "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "narrow", "slice", "select", "index", "get_TensorItems",
         "chunk", "split", "tensor_split", "unbind", "split_with_sizes", "hsplit", "vsplit",
     ];
+
+    /// <summary>TorchSharp keeps what an index means in internal fields.</summary>
+    private static readonly FieldInfo[] IndexFields = [.. typeof(TensorIndex).GetFields(BindingFlags.Instance | BindingFlags.NonPublic)];
 
     /// <summary>Runs an op that is no product, and remembers what it makes of a parameter.</summary>
     internal static object? Handle(ModelRun run, in OpCall call)
@@ -61,12 +65,16 @@ internal static class WeightViews
     {
         for (int i = 1; i < call.Arguments.Length; i++)
         {
-            if (call.Arguments[i] is Tensor && call.Op.Method.Name != "type_as")
+            if (call.Op.Method.Name == "type_as")
+                continue;
+            if (call.Arguments[i] is Tensor or Tensor[] || (call.Arguments[i] is TensorIndex[] indices && indices.Any(HoldsTensor)))
                 return true;
         }
 
         return false;
     }
+
+    private static bool HoldsTensor(TensorIndex index) => IndexFields.Any(f => f.GetValue(index) is Tensor);
 
     /// <summary>The axis of the source for each axis of the result, found by the same call on a tensor whose axes all differ in length.</summary>
     private static int[]? PermutationOf(in OpCall call, Tensor source)
@@ -92,7 +100,5 @@ internal static class WeightViews
         _ => argument.ToString()!,
     };
 
-    private static string IndexText(TensorIndex index) => index.ToString() is { } text && text != typeof(TensorIndex).FullName
-        ? text
-        : throw new QwixException("A weight is indexed in a way that cannot be followed. Use narrow, select or slice instead.");
+    private static string IndexText(TensorIndex index) => string.Join(":", IndexFields.Select(f => f.GetValue(index)));
 }
