@@ -1,3 +1,4 @@
+using QwixSharp.Kernels.Assembled;
 using QwixSharp.Kernels.Portable;
 using QwixSharp.Kernels.Weights;
 
@@ -28,7 +29,7 @@ internal sealed class KernelSelector
     public static KernelSelector Default { get; } = new(AllIntegerKernels(), AllFloatKernels());
 
     /// <summary>Every integer kernel, the fastest first, whether or not this machine runs it.</summary>
-    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new PortableIntegerKernel()];
+    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new AssembledIntegerKernel(useVnni: false), new PortableIntegerKernel()];
 
     /// <summary>Every weight-only kernel, the fastest first, whether or not this machine runs it.</summary>
     public static IEnumerable<FloatKernel> AllFloatKernels() => [new PortableFloatKernel()];
