@@ -1,4 +1,5 @@
 using QwixSharp.Kernels.Assembled;
+using QwixSharp.Kernels.Avx2Paths;
 using QwixSharp.Kernels.Portable;
 using QwixSharp.Kernels.Weights;
 
@@ -29,7 +30,7 @@ internal sealed class KernelSelector
     public static KernelSelector Default { get; } = new(AllIntegerKernels(), AllFloatKernels());
 
     /// <summary>Every integer kernel, the fastest first, whether or not this machine runs it.</summary>
-    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new AssembledIntegerKernel(useVnni: false), new PortableIntegerKernel()];
+    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new Avx2IntegerKernel(), new PortableIntegerKernel()];
 
     /// <summary>Every weight-only kernel, the fastest first, whether or not this machine runs it.</summary>
     public static IEnumerable<FloatKernel> AllFloatKernels() => [new AssembledFloatKernel(), new PortableFloatKernel()];
