@@ -33,7 +33,7 @@ internal sealed class KernelSelector
     public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new Avx2IntegerKernel(), new PortableIntegerKernel()];
 
     /// <summary>Every weight-only kernel, the fastest first, whether or not this machine runs it.</summary>
-    public static IEnumerable<FloatKernel> AllFloatKernels() => [new AssembledFloatKernel(), new PortableFloatKernel()];
+    public static IEnumerable<FloatKernel> AllFloatKernels() => [new AssembledFloatKernel(), new Avx2FloatKernel(), new PortableFloatKernel()];
 
     /// <summary>The kernel for quantized activations and this weight.</summary>
     /// <param name="weight">The weight.</param>
