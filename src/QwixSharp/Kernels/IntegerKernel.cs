@@ -34,6 +34,14 @@ internal abstract unsafe class IntegerKernel
     /// <param name="rows">The rows of the block.</param>
     public abstract int MaxPanels(CodeFormat format, bool tiled, int rows);
 
+    /// <summary>
+    /// Whether three products of bytes are faster than one of float32, so that weight-only products go through
+    /// <see cref="DigitPlanes"/>.
+    /// </summary>
+    /// <param name="format">The weight's codes.</param>
+    /// <param name="rows">M.</param>
+    public virtual bool PrefersPlanes(CodeFormat format, int rows) => false;
+
     /// <summary>Runs one block of rows against some panels.</summary>
     /// <param name="args">The operands.</param>
     /// <param name="format">The weight's codes: <see cref="CodeFormat.Int8"/> or <see cref="CodeFormat.Int4"/>.</param>

@@ -30,6 +30,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private ActivationPacker _packer;
     private RowBlocks _blocks;
     private bool _tiled;
+    private int _planes;
     private byte* _rows;
     private int* _starts;
     private float* _scales;
@@ -65,7 +66,8 @@ internal sealed unsafe class IntegerProduct : KernelJob
         _output = output;
         _packer = new ActivationPacker(weight, input, kernel.Form(weight.Format), kernel.WeightBias(weight.Format));
         _tiled = weight.Tiles != 1;
-        _blocks = RowBlocks.Of(input.Rows, kernel.MaxRows(weight.Format, _tiled));
+        _planes = input.Planes;
+        _blocks = RowBlocks.Of(input.Rows, kernel.MaxRows(weight.Format, _tiled) / _planes);
         Reserve(threads);
         if ((long)input.Rows * weight.Depth < 32 << 10)
             RunPhase(packing: true, 1);
@@ -79,9 +81,9 @@ internal sealed unsafe class IntegerProduct : KernelJob
 
     private void Reserve(int threads)
     {
-        var rowBytes = _packer.RowBytes * _input.Rows;
-        var sums = Round((long)_weight.Tiles * _input.Rows * 4);
-        _scratchBytes = Round(_weight.PaddedDepth) + 64;
+        var rowBytes = _packer.RowBytes * _input.Rows * _planes;
+        var sums = Round((long)_weight.Tiles * _input.Rows * _planes * 4);
+        _scratchBytes = Round(_weight.PaddedDepth * _planes) + 64;
         _rows = _workspace.Reserve(Round(rowBytes) + 2 * sums + threads * _scratchBytes);
         _starts = (int*)(_rows + Round(rowBytes));
         _scales = (float*)((byte*)_starts + sums);
@@ -92,8 +94,8 @@ internal sealed unsafe class IntegerProduct : KernelJob
 
     private void Plan(int threads)
     {
-        _panelsAtOnce = Math.Max(1, _kernel.MaxPanels(_weight.Format, _tiled, _blocks.Size(0)));
-        var blockBytes = Math.Max(1, _blocks.Size(0) * _packer.RowBytes);
+        _panelsAtOnce = Math.Max(1, _kernel.MaxPanels(_weight.Format, _tiled, _blocks.Size(0) * _planes));
+        var blockBytes = Math.Max(1, _blocks.Size(0) * _planes * _packer.RowBytes);
         _blocksPerChunk = (int)Math.Max(1, RowChunkBytes / blockBytes);
         var panelGroups = (_weight.Panels + _panelsAtOnce - 1) / _panelsAtOnce;
         // Few panels: cut the rows finer, so that every thread has work.
@@ -125,7 +127,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
     {
         var scratch = (sbyte*)_scratch + worker * _scratchBytes;
         if (!_weight.IsDepthDense)
-            Unsafe.InitBlockUnaligned(scratch, 0, (uint)_weight.PaddedDepth);
+            Unsafe.InitBlockUnaligned(scratch, 0, checked((uint)(_weight.PaddedDepth * _planes)));
         while (true)
         {
             var block = Interlocked.Increment(ref _next) - 1;
@@ -134,15 +136,15 @@ internal sealed unsafe class IntegerProduct : KernelJob
             var first = _blocks.Start(block);
             var rows = _blocks.Size(block);
             for (var place = 0; place < rows; place++)
-                _packer.Pack(first + place, place, rows, Rows(first), Starts(first), Scales(first), scratch);
+                _packer.Pack(first + place, place * _planes, rows * _planes, Rows(first), Starts(first), Scales(first), scratch);
         }
     }
 
-    private byte* Rows(int first) => _rows + first * _packer.RowBytes;
+    private byte* Rows(int first) => _rows + (long)first * _planes * _packer.RowBytes;
 
-    private int* Starts(int first) => _starts + (long)first * _weight.Tiles;
+    private int* Starts(int first) => _starts + (long)first * _planes * _weight.Tiles;
 
-    private float* Scales(int first) => _scales + (long)first * _weight.Tiles;
+    private float* Scales(int first) => _scales + (long)first * _planes * _weight.Tiles;
 
     private void MultiplyPanels()
     {
@@ -169,7 +171,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private void MultiplyBlock(int block, int panel, int panels, float* result)
     {
         var first = _blocks.Start(block);
-        var rows = _blocks.Size(block);
+        var rows = _blocks.Size(block) * _planes;
         if (_weight.Tiles == 0)
             new Span<float>(result, panels * rows * PackedWeight.PanelColumns).Clear();
         else
@@ -189,26 +191,33 @@ internal sealed unsafe class IntegerProduct : KernelJob
             _kernel.Run(&args, _weight.Format, _tiled, rows, panels);
         }
         for (var p = 0; p < panels; p++)
-            for (var place = 0; place < rows; place++)
-                Finish(first, place, rows, panel + p, result + (p * rows + place) * PackedWeight.PanelColumns);
+            Finish(first, rows, panel + p, result + p * rows * PackedWeight.PanelColumns);
     }
 
-    private void Finish(int first, int place, int rows, int panel, float* values)
+    private void Finish(int first, int rows, int panel, float* values)
     {
-        var zeroPoint = _input.ZeroPoint(first + place);
-        var scales = Scales(first) + place;
-        if (_tiled)
-        {
-            if (zeroPoint != 0)
-                Epilogue.SubtractZeroPoint(values, _weight, panel, scales, rows, zeroPoint);
-        }
-        else
-        {
-            if (zeroPoint != 0)
-                Epilogue.SubtractZeroPoint((int*)values, _weight.ColumnSums(panel), zeroPoint);
-            Epilogue.Scale((int*)values, _weight.Scales(panel), *scales);
-        }
+        SubtractZeroPoints(first, rows, panel, values);
+        if (!_tiled)
+            Epilogue.Scale((int*)values, rows, _weight.Scales(panel), Scales(first));
+        if (_planes > 1)
+            Epilogue.AddPlanes(values, rows / _planes);
         var column = panel * PackedWeight.PanelColumns;
-        Epilogue.Store(values, _output, first + place, column, Math.Min(PackedWeight.PanelColumns, _weight.Rows - column));
+        Epilogue.Store(values, rows / _planes, _output, first, column, Math.Min(PackedWeight.PanelColumns, _weight.Rows - column));
+    }
+
+    private void SubtractZeroPoints(int first, int rows, int panel, float* values)
+    {
+        if (!_input.HasZeroPoints)
+            return;
+        for (var row = 0; row < rows; row++, values += PackedWeight.PanelColumns)
+        {
+            var zeroPoint = _input.ZeroPoint(first + row);
+            if (zeroPoint == 0)
+                continue;
+            if (_tiled)
+                Epilogue.SubtractZeroPoint(values, _weight, panel, Scales(first) + row, rows, zeroPoint);
+            else
+                Epilogue.SubtractZeroPoint((int*)values, _weight.ColumnSums(panel), zeroPoint);
+        }
     }
 }

@@ -65,12 +65,27 @@ internal sealed class KernelSelector
         throw new InvalidOperationException($"No kernel of this selector serves a weight of the format {weight.Format}.");
     }
 
+    /// <summary>
+    /// The integer kernel that serves float32 activations split into <see cref="Activations.DigitPlanes"/>, or null when the
+    /// weight-only kernel is better.
+    /// </summary>
+    /// <param name="weight">The weight.</param>
+    /// <param name="rows">M.</param>
+    public IntegerKernel? Planes(PackedWeight weight, int rows)
+    {
+        if (!weight.IsInteger || _integer.Length == 0 || !_integer[0].PrefersPlanes(weight.Format, rows))
+            return null;
+        if (Trace)
+            Tell($"{_integer[0].Name}, three bytes a value", "float32 activations", weight, rows);
+        return _integer[0];
+    }
+
     /// <summary>Says which kernels serve a weight.</summary>
     /// <param name="weight">The weight.</param>
     /// <param name="rows">M.</param>
     public string Describe(PackedWeight weight, int rows)
     {
-        var shape = $"{weight.Format} [{weight.Rows}, {weight.Depth}] tile {weight.TileSize}, M={rows}: float32 activations -> {Float(weight, rows).Name}";
+        var shape = $"{weight.Format} [{weight.Rows}, {weight.Depth}] tile {weight.TileSize}, M={rows}: float32 activations -> {Planes(weight, rows)?.Name ?? Float(weight, rows).Name}";
         return weight.IsInteger ? $"{shape}, quantized activations -> {Integer(weight, rows).Name}" : shape;
     }
 

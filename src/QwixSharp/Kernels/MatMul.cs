@@ -26,7 +26,14 @@ internal static unsafe class MatMul
         ArgumentOutOfRangeException.ThrowIfNegative(rows);
         if (rows == 0 || weight.Rows == 0)
             return;
-        var kernel = (selector ?? KernelSelector.Default).Float(weight, rows);
+        selector ??= KernelSelector.Default;
+        if (selector.Planes(weight, rows) is { } integer && DigitPlanes.CanSplit(x, xStride, rows, weight.Depth, weight.TileSize))
+        {
+            var input = new QuantizedInput { Source = QuantizedSource.Planes, Values = (nint)x, RowStride = xStride, Rows = rows };
+            IntegerProduct.Run(integer, weight, input, output, threads);
+            return;
+        }
+        var kernel = selector.Float(weight, rows);
         FloatProduct.Run(kernel, weight, x, xStride, rows, output, threads);
     }
 

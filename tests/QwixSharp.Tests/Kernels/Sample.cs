@@ -28,6 +28,16 @@ internal sealed unsafe class Sample : IDisposable
 
     public float Scale(int n, int k) => Scales[n * Tiles + k / Tile];
 
+    /// <summary>The whole weight in double precision.</summary>
+    public double[] Dequantize()
+    {
+        var values = new double[N * K];
+        for (var n = 0; n < N; n++)
+            for (var k = 0; k < K; k++)
+                values[n * K + k] = (double)Number(n, k) * Scale(n, k);
+        return values;
+    }
+
     public static Sample Integers(Random random, int n, int k, int tile, int bits, string pattern = "any")
     {
         var low = -(1 << (bits - 1));

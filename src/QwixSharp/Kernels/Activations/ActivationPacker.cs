@@ -29,17 +29,28 @@ internal readonly unsafe struct ActivationPacker
     /// <summary>Bytes that a row takes in a block.</summary>
     public long RowBytes => _weight.PaddedDepth * (_form == ActivationForm.Bytes ? 1 : 2);
 
-    /// <summary>Packs one row.</summary>
+    /// <summary>Packs one row, or the planes of one row, each as a row of the block.</summary>
     /// <param name="row">Its number in x.</param>
-    /// <param name="place">Its number in the block.</param>
+    /// <param name="place">The number of its first row in the block.</param>
     /// <param name="rows">The rows of the block.</param>
     /// <param name="block">The block.</param>
     /// <param name="start">The block's start values [tile][rows].</param>
     /// <param name="scales">The block's scales [tile][rows].</param>
-    /// <param name="scratch">A padded row of codes, zero where it is padding.</param>
+    /// <param name="scratch">A padded row of codes for each plane, zero where it is padding.</param>
     public void Pack(int row, int place, int rows, byte* block, int* start, float* scales, sbyte* scratch)
     {
-        var codes = Codes(row, scales + place, rows, scratch);
+        if (_input.Source == QuantizedSource.Planes)
+        {
+            Split(row, scales + place, rows, scratch);
+            for (var plane = 0; plane < DigitPlanes.Count; plane++)
+                Place(scratch + plane * _weight.PaddedDepth, place + plane, rows, block, start);
+        }
+        else
+            Place(Codes(row, scales + place, rows, scratch), place, rows, block, start);
+    }
+
+    private void Place(sbyte* codes, int place, int rows, byte* block, int* start)
+    {
         for (var tile = 0; tile < _weight.Tiles; tile++)
             start[tile * rows + place] = _weightBias == 0
                 ? 0
@@ -48,6 +59,21 @@ internal readonly unsafe struct ActivationPacker
             Interleave((int*)codes, (int*)block + place, rows);
         else
             InterleaveWords(codes, (short*)block + place * 4, rows * 4);
+    }
+
+    private void Split(int row, float* scales, int rows, sbyte* scratch)
+    {
+        var x = (float*)_input.Values + row * _input.RowStride;
+        for (var tile = 0; tile < _weight.Tiles; tile++, x += _weight.TileSize)
+        {
+            var count = TileLength(tile);
+            var exponent = DigitPlanes.Exponent(RowQuantizer.AbsMax(x, count));
+            var high = scratch + (long)tile * _weight.PaddedTile;
+            DigitPlanes.Split(x, count, exponent, high, high + _weight.PaddedDepth, high + 2 * _weight.PaddedDepth);
+            var scale = DigitPlanes.HighestScale(exponent);
+            for (var plane = 0; plane < DigitPlanes.Count; plane++, scale /= 256)
+                scales[tile * rows + plane] = scale;
+        }
     }
 
     private sbyte* Codes(int row, float* scales, int rows, sbyte* scratch)

@@ -11,6 +11,9 @@ internal enum QuantizedSource
 
     /// <summary>float32 values, a scale for each row (or for each tile of each row) from its largest magnitude.</summary>
     Dynamic,
+
+    /// <summary>float32 values that are kept whole, as <see cref="DigitPlanes"/>: a weight-only product.</summary>
+    Planes,
 }
 
 /// <summary>The quantized activations of a product: x [M, K].</summary>
@@ -37,6 +40,9 @@ internal readonly unsafe record struct QuantizedInput
     /// <summary>Codes: the distance from one row's scales to the next; 0 when all rows share them.</summary>
     public long ScaleRowStride { get; init; }
 
+    /// <summary>How many rows of codes a row of x becomes.</summary>
+    public int Planes => Source == QuantizedSource.Planes ? DigitPlanes.Count : 1;
+
     /// <summary>Whether every tile of K of a row has a scale of its own (codes and dynamic).</summary>
     public bool ScalePerTile { get; init; }
 
@@ -51,6 +57,14 @@ internal readonly unsafe record struct QuantizedInput
 
     /// <summary>Static: the zero point.</summary>
     public int StaticZeroPoint { get; init; }
+
+    /// <summary>Whether zero points may differ from 0.</summary>
+    public bool HasZeroPoints => Source switch
+    {
+        QuantizedSource.Codes => ZeroPoints != 0,
+        QuantizedSource.Static => StaticZeroPoint != 0,
+        _ => false,
+    };
 
     /// <summary>The zero point of a row.</summary>
     /// <param name="row">m.</param>

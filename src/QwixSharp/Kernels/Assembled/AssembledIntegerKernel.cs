@@ -36,6 +36,9 @@ internal sealed unsafe class AssembledIntegerKernel(bool useVnni) : IntegerKerne
     }
 
     /// <inheritdoc/>
+    public override bool PrefersPlanes(CodeFormat format, int rows) => useVnni;
+
+    /// <inheritdoc/>
     public override void Run(IntegerTileArgs* args, CodeFormat format, bool tiled, int rows, int panels)
     {
         var shape = new IntegerShape(format, tiled, rows, panels, Unroll(format, rows * panels, args->Groups), useVnni, OperatingSystem.IsWindows());

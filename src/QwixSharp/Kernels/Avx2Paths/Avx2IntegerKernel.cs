@@ -25,6 +25,9 @@ internal sealed unsafe class Avx2IntegerKernel : BlockKernel
     public override int WeightBias(CodeFormat format) => format == CodeFormat.Int4 ? 8 : 0;
 
     /// <inheritdoc/>
+    public override bool PrefersPlanes(CodeFormat format, int rows) => format == CodeFormat.Int4 && rows <= 4;
+
+    /// <inheritdoc/>
     protected override void SumRows(byte* activations, byte* weights, CodeFormat format, int count, int rows, nint groups, int* start, int* sums)
     {
         switch (format, count)

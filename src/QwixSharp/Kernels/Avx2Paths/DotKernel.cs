@@ -55,6 +55,9 @@ internal sealed unsafe class DotKernel<TDot> : BlockKernel
     public override int WeightBias(CodeFormat format) => format == CodeFormat.Int4 ? 8 : 128;
 
     /// <inheritdoc/>
+    public override bool PrefersPlanes(CodeFormat format, int rows) => rows <= 8;
+
+    /// <inheritdoc/>
     protected override void SumRows(byte* activations, byte* weights, CodeFormat format, int count, int rows, nint groups, int* start, int* sums)
     {
         if (format == CodeFormat.Int4)
