@@ -1,0 +1,12 @@
+using System.Globalization;
+using QwixSharp.Benchmarks.Products;
+
+switch (args.FirstOrDefault())
+{
+    case "matmul":
+        MatMulBenchmark.Run(args.ElementAtOrDefault(1) ?? "", int.Parse(args.ElementAtOrDefault(2) ?? "0", CultureInfo.InvariantCulture), args.Contains("--processor-time"));
+        return 0;
+    default:
+        Console.Error.WriteLine("usage: -- matmul [part of a row's name [M]] [--processor-time]");
+        return 1;
+}

@@ -1,0 +1,148 @@
+using System.Runtime.CompilerServices;
+using QwixSharp.Kernels.Weights;
+
+namespace QwixSharp.Kernels.Activations;
+
+/// <summary>Brings rows of quantized activations into the block layout of an integer kernel, quantizing them on the way.</summary>
+internal readonly unsafe struct ActivationPacker
+{
+    private readonly PackedWeight _weight;
+    private readonly QuantizedInput _input;
+    private readonly ActivationForm _form;
+    private readonly int _weightBias;
+    private readonly bool _scalePerTile;
+
+    /// <summary>A packer for one product.</summary>
+    /// <param name="weight">Gives the tiles and paddings of K.</param>
+    /// <param name="input">The activations.</param>
+    /// <param name="form">The layout.</param>
+    /// <param name="weightBias">What the kernel adds to every code of the weight.</param>
+    public ActivationPacker(PackedWeight weight, in QuantizedInput input, ActivationForm form, int weightBias)
+    {
+        _weight = weight;
+        _input = input;
+        _form = form;
+        _weightBias = weightBias;
+        _scalePerTile = input.ScalePerTile && !weight.IsSplitChannel;
+    }
+
+    /// <summary>Bytes that a row takes in a block.</summary>
+    public long RowBytes => _weight.PaddedDepth * (_form == ActivationForm.Bytes ? 1 : 2);
+
+    /// <summary>Packs one row, or the planes of one row, each as a row of the block.</summary>
+    /// <param name="row">Its number in x.</param>
+    /// <param name="place">The number of its first row in the block.</param>
+    /// <param name="rows">The rows of the block.</param>
+    /// <param name="block">The block.</param>
+    /// <param name="start">The block's start values [tile][rows].</param>
+    /// <param name="scales">The block's scales [tile][rows].</param>
+    /// <param name="scratch">A padded row of codes for each plane, zero where it is padding.</param>
+    public void Pack(int row, int place, int rows, byte* block, int* start, float* scales, sbyte* scratch)
+    {
+        if (_input.Source == QuantizedSource.Planes)
+        {
+            Split(row, scales + place, rows, scratch);
+            for (var plane = 0; plane < DigitPlanes.Count; plane++)
+                Place(scratch + plane * _weight.PaddedDepth, place + plane, rows, block, start);
+        }
+        else
+            Place(Codes(row, scales + place, rows, scratch), place, rows, block, start);
+    }
+
+    private void Place(sbyte* codes, int place, int rows, byte* block, int* start)
+    {
+        for (var tile = 0; tile < _weight.Tiles; tile++)
+            start[tile * rows + place] = _weightBias == 0
+                ? 0
+                : -_weightBias * RowQuantizer.Sum(codes + (long)tile * _weight.PaddedTile, _weight.PaddedTile);
+        if (_form == ActivationForm.Bytes)
+            Interleave((int*)codes, (int*)block + place, rows);
+        else
+            InterleaveWords(codes, (short*)block + place * 4, rows * 4);
+    }
+
+    private void Split(int row, float* scales, int rows, sbyte* scratch)
+    {
+        var x = (float*)_input.Values + row * _input.RowStride;
+        for (var tile = 0; tile < _weight.Tiles; tile++, x += _weight.TileSize)
+        {
+            var count = TileLength(tile);
+            var exponent = DigitPlanes.Exponent(RowQuantizer.AbsMax(x, count));
+            var high = scratch + (long)tile * _weight.PaddedTile;
+            DigitPlanes.Split(x, count, exponent, high, high + _weight.PaddedDepth, high + 2 * _weight.PaddedDepth);
+            var scale = DigitPlanes.HighestScale(exponent);
+            for (var plane = 0; plane < DigitPlanes.Count; plane++, scale /= 256)
+                scales[tile * rows + plane] = scale;
+        }
+    }
+
+    private sbyte* Codes(int row, float* scales, int rows, sbyte* scratch)
+    {
+        var tiles = _weight.Tiles;
+        if (_input.Source == QuantizedSource.Codes)
+        {
+            var given = (float*)_input.Scales + row * _input.ScaleRowStride;
+            for (var tile = 0; tile < tiles; tile++)
+                scales[tile * rows] = given[_scalePerTile ? tile : 0];
+            return Pad((sbyte*)_input.Values + row * _input.RowStride, scratch);
+        }
+        var x = (float*)_input.Values + row * _input.RowStride;
+        if (_scalePerTile && _input.Source == QuantizedSource.Dynamic)
+        {
+            for (var tile = 0; tile < tiles; tile++)
+                scales[tile * rows] = Quantize(x, tile, DynamicScale(x + (long)tile * _weight.TileSize, TileLength(tile)), scratch);
+            return scratch;
+        }
+        var isStatic = _input.Source == QuantizedSource.Static;
+        var absMax = RowQuantizer.AbsMax(x, _weight.Depth);
+        // A NaN has no code: the scale carries it into the result.
+        var scale = !isStatic ? RowQuantizer.Scale(absMax, _input.Range) : float.IsNaN(absMax) ? float.NaN : _input.StaticScale;
+        for (var tile = 0; tile < tiles; tile++)
+            scales[tile * rows] = Quantize(x, tile, scale, scratch);
+        return scratch;
+    }
+
+    private int TileLength(int tile) => (int)Math.Min(_weight.TileSize, _weight.Depth - (long)tile * _weight.TileSize);
+
+    private float DynamicScale(float* x, int count) => RowQuantizer.Scale(RowQuantizer.AbsMax(x, count), _input.Range);
+
+    private float Quantize(float* x, int tile, float scale, sbyte* scratch)
+    {
+        var zeroPoint = _input.Source == QuantizedSource.Static ? _input.StaticZeroPoint : 0;
+        var codes = scratch + (long)tile * _weight.PaddedTile;
+        RowQuantizer.Quantize(x + (long)tile * _weight.TileSize, TileLength(tile), scale, zeroPoint, _input.Range, codes);
+        return scale;
+    }
+
+    private sbyte* Pad(sbyte* codes, sbyte* scratch)
+    {
+        if (_weight.IsDepthDense)
+            return codes;
+        for (var tile = 0; tile < _weight.Tiles; tile++)
+            Unsafe.CopyBlockUnaligned(scratch + (long)tile * _weight.PaddedTile, codes + (long)tile * _weight.TileSize, (uint)TileLength(tile));
+        return scratch;
+    }
+
+    private void Interleave(int* codes, int* block, int rows)
+    {
+        var groups = _weight.PaddedDepth / 4;
+        if (rows == 1)
+        {
+            Buffer.MemoryCopy(codes, block, groups * 4, groups * 4);
+            return;
+        }
+        for (var group = 0L; group < groups; group++, block += rows)
+            *block = codes[group];
+    }
+
+    private void InterleaveWords(sbyte* codes, short* block, int step)
+    {
+        for (var k = 0L; k < _weight.PaddedDepth; k += 4, block += step)
+        {
+            block[0] = codes[k];
+            block[1] = codes[k + 2];
+            block[2] = codes[k + 1];
+            block[3] = codes[k + 3];
+        }
+    }
+}

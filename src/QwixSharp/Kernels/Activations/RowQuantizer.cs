@@ -1,0 +1,149 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace QwixSharp.Kernels.Activations;
+
+/// <summary>The range of a signed integer type and how a largest magnitude becomes a scale.</summary>
+/// <param name="Lowest">The smallest code, −2^(bits−1).</param>
+/// <param name="Highest">The largest code, 2^(bits−1) − 1.</param>
+internal readonly record struct CodeRange(int Lowest, int Highest)
+{
+    /// <summary>−128 … 127.</summary>
+    public static CodeRange Int8 { get; } = new(-128, 127);
+
+    /// <summary>The range of a type of this many bits, 1 … 8.</summary>
+    /// <param name="bits">The bits.</param>
+    public static CodeRange OfBits(int bits) => new(-(1 << (bits - 1)), (1 << (bits - 1)) - 1);
+
+    /// <summary>The magnitude that the scale maps to 1: <see cref="Highest"/> + 0.5 (127.5 for int8).</summary>
+    public float Bound => Highest + 0.5f;
+}
+
+/// <summary>Symmetric absmax quantization of a row, bit for bit as Qwix on JAX does it in float32.</summary>
+internal static unsafe class RowQuantizer
+{
+    /// <summary>Scales below √(smallest normal float) become 1.</summary>
+    private static readonly float SmallestScale = MathF.Sqrt(1.17549435e-38f);
+
+    /// <summary>scale = absmax ÷ bound; a tiny one becomes 1. NaN and infinity stay.</summary>
+    /// <param name="absMax">The largest magnitude.</param>
+    /// <param name="range">The codes' range.</param>
+    public static float Scale(float absMax, CodeRange range)
+    {
+        var scale = absMax / range.Bound;
+        return scale < SmallestScale ? 1 : scale;
+    }
+
+    /// <summary>The largest magnitude; NaN if any value is NaN.</summary>
+    /// <param name="x">The values.</param>
+    /// <param name="count">How many.</param>
+    /// <remarks>Compares magnitudes as integers: the order is the same, and every NaN lies above infinity.</remarks>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static float AbsMax(float* x, long count)
+    {
+        var i = 0L;
+        var largest = 0;
+        if (Vector512.IsHardwareAccelerated)
+        {
+            var mask = Vector512.Create(int.MaxValue);
+            var a = Vector512<int>.Zero;
+            var b = a;
+            for (; i + 32 <= count; i += 32)
+            {
+                a = Vector512.Max(a, Vector512.Load((int*)x + i) & mask);
+                b = Vector512.Max(b, Vector512.Load((int*)x + i + 16) & mask);
+            }
+            a = Vector512.Max(a, b);
+            var half = Vector256.Max(a.GetLower(), a.GetUpper());
+            for (var lane = 0; lane < 8; lane++)
+                largest = Math.Max(largest, half.GetElement(lane));
+        }
+        else
+        {
+            var mask = Vector256.Create(int.MaxValue);
+            var a = Vector256<int>.Zero;
+            var b = a;
+            for (; i + 16 <= count; i += 16)
+            {
+                a = Vector256.Max(a, Vector256.Load((int*)x + i) & mask);
+                b = Vector256.Max(b, Vector256.Load((int*)x + i + 8) & mask);
+            }
+            a = Vector256.Max(a, b);
+            for (var lane = 0; lane < 8; lane++)
+                largest = Math.Max(largest, a.GetElement(lane));
+        }
+        for (; i < count; i++)
+            largest = Math.Max(largest, ((int*)x)[i] & int.MaxValue);
+        return BitConverter.Int32BitsToSingle(largest);
+    }
+
+    /// <summary>code = round half to even of (x ÷ scale + zero point), saturated. NaN gives an unspecified code in range.</summary>
+    /// <param name="x">The values.</param>
+    /// <param name="count">How many.</param>
+    /// <param name="scale">The scale; positive.</param>
+    /// <param name="zeroPoint">The code of 0.</param>
+    /// <param name="range">The codes' range.</param>
+    /// <param name="codes">The result.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Quantize(float* x, long count, float scale, int zeroPoint, CodeRange range, sbyte* codes)
+    {
+        var i = 0L;
+        float lowest = range.Lowest, highest = range.Highest;
+        if (Avx512F.IsSupported)
+        {
+            var s = Vector512.Create(scale);
+            var z = Vector512.Create((float)zeroPoint);
+            var low = Vector512.Create(lowest);
+            var high = Vector512.Create(highest);
+            for (; i + 16 <= count; i += 16)
+            {
+                var v = Avx512F.Divide(Vector512.Load(x + i), s) + z;
+                v = Avx512F.Max(Avx512F.Min(v, high), low);
+                Avx512F.ConvertToVector128SByteWithSaturation(Avx512F.ConvertToVector512Int32(v)).Store(codes + i);
+            }
+        }
+        else if (Avx2.IsSupported)
+        {
+            var s = Vector256.Create(scale);
+            var z = Vector256.Create((float)zeroPoint);
+            var low = Vector256.Create(lowest);
+            var high = Vector256.Create(highest);
+            for (; i + 16 <= count; i += 16)
+            {
+                var v = Avx.Max(Avx.Min(Vector256.Load(x + i) / s + z, high), low);
+                var w = Avx.Max(Avx.Min(Vector256.Load(x + i + 8) / s + z, high), low);
+                var words = Avx2.PackSignedSaturate(Avx.ConvertToVector256Int32(v), Avx.ConvertToVector256Int32(w));
+                words = Avx2.Permute4x64(words.AsInt64(), 0b11_01_10_00).AsInt16();
+                Sse2.PackSignedSaturate(words.GetLower(), words.GetUpper()).Store(codes + i);
+            }
+        }
+        for (; i < count; i++)
+        {
+            var rounded = MathF.Round(x[i] / scale + zeroPoint, MidpointRounding.ToEven);
+            codes[i] = (sbyte)(int)MathF.Min(MathF.Max(rounded, lowest), highest);
+        }
+    }
+
+    /// <summary>The sum of codes.</summary>
+    /// <param name="codes">The codes.</param>
+    /// <param name="count">How many; up to 16 million.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static int Sum(sbyte* codes, long count)
+    {
+        var i = 0L;
+        var sum = 0;
+        if (Avx2.IsSupported && count >= 32)
+        {
+            // psadbw sums unsigned bytes: shift every code up by 128 and take the shift out at the end.
+            var sums = Vector256<long>.Zero;
+            var flip = Vector256.Create((byte)0x80);
+            for (; i + 32 <= count; i += 32)
+                sums += Avx2.SumAbsoluteDifferences(Vector256.Load((byte*)codes + i) ^ flip, Vector256<byte>.Zero).AsInt64();
+            sum = (int)(Vector256.Sum(sums) - 128 * i);
+        }
+        for (; i < count; i++)
+            sum += codes[i];
+        return sum;
+    }
+}

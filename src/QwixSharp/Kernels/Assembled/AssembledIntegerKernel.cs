@@ -1,0 +1,61 @@
+using QwixSharp.Kernels.Activations;
+using QwixSharp.Kernels.Weights;
+
+namespace QwixSharp.Kernels.Assembled;
+
+/// <summary>
+/// Integer products with code assembled at run time: AVX-512 with <c>vpdpbusd</c>, for which .NET 10 has no intrinsic, or
+/// with AVX-512 BW instructions in its place.
+/// </summary>
+/// <param name="useVnni">Whether to use <c>vpdpbusd</c> or the stand-in.</param>
+internal sealed unsafe class AssembledIntegerKernel(bool useVnni) : IntegerKernel
+{
+    private static readonly CodeCache<IntegerShape> Code = new(IntegerEmitter.Emit);
+
+    /// <inheritdoc/>
+    public override string Name => useVnni ? "avx512-vnni (assembled)" : "avx512-bw (assembled)";
+
+    /// <inheritdoc/>
+    public override bool IsSupported => useVnni ? AssembledMachine.HasVnni : AssembledMachine.IsAvailable;
+
+    /// <inheritdoc/>
+    public override ActivationForm Form(CodeFormat format) => ActivationForm.Bytes;
+
+    /// <inheritdoc/>
+    public override int WeightBias(CodeFormat format) => format == CodeFormat.Int4 ? 8 : 128;
+
+    /// <inheritdoc/>
+    public override int MaxRows(CodeFormat format, bool tiled) => tiled ? useVnni ? 12 : 10 : useVnni ? 12 : 11;
+
+    /// <inheritdoc/>
+    public override int MaxPanels(CodeFormat format, bool tiled, int rows)
+    {
+        var spare = useVnni ? 32 : 29;
+        var halves = format == CodeFormat.Int4 ? 2 : 1;
+        return rows >= 4 && 2 + 2 * halves + 2 * rows * (tiled ? 2 : 1) <= spare ? 2 : 1;
+    }
+
+    /// <inheritdoc/>
+    public override bool PrefersPlanes(CodeFormat format, int rows) => useVnni;
+
+    /// <inheritdoc/>
+    public override void Run(IntegerTileArgs* args, CodeFormat format, bool tiled, int rows, int panels)
+    {
+        var shape = new IntegerShape(format, tiled, rows, panels, Unroll(format, rows * panels, args->Groups), useVnni, OperatingSystem.IsWindows());
+        ((delegate* unmanaged[SuppressGCTransition]<IntegerTileArgs*, void>)Code.Get(shape))(args);
+    }
+
+    private static int Unroll(CodeFormat format, int cells, nint groups)
+    {
+        var wanted = (format, cells) switch
+        {
+            (CodeFormat.Int8, 1) => 4,
+            (CodeFormat.Int8, <= 8) => 2,
+            (CodeFormat.Int4, <= 4) => 2,
+            _ => 1,
+        };
+        while (groups % wanted != 0)
+            wanted /= 2;
+        return wanted;
+    }
+}

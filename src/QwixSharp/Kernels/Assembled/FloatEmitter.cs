@@ -1,0 +1,207 @@
+using System.Runtime.InteropServices;
+using Iced.Intel;
+using QwixSharp.Kernels.Weights;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace QwixSharp.Kernels.Assembled;
+
+/// <summary>What distinguishes assembled weight-only kernels.</summary>
+/// <param name="Format">The codes' format; int4 is a codebook here.</param>
+/// <param name="Fp8Shift">For <see cref="CodeFormat.Table8"/>: 4 for e4m3, 3 for e5m2.</param>
+/// <param name="Tiled">Whether there are several tiles.</param>
+/// <param name="Rows">Rows of the block.</param>
+/// <param name="IsWindows">The calling convention.</param>
+internal readonly record struct FloatShape(CodeFormat Format, int Fp8Shift, bool Tiled, int Rows, bool IsWindows);
+
+/// <summary>
+/// Emits the inner loops of weight-only products with AVX-512: codes of 16 columns become float32 in a register, which every
+/// row of the block multiplies.
+/// </summary>
+/// <remarks>
+/// How codes become numbers. Half bytes: <c>vpermps</c> looks 16 numbers up in one register and regards only the low four bits
+/// of an index, so a shift a code suffices. Int8: <c>vpshufb</c> moves a byte to the top of its lane, whose conversion is the
+/// code times 2^24. Fp8: the same, then a shift puts exponent and mantissa where float32 has them, which gives the number
+/// times a power of two. The caller takes the powers out.
+/// Register plan.
+/// <list type="bullet">
+/// <item>rax: args. rcx: activations. rdx: weights. r9: groups left in the tile. r11: scales of the weight.</item>
+/// <item>constants: the table, or four byte moves, and for fp8 a mask.</item>
+/// <item>codes (a group of 64 bytes), number (the decoded column values), scale (of the tile).</item>
+/// <item>sums: rows × chains. Up to 8 rows have totals besides, to which a tile's sums are added with its scale; larger blocks
+/// multiply the scale into each number instead.</item>
+/// </list>
+/// </remarks>
+internal sealed class FloatEmitter
+{
+    private const int MostRowsWithTotals = 8;
+    private static readonly int Saved = Offset(nameof(FloatTileArgs.Saved));
+
+    private readonly Assembler c;
+    private readonly FloatShape _shape;
+    private readonly RegisterPlan _registers;
+    private readonly AssemblerRegisterZMM[] _constants;
+    private readonly AssemblerRegisterZMM _codes;
+    private readonly AssemblerRegisterZMM _number;
+    private readonly AssemblerRegisterZMM _scale;
+    private readonly AssemblerRegisterZMM[] _sums;
+    private readonly AssemblerRegisterZMM[] _totals;
+    private Label _moves;
+
+    private FloatEmitter(Assembler assembler, FloatShape shape)
+    {
+        c = assembler;
+        _shape = shape;
+        _registers = new RegisterPlan(c, shape.IsWindows);
+        _constants = _registers.Take(IsHalfByte ? 1 : IsFp8 ? 5 : 4);
+        _codes = _registers.Take();
+        _number = _registers.Take();
+        _scale = _registers.Take();
+        _sums = _registers.Take(shape.Rows * Chains);
+        _totals = HasTotals ? _registers.Take(shape.Rows) : [];
+        _moves = c.CreateLabel();
+    }
+
+    /// <summary>Emits the kernel of a shape.</summary>
+    /// <param name="assembler">Takes the code.</param>
+    /// <param name="shape">The shape.</param>
+    public static void Emit(Assembler assembler, FloatShape shape) => new FloatEmitter(assembler, shape).Emit();
+
+    private bool IsHalfByte => _shape.Format is CodeFormat.Int4 or CodeFormat.Codebook4;
+
+    private bool IsFp8 => _shape.Format == CodeFormat.Table8;
+
+    private bool HasTotals => _shape.Tiled && _shape.Rows <= MostRowsWithTotals;
+
+    private bool ScalesNumbers => _shape.Tiled && !HasTotals;
+
+    private int Values => IsHalfByte ? 8 : 4;
+
+    private int Chains => _shape.Rows switch { 1 => 4, 2 or 3 => 2, _ => 1 };
+
+    private void Emit()
+    {
+        _registers.Enter(Saved);
+        c.mov(rcx, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Activations))]);
+        c.mov(rdx, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Weights))]);
+        c.mov(r11, __qword_ptr[rax + Offset(nameof(FloatTileArgs.WeightScales))]);
+        LoadConstants();
+        foreach (var total in _totals)
+            c.vpxord(total, total, total);
+        if (!HasTotals)
+            ClearSums();
+
+        var tile = c.CreateLabel();
+        c.Label(ref tile);
+        c.vmovups(_scale, __zmmword_ptr[r11]);
+        if (HasTotals)
+            ClearSums();
+        GroupLoop();
+        if (HasTotals)
+            AddTile();
+        if (_shape.Tiled)
+        {
+            c.add(r11, 64);
+            c.dec(__qword_ptr[rax + Offset(nameof(FloatTileArgs.Tiles))]);
+            c.jnz(tile);
+        }
+        Store();
+        _registers.Leave(Saved);
+        if (!IsHalfByte)
+            ByteMoves();
+    }
+
+    private void LoadConstants()
+    {
+        if (IsHalfByte)
+        {
+            c.mov(r9, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Table))]);
+            c.vmovups(_constants[0], __zmmword_ptr[r9]);
+            return;
+        }
+        c.lea(r9, __[_moves]);
+        for (var j = 0; j < 4; j++)
+            c.vbroadcasti32x4(_constants[j], __xmmword_ptr[r9 + 16 * j]);
+        if (!IsFp8)
+            return;
+        // The sign and, below the copies of it that the shift made, the exponent and mantissa.
+        c.mov(r9d, unchecked((int)(0x80000000 | 0x7F000000u >> _shape.Fp8Shift)));
+        c.vpbroadcastd(_constants[4], r9d);
+    }
+
+    private void ByteMoves()
+    {
+        c.Label(ref _moves);
+        for (byte j = 0; j < 4; j++)
+            for (byte lane = 0; lane < 4; lane++)
+                c.db(0x80, 0x80, 0x80, (byte)(4 * lane + j));
+    }
+
+    private void ClearSums()
+    {
+        foreach (var sum in _sums)
+            c.vpxord(sum, sum, sum);
+    }
+
+    private void GroupLoop()
+    {
+        c.mov(r9, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Groups))]);
+        var loop = c.CreateLabel();
+        c.Label(ref loop);
+        c.vmovdqu32(_codes, __zmmword_ptr[rdx]);
+        for (var value = 0; value < Values; value++)
+        {
+            // Half byte 2j belongs to k+j, half byte 2j+1 to k+4+j.
+            var k = IsHalfByte ? value / 2 + value % 2 * 4 : value;
+            Decode(value);
+            if (ScalesNumbers)
+                c.vmulps(_number, _number, _scale);
+            for (var row = 0; row < _shape.Rows; row++)
+                c.vfmadd231ps(_sums[value % Chains * _shape.Rows + row], _number, __dword_bcst[rcx + 4 * (k * _shape.Rows + row)]);
+        }
+        c.add(rdx, 64);
+        c.add(rcx, 4 * _shape.Rows * Values);
+        c.dec(r9);
+        c.jnz(loop);
+        for (var chain = 1; chain < Chains; chain++)
+            for (var row = 0; row < _shape.Rows; row++)
+                c.vaddps(_sums[row], _sums[row], _sums[chain * _shape.Rows + row]);
+    }
+
+    private void Decode(int value)
+    {
+        if (IsHalfByte)
+        {
+            if (value > 0)
+                c.vpsrld(_number, _codes, (byte)(4 * value));
+            c.vpermps(_number, value > 0 ? _number : _codes, _constants[0]);
+            return;
+        }
+        c.vpshufb(_number, _codes, _constants[value]);
+        if (!IsFp8)
+        {
+            c.vcvtdq2ps(_number, _number);
+            return;
+        }
+        c.vpsrad(_number, _number, (byte)_shape.Fp8Shift);
+        c.vpandd(_number, _number, _constants[4]);
+    }
+
+    private void AddTile()
+    {
+        for (var row = 0; row < _shape.Rows; row++)
+            c.vfmadd231ps(_totals[row], _sums[row], _scale);
+    }
+
+    private void Store()
+    {
+        c.mov(r9, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Result))]);
+        for (var row = 0; row < _shape.Rows; row++)
+        {
+            if (!_shape.Tiled)
+                c.vmulps(_sums[row], _sums[row], _scale);
+            c.vmovups(__zmmword_ptr[r9 + 64 * row], HasTotals ? _totals[row] : _sums[row]);
+        }
+    }
+
+    private static int Offset(string field) => (int)Marshal.OffsetOf<FloatTileArgs>(field);
+}

@@ -1,0 +1,154 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using QwixSharp.Kernels.Weights;
+using Fused = System.Runtime.Intrinsics.X86.Fma;
+using Simd = System.Runtime.Intrinsics.X86.Avx2;
+
+namespace QwixSharp.Kernels.Avx2Paths;
+
+/// <summary>
+/// Weight-only products with AVX2 and FMA. A few rows multiply each decoded number at once; for more rows, blocks of K are
+/// decoded into a buffer that all rows read.
+/// </summary>
+internal sealed unsafe class Avx2FloatKernel : FloatKernel
+{
+    private const int Columns = PackedWeight.PanelColumns;
+
+    /// <summary>The values of K that are decoded at a time for large blocks: 16 KB of numbers.</summary>
+    private const int BufferedDepth = 256;
+
+    /// <inheritdoc/>
+    public override string Name => "avx2";
+
+    /// <inheritdoc/>
+    public override bool IsSupported => Simd.IsSupported && Fused.IsSupported;
+
+    /// <inheritdoc/>
+    public override bool Serves(PackedWeight weight) => true;
+
+    /// <inheritdoc/>
+    public override int MaxRows(PackedWeight weight) => 24;
+
+    /// <inheritdoc/>
+    public override void Run(FloatTileArgs* args, PackedWeight weight, int rows)
+    {
+        switch (weight.Format)
+        {
+            case CodeFormat.Int8:
+                Run<Int8Decoder>(args, rows);
+                break;
+            case CodeFormat.Int4:
+                Run<Int4Decoder>(args, rows);
+                break;
+            case CodeFormat.Codebook4:
+                Run<HalfByteDecoder>(args, rows);
+                break;
+            default:
+                Run<TableDecoder>(args, rows);
+                break;
+        }
+    }
+
+    private static void Run<TDecoder>(FloatTileArgs* args, int rows)
+        where TDecoder : struct, IDecoder
+    {
+        if (rows == 1)
+        {
+            OneRow<TDecoder>(args);
+            return;
+        }
+        var numbers = stackalloc float[BufferedDepth * Columns];
+        new Span<float>(args->Result, rows * Columns).Clear();
+        var codes = args->Weights;
+        var x = args->Activations;
+        nint groupsAtOnce = BufferedDepth / TDecoder.Values;
+        for (nint tile = 0; tile < args->Tiles; tile++)
+            for (var left = args->Groups; left > 0;)
+            {
+                var groups = left < groupsAtOnce ? left : groupsAtOnce;
+                DecodeGroups<TDecoder>(codes, groups, args->Table, args->WeightScales + tile * Columns, numbers);
+                var depth = (int)groups * TDecoder.Values;
+                for (var row = 0; row < rows;)
+                    row += Multiply(numbers, depth, x + row, rows, rows - row, args->Result + row * Columns);
+                codes += groups * 64;
+                x += depth * rows;
+                left -= groups;
+            }
+    }
+
+    private static int Multiply(float* numbers, int depth, float* x, int step, int rows, float* sums)
+    {
+        if (rows >= 6)
+        {
+            FloatSums.Six(numbers, depth, x, step, sums);
+            return 6;
+        }
+        if (rows >= 2)
+        {
+            FloatSums.Two(numbers, depth, x, step, sums);
+            return 2;
+        }
+        FloatSums.One(numbers, depth, x, step, sums);
+        return 1;
+    }
+
+    /// <summary>Half byte 2j of a word belongs to k+j, half byte 2j+1 to k+4+j; byte j to k+j.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Place<TDecoder>(int value)
+        where TDecoder : struct, IDecoder => TDecoder.Values == 8 ? value / 2 + value % 2 * 4 : value;
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void DecodeGroups<TDecoder>(byte* codes, nint groups, float* table, float* scales, float* numbers)
+        where TDecoder : struct, IDecoder
+    {
+        var low = Vector256.Load(scales);
+        var high = Vector256.Load(scales + 8);
+        for (; groups > 0; groups--, codes += 64, numbers += TDecoder.Values * Columns)
+        {
+            var left = Vector256.Load((int*)codes);
+            var right = Vector256.Load((int*)codes + 8);
+            for (var value = 0; value < TDecoder.Values; value++)
+            {
+                var target = numbers + Place<TDecoder>(value) * Columns;
+                (TDecoder.Decode(left, value, table) * low).Store(target);
+                (TDecoder.Decode(right, value, table) * high).Store(target + 8);
+            }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void OneRow<TDecoder>(FloatTileArgs* args)
+        where TDecoder : struct, IDecoder
+    {
+        var codes = args->Weights;
+        var x = args->Activations;
+        var table = args->Table;
+        var totalLow = Vector256<float>.Zero;
+        var totalHigh = totalLow;
+        for (nint tile = 0; tile < args->Tiles; tile++)
+        {
+            var low = Vector256<float>.Zero;
+            var high = low;
+            var low2 = low;
+            var high2 = low;
+            for (nint group = 0; group < args->Groups; group++, codes += 64, x += TDecoder.Values)
+            {
+                var left = Vector256.Load((int*)codes);
+                var right = Vector256.Load((int*)codes + 8);
+                for (var value = 0; value < TDecoder.Values; value += 2)
+                {
+                    var v = Vector256.Create(x[Place<TDecoder>(value)]);
+                    low = Fused.MultiplyAdd(TDecoder.Decode(left, value, table), v, low);
+                    high = Fused.MultiplyAdd(TDecoder.Decode(right, value, table), v, high);
+                    v = Vector256.Create(x[Place<TDecoder>(value + 1)]);
+                    low2 = Fused.MultiplyAdd(TDecoder.Decode(left, value + 1, table), v, low2);
+                    high2 = Fused.MultiplyAdd(TDecoder.Decode(right, value + 1, table), v, high2);
+                }
+            }
+            totalLow = Fused.MultiplyAdd(low + low2, Vector256.Load(args->WeightScales + tile * Columns), totalLow);
+            totalHigh = Fused.MultiplyAdd(high + high2, Vector256.Load(args->WeightScales + tile * Columns + 8), totalHigh);
+        }
+        totalLow.Store(args->Result);
+        totalHigh.Store(args->Result + 8);
+    }
+}

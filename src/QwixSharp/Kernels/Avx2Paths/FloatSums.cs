@@ -1,0 +1,106 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace QwixSharp.Kernels.Avx2Paths;
+
+/// <summary>Adds products of rows and 16 columns of decoded numbers [depth][16] to sums [row][16].</summary>
+/// <remarks>Six rows: 12 sums, 2 halves of a number and an activation are 15 of the 16 registers.</remarks>
+internal static unsafe class FloatSums
+{
+    /// <summary>Six rows of a block.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Six(float* w, int depth, float* x, int step, float* sums)
+    {
+        var low0 = Vector256.Load(sums);
+        var high0 = Vector256.Load(sums + 8);
+        var low1 = Vector256.Load(sums + 16);
+        var high1 = Vector256.Load(sums + 24);
+        var low2 = Vector256.Load(sums + 32);
+        var high2 = Vector256.Load(sums + 40);
+        var low3 = Vector256.Load(sums + 48);
+        var high3 = Vector256.Load(sums + 56);
+        var low4 = Vector256.Load(sums + 64);
+        var high4 = Vector256.Load(sums + 72);
+        var low5 = Vector256.Load(sums + 80);
+        var high5 = Vector256.Load(sums + 88);
+        for (; depth > 0; depth--, w += 16, x += step)
+        {
+            var left = Vector256.Load(w);
+            var right = Vector256.Load(w + 8);
+            var v = Vector256.Create(x[0]);
+            low0 = Fma.MultiplyAdd(left, v, low0);
+            high0 = Fma.MultiplyAdd(right, v, high0);
+            v = Vector256.Create(x[1]);
+            low1 = Fma.MultiplyAdd(left, v, low1);
+            high1 = Fma.MultiplyAdd(right, v, high1);
+            v = Vector256.Create(x[2]);
+            low2 = Fma.MultiplyAdd(left, v, low2);
+            high2 = Fma.MultiplyAdd(right, v, high2);
+            v = Vector256.Create(x[3]);
+            low3 = Fma.MultiplyAdd(left, v, low3);
+            high3 = Fma.MultiplyAdd(right, v, high3);
+            v = Vector256.Create(x[4]);
+            low4 = Fma.MultiplyAdd(left, v, low4);
+            high4 = Fma.MultiplyAdd(right, v, high4);
+            v = Vector256.Create(x[5]);
+            low5 = Fma.MultiplyAdd(left, v, low5);
+            high5 = Fma.MultiplyAdd(right, v, high5);
+        }
+        low0.Store(sums);
+        high0.Store(sums + 8);
+        low1.Store(sums + 16);
+        high1.Store(sums + 24);
+        low2.Store(sums + 32);
+        high2.Store(sums + 40);
+        low3.Store(sums + 48);
+        high3.Store(sums + 56);
+        low4.Store(sums + 64);
+        high4.Store(sums + 72);
+        low5.Store(sums + 80);
+        high5.Store(sums + 88);
+    }
+
+    /// <summary>Two rows of a block.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Two(float* w, int depth, float* x, int step, float* sums)
+    {
+        var low0 = Vector256.Load(sums);
+        var high0 = Vector256.Load(sums + 8);
+        var low1 = Vector256.Load(sums + 16);
+        var high1 = Vector256.Load(sums + 24);
+        for (; depth > 0; depth--, w += 16, x += step)
+        {
+            var left = Vector256.Load(w);
+            var right = Vector256.Load(w + 8);
+            var v = Vector256.Create(x[0]);
+            low0 = Fma.MultiplyAdd(left, v, low0);
+            high0 = Fma.MultiplyAdd(right, v, high0);
+            v = Vector256.Create(x[1]);
+            low1 = Fma.MultiplyAdd(left, v, low1);
+            high1 = Fma.MultiplyAdd(right, v, high1);
+        }
+        low0.Store(sums);
+        high0.Store(sums + 8);
+        low1.Store(sums + 16);
+        high1.Store(sums + 24);
+    }
+
+    /// <summary>One row of a block.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void One(float* w, int depth, float* x, int step, float* sums)
+    {
+        var low0 = Vector256.Load(sums);
+        var high0 = Vector256.Load(sums + 8);
+        for (; depth > 0; depth--, w += 16, x += step)
+        {
+            var left = Vector256.Load(w);
+            var right = Vector256.Load(w + 8);
+            var v = Vector256.Create(x[0]);
+            low0 = Fma.MultiplyAdd(left, v, low0);
+            high0 = Fma.MultiplyAdd(right, v, high0);
+        }
+        low0.Store(sums);
+        high0.Store(sums + 8);
+    }
+}

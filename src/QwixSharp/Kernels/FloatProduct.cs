@@ -1,0 +1,210 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using QwixSharp.Kernels.Activations;
+using QwixSharp.Kernels.Threading;
+using QwixSharp.Kernels.Weights;
+
+namespace QwixSharp.Kernels;
+
+/// <summary>A product of float32 activations and a quantized weight of any format.</summary>
+internal sealed unsafe class FloatProduct : KernelJob
+{
+    private const long RowChunkBytes = 384 << 10;
+    private const long SmallestShared = 100_000;
+    private const int MostRows = 32;
+    private const int PackedColumns = 64;
+
+    [ThreadStatic]
+    private static FloatProduct? _cached;
+
+    private readonly Workspace _workspace = new();
+    private FloatKernel _kernel = null!;
+    private PackedWeight _weight = null!;
+    private ProductOutput _output;
+    private float* _x;
+    private long _xStride;
+    private RowBlocks _blocks;
+    private bool _direct;
+    private float* _rows;
+    private int* _exponents;
+    private int _blocksPerChunk;
+    private int _chunkSize;
+    private bool _packing;
+    private int _next;
+
+    /// <summary>Computes y = x · dequantize(w)ᵀ.</summary>
+    /// <param name="kernel">The inner loops; must serve the weight.</param>
+    /// <param name="weight">w.</param>
+    /// <param name="x">[rows, K].</param>
+    /// <param name="xStride">The distance from one row of x to the next, in elements.</param>
+    /// <param name="rows">M.</param>
+    /// <param name="output">y.</param>
+    /// <param name="threads">How many threads take part.</param>
+    public static void Run(FloatKernel kernel, PackedWeight weight, float* x, long xStride, int rows, in ProductOutput output, int threads)
+    {
+        var product = _cached ?? new FloatProduct();
+        _cached = null;
+        product.Multiply(kernel, weight, x, xStride, rows, output, threads);
+        _cached = product;
+    }
+
+    private void Multiply(FloatKernel kernel, PackedWeight weight, float* x, long xStride, int rows, in ProductOutput output, int threads)
+    {
+        threads = (long)rows * weight.Rows * weight.Depth < SmallestShared ? 1 : threads;
+        _kernel = kernel;
+        _weight = weight;
+        _output = output;
+        _x = x;
+        _xStride = xStride;
+        _blocks = RowBlocks.Of(rows, kernel.MaxRows(weight));
+        _direct = rows == 1 && weight.IsDepthDense && kernel.MissingExponent(weight) == 0;
+        if (!_direct)
+        {
+            var exponentBytes = (rows * 4L + 63) & ~63L;
+            _exponents = (int*)_workspace.Reserve(exponentBytes + rows * weight.PaddedDepth * 4);
+            _rows = (float*)((byte*)_exponents + exponentBytes);
+            RunPhase(packing: true, rows * (long)weight.Depth < 32 << 10 ? 1 : threads);
+        }
+        Plan(threads);
+        RunPhase(packing: false, threads);
+        _workspace.Trim();
+        _weight = null!;
+    }
+
+    private void Plan(int threads)
+    {
+        var blockBytes = Math.Max(1, _blocks.Size(0) * _weight.PaddedDepth * 4);
+        _blocksPerChunk = (int)Math.Max(1, RowChunkBytes / blockBytes);
+        if (_weight.Panels < threads * 4)
+            _blocksPerChunk = Math.Clamp(_blocks.Count * _weight.Panels / (threads * 4), 1, _blocksPerChunk);
+        _chunkSize = Math.Clamp(_weight.Panels * RowChunks / (threads * 16), 1, 16);
+    }
+
+    private int RowChunks => (_blocks.Count + _blocksPerChunk - 1) / _blocksPerChunk;
+
+    private void RunPhase(bool packing, int threads)
+    {
+        _packing = packing;
+        _next = 0;
+        KernelPool.Shared.Run(this, threads);
+    }
+
+    /// <inheritdoc/>
+    public override void Run(int worker)
+    {
+        if (_packing)
+            PackBlocks();
+        else
+            MultiplyPanels();
+    }
+
+    private void PackBlocks()
+    {
+        while (true)
+        {
+            var block = Interlocked.Increment(ref _next) - 1;
+            if (block >= _blocks.Count)
+                return;
+            var first = _blocks.Start(block);
+            var rows = _blocks.Size(block);
+            var target = _rows + first * _weight.PaddedDepth;
+            if (!_weight.IsDepthDense)
+                Unsafe.InitBlockUnaligned(target, 0, checked((uint)(rows * _weight.PaddedDepth * 4)));
+            PackBlock(first, rows, target);
+        }
+    }
+
+    /// <summary>Interleaves the rows of a block a few columns at a time, so that what is written stays in the first-level cache.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void PackBlock(int first, int rows, float* target)
+    {
+        var factors = stackalloc float[MostRows];
+        for (var place = 0; place < rows; place++)
+            factors[place] = Factor(first + place);
+        for (var tile = 0; tile < _weight.Tiles; tile++)
+        {
+            var tileStart = (long)tile * _weight.TileSize;
+            var tileTarget = target + (long)tile * _weight.PaddedTile * rows;
+            var count = Math.Min(_weight.TileSize, _weight.Depth - tileStart);
+            for (var k = 0L; k < count; k += PackedColumns)
+                for (var place = 0; place < rows; place++)
+                {
+                    var from = _x + (first + place) * _xStride + tileStart;
+                    var to = tileTarget + k * rows + place;
+                    var end = Math.Min(k + PackedColumns, count);
+                    var factor = factors[place];
+                    for (var i = k; i < end; i++, to += rows)
+                        *to = from[i] * factor;
+                }
+        }
+    }
+
+    private float Factor(int row)
+    {
+        _exponents[row] = 0;
+        if (_kernel.MissingExponent(_weight) == 0)
+            return 1;
+        var exponent = Exponent(RowQuantizer.AbsMax(_x + row * _xStride, _weight.Depth));
+        _exponents[row] = _kernel.MissingExponent(_weight) - exponent;
+        return MathF.ScaleB(1, exponent);
+    }
+
+    /// <summary>The power of two that brings a row to the kernel's magnitude; rows of zeros, infinities or NaN stay.</summary>
+    private int Exponent(float absMax) => absMax == 0 || !float.IsFinite(absMax)
+        ? 0
+        : Math.Clamp(_kernel.RowExponent(_weight) - MathF.ILogB(absMax), -126, 127);
+
+    private void MultiplyPanels()
+    {
+        var result = stackalloc float[MostRows * PackedWeight.PanelColumns];
+        var units = _weight.Panels * RowChunks;
+        while (true)
+        {
+            var from = Interlocked.Add(ref _next, _chunkSize) - _chunkSize;
+            if (from >= units)
+                return;
+            for (var unit = from; unit < Math.Min(units, from + _chunkSize); unit++)
+            {
+                var panel = unit % _weight.Panels;
+                var firstBlock = unit / _weight.Panels * _blocksPerChunk;
+                var lastBlock = Math.Min(_blocks.Count, firstBlock + _blocksPerChunk);
+                for (var block = firstBlock; block < lastBlock; block++)
+                    MultiplyBlock(block, panel, result);
+            }
+        }
+    }
+
+    private void MultiplyBlock(int block, int panel, float* result)
+    {
+        var first = _blocks.Start(block);
+        var rows = _blocks.Size(block);
+        FloatTileArgs args;
+        Unsafe.SkipInit(out args);
+        args.Activations = _direct ? _x : _rows + first * _weight.PaddedDepth;
+        args.Weights = _weight.Codes(panel);
+        args.Tiles = _weight.Tiles;
+        args.Groups = _weight.PaddedTile / (_weight.IsHalfByte ? 8 : 4);
+        args.WeightScales = _weight.Scales(panel);
+        args.Table = _weight.Table;
+        args.Result = result;
+        if (_weight.Tiles == 0)
+            new Span<float>(result, rows * PackedWeight.PanelColumns).Clear();
+        else
+            _kernel.Run(&args, _weight, rows);
+        var column = panel * PackedWeight.PanelColumns;
+        var count = Math.Min(PackedWeight.PanelColumns, _weight.Rows - column);
+        if (!_direct && _kernel.MissingExponent(_weight) != 0)
+            for (var place = 0; place < rows; place++)
+                MultiplyByPower(result + place * PackedWeight.PanelColumns, _exponents[first + place]);
+        Epilogue.Store(result, rows, _output, first, column, count);
+    }
+
+    /// <summary>Two steps, since 2^exponent alone may lie outside float32.</summary>
+    private static void MultiplyByPower(float* values, int exponent)
+    {
+        var half = Vector256.Create(MathF.ScaleB(1, exponent / 2));
+        var rest = Vector256.Create(MathF.ScaleB(1, exponent - exponent / 2));
+        for (var i = 0; i < PackedWeight.PanelColumns; i += 8)
+            (Vector256.Load(values + i) * half * rest).Store(values + i);
+    }
+}

@@ -1,0 +1,101 @@
+using QwixSharp.Kernels.Assembled;
+using QwixSharp.Kernels.Avx2Paths;
+using QwixSharp.Kernels.Portable;
+using QwixSharp.Kernels.Weights;
+
+namespace QwixSharp.Kernels;
+
+/// <summary>
+/// The one place that decides which kernel serves which weight. Tests pin a kernel by making a selector of it alone.
+/// </summary>
+/// <remarks>With the environment variable <c>QWIXSHARP_TRACE=1</c> each new decision is written to standard error.</remarks>
+internal sealed class KernelSelector
+{
+    private static readonly bool Trace = Environment.GetEnvironmentVariable("QWIXSHARP_TRACE") == "1";
+
+    private readonly IntegerKernel[] _integer;
+    private readonly FloatKernel[] _float;
+    private readonly HashSet<string> _told = [];
+
+    /// <summary>A selector among these kernels, the best first; those the machine cannot run are left out.</summary>
+    /// <param name="integer">Kernels for quantized activations.</param>
+    /// <param name="floating">Kernels for float32 activations.</param>
+    public KernelSelector(IEnumerable<IntegerKernel> integer, IEnumerable<FloatKernel> floating)
+    {
+        _integer = [.. integer.Where(k => k.IsSupported)];
+        _float = [.. floating.Where(k => k.IsSupported)];
+    }
+
+    /// <summary>The selector of the process: the best that the machine has.</summary>
+    public static KernelSelector Default { get; } = new(AllIntegerKernels(), AllFloatKernels());
+
+    /// <summary>Every integer kernel, the fastest first, whether or not this machine runs it.</summary>
+    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new Avx2IntegerKernel(), new PortableIntegerKernel()];
+
+    /// <summary>Every weight-only kernel, the fastest first, whether or not this machine runs it.</summary>
+    public static IEnumerable<FloatKernel> AllFloatKernels() => [new AssembledFloatKernel(), new Avx2FloatKernel(), new PortableFloatKernel()];
+
+    /// <summary>The kernel for quantized activations and this weight.</summary>
+    /// <param name="weight">The weight.</param>
+    /// <param name="rows">M.</param>
+    /// <exception cref="ArgumentException">The weight's codes are not integers.</exception>
+    public IntegerKernel Integer(PackedWeight weight, int rows)
+    {
+        if (!weight.IsInteger)
+            throw new ArgumentException($"Codes of the format {weight.Format} are no integers: use the weight-only product.", nameof(weight));
+        var kernel = _integer[0];
+        if (Trace)
+            Tell(kernel.Name, "quantized activations", weight, rows);
+        return kernel;
+    }
+
+    /// <summary>The kernel for float32 activations and this weight.</summary>
+    /// <param name="weight">The weight.</param>
+    /// <param name="rows">M.</param>
+    public FloatKernel Float(PackedWeight weight, int rows)
+    {
+        foreach (var kernel in _float)
+        {
+            if (!kernel.Serves(weight))
+                continue;
+            if (Trace)
+                Tell(kernel.Name, "float32 activations", weight, rows);
+            return kernel;
+        }
+        throw new InvalidOperationException($"No kernel of this selector serves a weight of the format {weight.Format}.");
+    }
+
+    /// <summary>
+    /// The integer kernel that serves float32 activations split into <see cref="Activations.DigitPlanes"/>, or null when the
+    /// weight-only kernel is better.
+    /// </summary>
+    /// <param name="weight">The weight.</param>
+    /// <param name="rows">M.</param>
+    public IntegerKernel? Planes(PackedWeight weight, int rows)
+    {
+        if (!weight.IsInteger || _integer.Length == 0 || !_integer[0].PrefersPlanes(weight.Format, rows))
+            return null;
+        if (Trace)
+            Tell($"{_integer[0].Name}, three bytes a value", "float32 activations", weight, rows);
+        return _integer[0];
+    }
+
+    /// <summary>Says which kernels serve a weight.</summary>
+    /// <param name="weight">The weight.</param>
+    /// <param name="rows">M.</param>
+    public string Describe(PackedWeight weight, int rows)
+    {
+        var shape = $"{weight.Format} [{weight.Rows}, {weight.Depth}] tile {weight.TileSize}, M={rows}: float32 activations -> {Planes(weight, rows)?.Name ?? Float(weight, rows).Name}";
+        return weight.IsInteger ? $"{shape}, quantized activations -> {Integer(weight, rows).Name}" : shape;
+    }
+
+    private void Tell(string kernel, string activations, PackedWeight weight, int rows)
+    {
+        var line = $"QwixSharp kernel: {activations} x {weight.Format} [{weight.Rows}, {weight.Depth}] tile {weight.TileSize}, M={rows} -> {kernel}";
+        lock (_told)
+        {
+            if (_told.Add(line))
+                Console.Error.WriteLine(line);
+        }
+    }
+}

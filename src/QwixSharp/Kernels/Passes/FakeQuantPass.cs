@@ -1,0 +1,88 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+using QwixSharp.Kernels.Activations;
+
+namespace QwixSharp.Kernels.Passes;
+
+/// <summary>Quantize and dequantize at once, for training, without codes in memory.</summary>
+internal static unsafe class FakeQuantPass
+{
+    /// <summary>y = code(x) · scale with absmax scales, as quantizing and dequantizing would give it.</summary>
+    /// <param name="x">[rows, columns].</param>
+    /// <param name="shape">The sizes.</param>
+    /// <param name="range">The codes' range.</param>
+    /// <param name="y">[rows, columns], the result; may be <paramref name="x"/>.</param>
+    /// <param name="threads">How many threads take part.</param>
+    public static void AbsMax(float* x, RowShape shape, CodeRange range, float* y, int threads)
+    {
+        shape.Check();
+        RowsJob.Run(shape.Rows, shape.Columns, threads, row =>
+        {
+            for (var tile = 0L; tile < shape.Tiles; tile++)
+            {
+                var from = row * shape.Columns + tile * shape.TileSize;
+                var scale = RowQuantizer.Scale(RowQuantizer.AbsMax(x + from, shape.Length(tile)), range);
+                Tile(x + from, shape.Length(tile), scale, range, y + from);
+            }
+        });
+    }
+
+    /// <summary>The gradient's mask: y = gradient where low ≤ x ≤ high, else 0. A NaN in x gives 0.</summary>
+    /// <param name="x">The forward's input.</param>
+    /// <param name="gradient">The incoming gradient.</param>
+    /// <param name="shape">The sizes.</param>
+    /// <param name="low">[rows, tiles].</param>
+    /// <param name="high">[rows, tiles].</param>
+    /// <param name="y">[rows, columns], the result; may be <paramref name="gradient"/>.</param>
+    /// <param name="threads">How many threads take part.</param>
+    public static void Mask(float* x, float* gradient, RowShape shape, float* low, float* high, float* y, int threads)
+    {
+        shape.Check();
+        RowsJob.Run(shape.Rows, shape.Columns, threads, row =>
+        {
+            for (var tile = 0L; tile < shape.Tiles; tile++)
+            {
+                var from = row * shape.Columns + tile * shape.TileSize;
+                var bound = row * shape.Tiles + tile;
+                MaskTile(x + from, gradient + from, shape.Length(tile), low[bound], high[bound], y + from);
+            }
+        });
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Tile(float* x, long count, float scale, CodeRange range, float* y)
+    {
+        var i = 0L;
+        float lowest = range.Lowest, highest = range.Highest;
+        if (Avx.IsSupported)
+        {
+            var s = Vector256.Create(scale);
+            for (; i + 8 <= count; i += 8)
+            {
+                var rounded = Avx.RoundToNearestInteger(Vector256.Load(x + i) / s);
+                // The bounds come first: with a NaN the instructions return their second operand.
+                rounded = Avx.Max(Vector256.Create(lowest), Avx.Min(Vector256.Create(highest), rounded));
+                (rounded * s).Store(y + i);
+            }
+        }
+        for (; i < count; i++)
+            y[i] = MathF.Min(MathF.Max(MathF.Round(x[i] / scale, MidpointRounding.ToEven), lowest), highest) * scale;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void MaskTile(float* x, float* gradient, long count, float low, float high, float* y)
+    {
+        var i = 0L;
+        var l = Vector256.Create(low);
+        var h = Vector256.Create(high);
+        for (; i + 8 <= count; i += 8)
+        {
+            var v = Vector256.Load(x + i);
+            var inside = Vector256.GreaterThanOrEqual(v, l) & Vector256.LessThanOrEqual(v, h);
+            (inside & Vector256.Load(gradient + i)).Store(y + i);
+        }
+        for (; i < count; i++)
+            y[i] = x[i] >= low && x[i] <= high ? gradient[i] : 0;
+    }
+}

@@ -1,0 +1,9 @@
+namespace QwixSharp.Kernels.Threading;
+
+/// <summary>Work that hands itself out in chunks, so that any number of threads may take part in it.</summary>
+internal abstract class KernelJob
+{
+    /// <summary>Takes chunks until none is left.</summary>
+    /// <param name="worker">The number of the thread within this run: 0 for the caller, at most threads − 1.</param>
+    public abstract void Run(int worker);
+}

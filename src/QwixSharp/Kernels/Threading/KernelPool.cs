@@ -1,0 +1,145 @@
+using System.Diagnostics;
+using System.Runtime.ExceptionServices;
+
+namespace QwixSharp.Kernels.Threading;
+
+/// <summary>
+/// Runs a <see cref="KernelJob"/> on several threads within a microsecond or two of the call while the pool is hot.
+/// </summary>
+/// <remarks>
+/// Workers spin for a short while after a job and then park. The caller never waits for a worker that has not joined:
+/// jobs hand out chunks, so the caller does what a late worker would have done, and closes the job when nothing is left.
+/// A second caller that comes while a job runs does its own work alone instead of waiting.
+/// </remarks>
+internal sealed class KernelPool
+{
+    private const long Open = 1L << 31;
+    private const int SeatShift = 16;
+    private const long CountMask = 0xFFFF;
+    private const long SeatMask = 0x7FFFL << SeatShift;
+    private static readonly long SpinTicks = Stopwatch.Frequency / 5000;
+
+    private readonly Lock _growth = new();
+    private readonly SemaphoreSlim _parked = new(0);
+    private KernelJob? _job;
+    private ExceptionDispatchInfo? _failure;
+    private long _state; // generation (32 bits), open (1), free seats (15), threads inside (16)
+    private int _busy;
+    private int _sleeping;
+    private int _workers;
+
+    /// <summary>The pool of the process.</summary>
+    public static KernelPool Shared { get; } = new();
+
+    /// <summary>Runs the job to its end.</summary>
+    /// <param name="job">The work.</param>
+    /// <param name="threads">How many threads may take part, the caller included; 1 runs it on the caller alone.</param>
+    public void Run(KernelJob job, int threads)
+    {
+        threads = Math.Min(threads, 1024);
+        if (threads <= 1 || Interlocked.Exchange(ref _busy, 1) != 0)
+        {
+            job.Run(0);
+            return;
+        }
+        try
+        {
+            EnsureWorkers(threads - 1);
+            RunShared(job, threads - 1);
+        }
+        finally
+        {
+            _job = null;
+            Volatile.Write(ref _busy, 0);
+        }
+        var failure = Interlocked.Exchange(ref _failure, null);
+        failure?.Throw();
+    }
+
+    private void RunShared(KernelJob job, int helpers)
+    {
+        _job = job;
+        var generation = (uint)(Volatile.Read(ref _state) >> 32) + 1;
+        Interlocked.Exchange(ref _state, (long)generation << 32 | Open | (long)helpers << SeatShift);
+        var toWake = Math.Min(Volatile.Read(ref _sleeping), helpers) - _parked.CurrentCount;
+        if (toWake > 0)
+            _parked.Release(toWake);
+        try
+        {
+            job.Run(0);
+        }
+        finally
+        {
+            Interlocked.And(ref _state, ~Open);
+            var spins = 0;
+            while ((Volatile.Read(ref _state) & CountMask) != 0)
+            {
+                if (++spins < 4000)
+                    Thread.SpinWait(1);
+                else
+                    Thread.Yield();
+            }
+        }
+    }
+
+    private void EnsureWorkers(int count)
+    {
+        if (Volatile.Read(ref _workers) >= count)
+            return;
+        lock (_growth)
+        {
+            while (_workers < count)
+            {
+                new Thread(Loop) { IsBackground = true, Name = $"QwixSharp kernels {_workers + 1}" }.Start();
+                _workers++;
+            }
+        }
+    }
+
+    private void Loop()
+    {
+        uint seen = 0;
+        var idleSince = Stopwatch.GetTimestamp();
+        var spins = 0;
+        while (true)
+        {
+            var state = Volatile.Read(ref _state);
+            if (IsJoinable(state, seen))
+            {
+                if (Interlocked.CompareExchange(ref _state, state + 1 - (1L << SeatShift), state) != state)
+                    continue;
+                seen = (uint)(state >> 32);
+                Work((int)((state & SeatMask) >> SeatShift));
+                idleSince = Stopwatch.GetTimestamp();
+                continue;
+            }
+            Thread.SpinWait(1);
+            if ((++spins & 63) != 0 || Stopwatch.GetTimestamp() - idleSince < SpinTicks)
+                continue;
+            Interlocked.Increment(ref _sleeping);
+            if (!IsJoinable(Volatile.Read(ref _state), seen))
+                _parked.Wait();
+            Interlocked.Decrement(ref _sleeping);
+            idleSince = Stopwatch.GetTimestamp();
+        }
+    }
+
+    private static bool IsJoinable(long state, uint seen) =>
+        (state & Open) != 0 && (state & SeatMask) != 0 && (uint)(state >> 32) != seen;
+
+    private void Work(int worker)
+    {
+        try
+        {
+            _job!.Run(worker);
+        }
+        catch (Exception e)
+        {
+            Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(e), null);
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _state);
+        }
+    }
+}

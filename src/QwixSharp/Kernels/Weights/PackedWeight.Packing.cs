@@ -1,0 +1,147 @@
+using QwixSharp.Kernels.Threading;
+
+namespace QwixSharp.Kernels.Weights;
+
+/// <summary>The ways to make a packed weight.</summary>
+internal sealed unsafe partial class PackedWeight
+{
+    private static readonly float[] OffsetInt4 = [.. Enumerable.Range(-8, 16).Select(i => (float)i)];
+
+    /// <summary>Packs integer codes, one signed byte each.</summary>
+    /// <param name="codes">[rows, depth], row-major; between −2^(bits−1) and 2^(bits−1) − 1.</param>
+    /// <param name="scales">[rows, ⌈depth / tileSize⌉], row-major.</param>
+    /// <param name="rows">N.</param>
+    /// <param name="depth">K.</param>
+    /// <param name="tileSize">How many values of K share a scale; <paramref name="depth"/> or more for one scale a row.</param>
+    /// <param name="bits">1 … 8; up to 4 bits are stored as half bytes.</param>
+    /// <param name="threads">How many threads pack.</param>
+    /// <exception cref="ArgumentException">A shape or tile size that cannot be packed.</exception>
+    public static PackedWeight FromIntegers(sbyte* codes, float* scales, long rows, long depth, long tileSize, int bits = 8, int threads = 1)
+    {
+        if (bits is < 1 or > 8)
+            throw new ArgumentOutOfRangeException(nameof(bits), bits, "Integer codes have 1 to 8 bits.");
+        return bits <= 4
+            ? Pack(CodeFormat.Int4, (byte*)codes, Source.SignedByte, scales, rows, depth, tileSize, OffsetInt4, threads)
+            : Pack(CodeFormat.Int8, (byte*)codes, Source.Byte, scales, rows, depth, tileSize, null, threads);
+    }
+
+    /// <summary>Packs int4 codes that lie two to a byte, in two's complement, the low half first along K.</summary>
+    /// <param name="nibbles">[rows, depth / 2], row-major; depth must be even.</param>
+    /// <param name="scales">[rows, ⌈depth / tileSize⌉], row-major.</param>
+    /// <param name="rows">N.</param>
+    /// <param name="depth">K.</param>
+    /// <param name="tileSize">How many values of K share a scale.</param>
+    /// <param name="threads">How many threads pack.</param>
+    /// <exception cref="ArgumentException">A shape or tile size that cannot be packed.</exception>
+    public static PackedWeight FromInt4Pairs(byte* nibbles, float* scales, long rows, long depth, long tileSize, int threads = 1) =>
+        Pack(CodeFormat.Int4, nibbles, Source.SignedHalf, scales, rows, depth, tileSize, OffsetInt4, threads);
+
+    /// <summary>Packs indices into a table of 16 numbers (nf4, e2m1).</summary>
+    /// <param name="codes">Indices 0 … 15: [rows, depth] bytes, or [rows, depth / 2] if <paramref name="paired"/>.</param>
+    /// <param name="paired">Whether two indices share a byte, the low half first along K.</param>
+    /// <param name="table">The 16 numbers.</param>
+    /// <param name="scales">[rows, ⌈depth / tileSize⌉], row-major.</param>
+    /// <param name="rows">N.</param>
+    /// <param name="depth">K.</param>
+    /// <param name="tileSize">How many values of K share a scale.</param>
+    /// <param name="threads">How many threads pack.</param>
+    /// <exception cref="ArgumentException">A table of another length, or a shape or tile size that cannot be packed.</exception>
+    public static PackedWeight FromCodebook(byte* codes, bool paired, ReadOnlySpan<float> table, float* scales, long rows, long depth, long tileSize, int threads = 1)
+    {
+        if (table.Length != 16)
+            throw new ArgumentException($"A codebook of half bytes has 16 numbers, not {table.Length}.", nameof(table));
+        return Pack(CodeFormat.Codebook4, codes, paired ? Source.Half : Source.Byte, scales, rows, depth, tileSize, table.ToArray(), threads);
+    }
+
+    /// <summary>Packs byte codes that stand for the numbers of a table of 256 (fp8).</summary>
+    /// <param name="codes">[rows, depth], row-major.</param>
+    /// <param name="table">The 256 numbers.</param>
+    /// <param name="scales">[rows, ⌈depth / tileSize⌉], row-major.</param>
+    /// <param name="rows">N.</param>
+    /// <param name="depth">K.</param>
+    /// <param name="tileSize">How many values of K share a scale.</param>
+    /// <param name="threads">How many threads pack.</param>
+    /// <exception cref="ArgumentException">A table of another length, or a shape or tile size that cannot be packed.</exception>
+    public static PackedWeight FromTable(byte* codes, ReadOnlySpan<float> table, float* scales, long rows, long depth, long tileSize, int threads = 1)
+    {
+        if (table.Length != 256)
+            throw new ArgumentException($"A table for byte codes has 256 numbers, not {table.Length}.", nameof(table));
+        var packed = Pack(CodeFormat.Table8, codes, Source.Byte, scales, rows, depth, tileSize, table.ToArray(), threads);
+        packed.Fp8Shift = Fp8Layout.Find(codes, rows * depth, table);
+        return packed;
+    }
+
+    private static PackedWeight Pack(CodeFormat format, byte* codes, Source source, float* scales, long rows, long depth, long tileSize, float[]? table, int threads)
+    {
+        if (source is Source.Half or Source.SignedHalf && (depth & 1) != 0)
+            throw new ArgumentException($"Codes that lie two to a byte need an even depth, not {depth}.", nameof(depth));
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(tileSize);
+        var tile = Math.Min(tileSize, Math.Max(depth, 1));
+        var isSplit = false;
+        if (tile > LongestTile)
+        {
+            if (tile < depth)
+                throw new ArgumentException($"A tile of {tile} is too long: use tiles up to {LongestTile} or one scale for the whole channel.", nameof(tileSize));
+            tile = LongestTile;
+            isSplit = true;
+        }
+        var packed = new PackedWeight(format, rows, depth, (int)tile, table) { IsSplitChannel = isSplit };
+        KernelPool.Shared.Run(new PackingJob(packed, codes, source, scales), threads);
+        return packed;
+    }
+
+    private enum Source
+    {
+        Byte,
+        SignedByte,
+        Half,
+        SignedHalf,
+    }
+
+    private sealed class PackingJob(PackedWeight target, byte* codes, Source source, float* scales) : KernelJob
+    {
+        private int _next;
+
+        public override void Run(int worker)
+        {
+            while (true)
+            {
+                var panel = Interlocked.Increment(ref _next) - 1;
+                if (panel >= target.Panels)
+                    return;
+                var end = Math.Min((panel + 1) * PanelColumns, target.Rows);
+                for (var row = panel * PanelColumns; row < end; row++)
+                    PackRow(row, target.Codes(panel) + row % PanelColumns * 4, target.Scales(panel) + row % PanelColumns);
+            }
+        }
+
+        private void PackRow(int row, byte* column, float* scale)
+        {
+            var scalesPerRow = target.IsSplitChannel ? 1 : target.Tiles;
+            for (var tile = 0; tile < target.Tiles; tile++)
+            {
+                scale[tile * PanelColumns] = scales[(long)row * scalesPerRow + (target.IsSplitChannel ? 0 : tile)];
+                var start = (long)tile * target.TileSize;
+                var count = (int)Math.Min(target.TileSize, target.Depth - start);
+                var padded = (long)tile * target.PaddedTile;
+                for (var i = 0; i < count; i++)
+                {
+                    var code = Read((long)row * target.Depth + start + i);
+                    var k = padded + i;
+                    if (!target.IsHalfByte)
+                        column[k / 4 * 64 + k % 4] = (byte)code;
+                    else
+                        column[k / 8 * 64 + k % 4] |= (byte)((code & 15) << (int)(k & 4));
+                }
+            }
+        }
+
+        private int Read(long index) => source switch
+        {
+            Source.Byte => codes[index],
+            Source.SignedByte => codes[index] + 8,
+            Source.Half => codes[index >> 1] >> (int)((index & 1) * 4) & 15,
+            _ => (codes[index >> 1] >> (int)((index & 1) * 4) & 15) ^ 8,
+        };
+    }
+}

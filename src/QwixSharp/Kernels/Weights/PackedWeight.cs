@@ -1,0 +1,189 @@
+namespace QwixSharp.Kernels.Weights;
+
+/// <summary>
+/// A quantized weight [N, K] in the layout that the kernels read: panels of 16 rows of the weight (16 columns of the
+/// product), groups of four values of K inside a panel.
+/// </summary>
+/// <remarks>
+/// A panel of byte codes is <c>[K/4][16][4]</c>; of half-byte codes <c>[K/8][16][4]</c>, where byte j holds k+j in its low
+/// half and k+4+j in its high half. So one group of a panel is always 64 bytes, a whole 512-bit vector. Scales are
+/// <c>[panel][tile][16]</c>. Every tile of K is padded to a multiple of <see cref="KGroup"/> and N to a multiple of 16.
+/// The memory is owned and native; dispose the weight to free it.
+/// </remarks>
+internal sealed unsafe partial class PackedWeight : IDisposable
+{
+    /// <summary>The columns of the product in one panel.</summary>
+    public const int PanelColumns = 16;
+
+    /// <summary>Tiles of K are padded to a multiple of this.</summary>
+    public const int KGroup = 8;
+
+    /// <summary>Whole channels longer than this are split into tiles of this length, so that 32-bit sums cannot overflow.</summary>
+    public const int LongestTile = 65536;
+
+    private readonly AlignedMemory _codes;
+    private readonly AlignedMemory _scales;
+    private readonly AlignedMemory? _table;
+    private readonly Lock _sumsLock = new();
+    private AlignedMemory? _columnSums;
+
+    private PackedWeight(CodeFormat format, long rows, long depth, int tileSize, float[]? table)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(rows);
+        ArgumentOutOfRangeException.ThrowIfNegative(depth);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(tileSize);
+        if (rows > int.MaxValue || depth > int.MaxValue)
+            throw new ArgumentException($"A packed weight has at most {int.MaxValue} rows and columns, not [{rows}, {depth}].");
+        Format = format;
+        Rows = (int)rows;
+        Depth = (int)depth;
+        TileSize = tileSize;
+        Tiles = (int)((depth + tileSize - 1) / tileSize);
+        PaddedTile = checked((tileSize + KGroup - 1) / KGroup * KGroup);
+        PaddedDepth = (long)Tiles * PaddedTile;
+        Panels = (Rows + PanelColumns - 1) / PanelColumns;
+        PanelBytes = checked((nint)(IsHalfByte ? PaddedDepth * 8 : PaddedDepth * 16));
+        _codes = new AlignedMemory(checked((long)PanelBytes * Panels));
+        _scales = new AlignedMemory(checked((long)Panels * Tiles * PanelColumns * sizeof(float)));
+        if (table is null)
+            return;
+        _table = new AlignedMemory(table.Length * sizeof(float));
+        table.CopyTo(new Span<float>(_table.Pointer, table.Length));
+    }
+
+    /// <summary>How codes are stored.</summary>
+    public CodeFormat Format { get; }
+
+    /// <summary>N: the output features.</summary>
+    public int Rows { get; }
+
+    /// <summary>K: the input features, the axis that the product contracts.</summary>
+    public int Depth { get; }
+
+    /// <summary>How many values of K share a scale.</summary>
+    public int TileSize { get; }
+
+    /// <summary>How many scales a row has.</summary>
+    public int Tiles { get; }
+
+    /// <summary>Whether a whole channel was too long for one sum, so that its tiles all have the channel's one scale.</summary>
+    public bool IsSplitChannel { get; private set; }
+
+    /// <summary>The tile as stored: <see cref="TileSize"/> rounded up to a multiple of <see cref="KGroup"/>.</summary>
+    public int PaddedTile { get; }
+
+    /// <summary>K as stored: all padded tiles.</summary>
+    public long PaddedDepth { get; }
+
+    /// <summary>N in panels of 16, rounded up.</summary>
+    public int Panels { get; }
+
+    /// <summary>The distance from one panel to the next.</summary>
+    public nint PanelBytes { get; }
+
+    /// <summary>Whether two codes share a byte.</summary>
+    public bool IsHalfByte => Format is CodeFormat.Int4 or CodeFormat.Codebook4;
+
+    /// <summary>Whether codes are integers, so that integer products are possible.</summary>
+    public bool IsInteger => Format is CodeFormat.Int4 or CodeFormat.Int8;
+
+    /// <summary>Whether K needs no padding: then activations are read where they lie.</summary>
+    public bool IsDepthDense => PaddedDepth == Depth;
+
+    /// <summary>The memory that the weight holds, in bytes.</summary>
+    public long Bytes => _codes.Bytes + _scales.Bytes + (_table?.Bytes ?? 0) + (_columnSums?.Bytes ?? 0);
+
+    /// <summary>The table of numbers of a codebook; for <see cref="CodeFormat.Int4"/> the numbers −8 … 7 of its stored codes.</summary>
+    public float* Table => _table is null ? null : (float*)_table.Pointer;
+
+    /// <summary>
+    /// For fp8 tables: how far the code's exponent and mantissa bits lie below a float's (4 for e4m3, 3 for e5m2), when the
+    /// number of every code in the weight is those bits times a power of two; 0 when it is not.
+    /// </summary>
+    public int Fp8Shift { get; private set; }
+
+    /// <summary>The codes of one panel.</summary>
+    /// <param name="panel">The panel's number.</param>
+    public byte* Codes(int panel) => _codes.Pointer + panel * PanelBytes;
+
+    /// <summary>The scales [tile][16] of one panel.</summary>
+    /// <param name="panel">The panel's number.</param>
+    public float* Scales(int panel) => (float*)_scales.Pointer + (long)panel * Tiles * PanelColumns;
+
+    /// <summary>The distance from one panel's scales to the next.</summary>
+    public nint PanelScaleBytes => (nint)Tiles * PanelColumns * sizeof(float);
+
+    /// <summary>
+    /// The sums of the codes over each tile, [tile][16] of one panel, for activations with a zero point. Made on first use.
+    /// </summary>
+    /// <param name="panel">The panel's number.</param>
+    public int* ColumnSums(int panel)
+    {
+        if (Volatile.Read(ref _columnSums) is null)
+            MakeColumnSums();
+        return (int*)_columnSums!.Pointer + (long)panel * Tiles * PanelColumns;
+    }
+
+    /// <summary>The code of one element as it was given.</summary>
+    /// <param name="row">The row n.</param>
+    /// <param name="k">The column k.</param>
+    public int Code(int row, int k)
+    {
+        var stored = StoredCode(row, (long)(k / TileSize) * PaddedTile + k % TileSize);
+        return Format switch
+        {
+            CodeFormat.Int8 => (sbyte)stored,
+            CodeFormat.Int4 => stored - 8,
+            _ => stored,
+        };
+    }
+
+    /// <summary>The number that one element stands for, before its scale.</summary>
+    /// <param name="row">The row n.</param>
+    /// <param name="k">The column k.</param>
+    public float Value(int row, int k) => IsInteger ? Code(row, k) : Table[Code(row, k)];
+
+    /// <summary>The scale of one element.</summary>
+    /// <param name="row">The row n.</param>
+    /// <param name="k">The column k.</param>
+    public float Scale(int row, int k) => Scales(row / PanelColumns)[k / TileSize * PanelColumns + row % PanelColumns];
+
+    /// <summary>Frees the memory.</summary>
+    public void Dispose()
+    {
+        _codes.Dispose();
+        _scales.Dispose();
+        _table?.Dispose();
+        _columnSums?.Dispose();
+    }
+
+    private int StoredCode(int row, long paddedK)
+    {
+        var panel = Codes(row / PanelColumns);
+        var column = row % PanelColumns;
+        if (!IsHalfByte)
+            return panel[paddedK / 4 * 64 + column * 4 + paddedK % 4];
+        var both = panel[paddedK / 8 * 64 + column * 4 + paddedK % 4];
+        return (paddedK & 4) == 0 ? both & 15 : both >> 4;
+    }
+
+    private void MakeColumnSums()
+    {
+        lock (_sumsLock)
+        {
+            if (_columnSums is not null)
+                return;
+            var sums = new AlignedMemory(_scales.Bytes);
+            for (var row = 0; row < Rows; row++)
+                for (var tile = 0; tile < Tiles; tile++)
+                {
+                    var sum = 0;
+                    var end = Math.Min((long)(tile + 1) * TileSize, Depth);
+                    for (var k = (long)tile * TileSize; k < end; k++)
+                        sum += Code(row, (int)k);
+                    ((int*)sums.Pointer)[((long)(row / PanelColumns) * Tiles + tile) * PanelColumns + row % PanelColumns] = sum;
+                }
+            Volatile.Write(ref _columnSums, sums);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+using Iced.Intel;
+using QwixSharp.Kernels;
+using QwixSharp.Kernels.Assembled;
+using QwixSharp.Kernels.Weights;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace QwixSharp.Tests.Kernels;
+
+/// <summary>
+/// Kernels for the Windows convention, run on this system through a bridge that calls as Windows does and looks at what must
+/// be preserved.
+/// </summary>
+public unsafe class AssembledCodeTests
+{
+    private const int PreservedVectors = 10;
+    private static readonly CodeCache<IntegerShape> IntegerCode = new(IntegerEmitter.Emit);
+    private static readonly CodeCache<FloatShape> FloatCode = new(FloatEmitter.Emit);
+
+    public static TheoryData<int, int, bool, bool> IntegerShapes()
+    {
+        var data = new TheoryData<int, int, bool, bool>();
+        foreach (var (rows, panels) in new[] { (1, 1), (2, 1), (3, 1), (4, 2), (7, 2), (10, 2), (11, 1), (12, 1) })
+            foreach (var half in new[] { false, true })
+                foreach (var tiled in new[] { false, true })
+                    if (!tiled || rows * panels <= 12)
+                        data.Add(rows, panels, half, tiled);
+        return data;
+    }
+
+    [Theory]
+    [MemberData(nameof(IntegerShapes))]
+    public void IntegerKernelsOfBothConventionsAgree(int rows, int panels, bool half, bool tiled)
+    {
+        Assert.SkipUnless(AssembledMachine.HasVnni && !OperatingSystem.IsWindows(), "needs AVX-512 VNNI and the System V convention");
+        var shape = new IntegerShape(half ? CodeFormat.Int4 : CodeFormat.Int8, tiled, rows, panels, 2, HasVnni: true, IsWindows: false);
+        var native = RunInteger(shape, throughBridge: false);
+        Assert.Equal(native, RunInteger(shape with { IsWindows = true }, throughBridge: true));
+        if (rows * panels <= 20)
+            Assert.Equal(native, RunInteger(shape with { HasVnni = false, IsWindows = true }, throughBridge: true));
+    }
+
+    [Theory]
+    [InlineData(nameof(CodeFormat.Codebook4), 0)]
+    [InlineData(nameof(CodeFormat.Int8), 0)]
+    [InlineData(nameof(CodeFormat.Table8), 4)]
+    [InlineData(nameof(CodeFormat.Table8), 3)]
+    public void FloatKernelsOfBothConventionsAgree(string formatName, int shift)
+    {
+        var format = Enum.Parse<CodeFormat>(formatName);
+        Assert.SkipUnless(AssembledMachine.IsAvailable && !OperatingSystem.IsWindows(), "needs AVX-512 and the System V convention");
+        foreach (var rows in new[] { 1, 2, 8, 9, 24 })
+            foreach (var tiled in new[] { false, true })
+            {
+                var shape = new FloatShape(format, shift, tiled, rows, IsWindows: false);
+                Assert.Equal(RunFloat(shape, throughBridge: false), RunFloat(shape with { IsWindows = true }, throughBridge: true));
+            }
+    }
+
+    [Fact]
+    public void KernelsTouchOnlyRegistersThatBothConventionsLetThemChange()
+    {
+        var allowed = new HashSet<Register> { Register.RAX, Register.RCX, Register.RDX, Register.R8, Register.R9, Register.R10, Register.R11, Register.RSP };
+        var shape = new IntegerShape(CodeFormat.Int4, Tiled: true, Rows: 6, Panels: 2, Unroll: 1, HasVnni: true, IsWindows: true);
+        var code = IntegerCode.Assemble(shape);
+        var decoder = Iced.Intel.Decoder.Create(64, code);
+        var info = new InstructionInfoFactory();
+        while (decoder.IP < (ulong)code.Length)
+        {
+            var instruction = decoder.Decode();
+            foreach (var used in info.GetInfo(instruction).GetUsedRegisters())
+                if (used.Register.IsGPR() && used.Access is OpAccess.Write or OpAccess.ReadWrite)
+                    Assert.Contains(used.Register.GetFullRegister(), allowed);
+        }
+    }
+
+    private static byte[] RunInteger(IntegerShape shape, bool throughBridge)
+    {
+        const int Tiles = 3, Groups = 4;
+        var tiles = shape.Tiled ? Tiles : 1;
+        var random = new Random(1);
+        using var activations = Random(random, tiles * Groups * shape.Rows * 8);
+        using var weights = Random(random, tiles * Groups * 64 * shape.Panels);
+        using var start = Random(random, tiles * shape.Rows * 4);
+        using var weightScales = Floats(random, tiles * 16 * shape.Panels);
+        using var activationScales = Floats(random, tiles * shape.Rows);
+        using var result = new AlignedMemory(shape.Rows * shape.Panels * 64);
+        IntegerTileArgs args = default;
+        args.Activations = activations.Pointer;
+        args.Weights = weights.Pointer;
+        args.PanelBytes = tiles * Groups * 64;
+        args.Tiles = tiles;
+        args.Groups = Groups;
+        args.Start = (int*)start.Pointer;
+        args.WeightScales = (float*)weightScales.Pointer;
+        args.PanelScaleBytes = tiles * 64;
+        args.ActivationScales = (float*)activationScales.Pointer;
+        args.Result = result.Pointer;
+        Call(IntegerCode.Get(shape), &args, throughBridge);
+        return new ReadOnlySpan<byte>(result.Pointer, (int)result.Bytes).ToArray();
+    }
+
+    private static byte[] RunFloat(FloatShape shape, bool throughBridge)
+    {
+        const int Tiles = 3, Groups = 4;
+        var tiles = shape.Tiled ? Tiles : 1;
+        var random = new Random(1);
+        using var activations = Floats(random, tiles * Groups * shape.Rows * 8);
+        using var weights = Random(random, tiles * Groups * 64);
+        using var scales = Floats(random, tiles * 16);
+        using var table = Floats(random, 16);
+        using var result = new AlignedMemory(shape.Rows * 64);
+        FloatTileArgs args = default;
+        args.Activations = (float*)activations.Pointer;
+        args.Weights = weights.Pointer;
+        args.Tiles = tiles;
+        args.Groups = Groups;
+        args.WeightScales = (float*)scales.Pointer;
+        args.Table = (float*)table.Pointer;
+        args.Result = (float*)result.Pointer;
+        Call(FloatCode.Get(shape), &args, throughBridge);
+        return new ReadOnlySpan<byte>(result.Pointer, (int)result.Bytes).ToArray();
+    }
+
+    private static AlignedMemory Random(Random random, int bytes)
+    {
+        var memory = new AlignedMemory(bytes);
+        random.NextBytes(new Span<byte>(memory.Pointer, bytes));
+        return memory;
+    }
+
+    private static AlignedMemory Floats(Random random, int count)
+    {
+        var memory = new AlignedMemory(count * 4);
+        Sample.Floats(random, count).CopyTo(new Span<float>(memory.Pointer, count));
+        return memory;
+    }
+
+    private static void Call(void* kernel, void* args, bool throughBridge)
+    {
+        if (!throughBridge)
+        {
+            ((delegate* unmanaged<void*, void>)kernel)(args);
+            return;
+        }
+        using var bridge = Bridge();
+        var state = stackalloc ulong[4 * PreservedVectors + 2];
+        for (var i = 0; i < 2 * PreservedVectors; i++)
+            state[i] = 0x0123456789ABCDEFul * (ulong)(i + 1);
+        ((delegate* unmanaged<void*, void*, void*, void>)bridge.Entry)(kernel, args, state);
+        for (var i = 0; i < 2 * PreservedVectors; i++)
+            Assert.Equal(state[i], state[2 * PreservedVectors + i]);
+        Assert.Equal((0x1111ul, 0x2222ul), (state[4 * PreservedVectors], state[4 * PreservedVectors + 1]));
+    }
+
+    /// <summary>(rdi: kernel, rsi: its args, rdx: state): fills xmm6 … xmm15, rdi and rsi, calls with rcx, and stores them again.</summary>
+    private static ExecutableMemory Bridge()
+    {
+        AssemblerRegisterXMM[] vectors = [xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
+        var c = new Assembler(64);
+        c.push(rbx);
+        c.mov(rbx, rdx);
+        for (var i = 0; i < vectors.Length; i++)
+            c.vmovdqu(vectors[i], __xmmword_ptr[rbx + 16 * i]);
+        c.mov(rax, rdi);
+        c.mov(rcx, rsi);
+        c.mov(rdi, 0x1111);
+        c.mov(rsi, 0x2222);
+        c.call(rax);
+        for (var i = 0; i < vectors.Length; i++)
+            c.vmovdqu(__xmmword_ptr[rbx + 16 * (vectors.Length + i)], vectors[i]);
+        c.mov(__qword_ptr[rbx + 32 * vectors.Length], rdi);
+        c.mov(__qword_ptr[rbx + 32 * vectors.Length + 8], rsi);
+        c.pop(rbx);
+        c.ret();
+        using var code = new MemoryStream();
+        c.Assemble(new StreamCodeWriter(code), 0);
+        return ExecutableMemory.TryMap(code.ToArray()) ?? throw new InvalidOperationException("No executable memory.");
+    }
+}

@@ -1,0 +1,102 @@
+using QwixSharp.Kernels;
+using QwixSharp.Kernels.Activations;
+
+namespace QwixSharp.Tests.Kernels;
+
+public unsafe class DigitPlanesTests
+{
+    [Fact]
+    public void DigitsGiveTheValueBack()
+    {
+        var random = new Random(1);
+        foreach (var size in new[] { 1e-14f, 0.7f, 1f, 1.999f, 2f, 1e14f })
+            foreach (var count in new[] { 1, 15, 16, 37 })
+            {
+                var x = Sample.Floats(random, count, size);
+                // The magnitudes next to a power of two use the digits' whole range.
+                x[0] = MathF.BitDecrement(2 * size);
+                x[^1] = -x[0];
+                var digits = new sbyte[3 * count];
+                int exponent;
+                fixed (float* px = x)
+                fixed (sbyte* pd = digits)
+                {
+                    exponent = DigitPlanes.Exponent(RowQuantizer.AbsMax(px, count));
+                    DigitPlanes.Split(px, count, exponent, pd, pd + count, pd + 2 * count);
+                }
+                var scale = (double)DigitPlanes.HighestScale(exponent) / 65536;
+                for (var i = 0; i < count; i++)
+                    Assert.Equal(x[i], (digits[i] * 65536 + digits[count + i] * 256 + digits[2 * count + i]) * scale, Math.Abs(x[0]) * Math.ScaleB(1, -22));
+            }
+    }
+
+    [Theory]
+    [InlineData(float.NaN, false)]
+    [InlineData(float.PositiveInfinity, false)]
+    [InlineData(1e35f, false)]
+    [InlineData(1e-35f, true)]
+    [InlineData(10f, true)]
+    [InlineData(1000f, false)]
+    public void WhatCannotBeSplitIsRefused(float value, bool expected)
+    {
+        var x = Sample.Floats(new Random(1), 3 * 40);
+        x[50] = value;
+        fixed (float* px = x)
+            Assert.Equal(expected, DigitPlanes.CanSplit(px, 40, 3, 40, 40));
+        Array.Fill(x, 1e-35f);
+        fixed (float* px = x)
+            Assert.False(DigitPlanes.CanSplit(px, 40, 3, 40, 40));
+        Array.Clear(x);
+        fixed (float* px = x)
+            Assert.True(DigitPlanes.CanSplit(px, 40, 3, 40, 40));
+    }
+
+    [Fact]
+    public void ASpikeIsRefusedOnlyWhereItShadowsItsTile()
+    {
+        var x = Sample.Floats(new Random(1), 20_000, 1e-3f);
+        fixed (float* px = x)
+        {
+            Assert.True(DigitPlanes.CanSplit(px, 20_000, 1, 20_000, 20_000));
+            x[7] = 1;
+            Assert.False(DigitPlanes.CanSplit(px, 20_000, 1, 20_000, 20_000));
+            new Span<float>(px, 7).Clear();
+            new Span<float>(px + 8, 120).Clear();
+            Assert.True(DigitPlanes.CanSplit(px, 20_000, 1, 20_000, 128));
+        }
+    }
+
+    [Fact]
+    public void EveryIntegerKernelServesFloat32Activations()
+    {
+        var random = new Random(2);
+        foreach (var kernel in KernelSelector.AllIntegerKernels().Where(k => k.IsSupported))
+            foreach (var bits in new[] { 4, 8 })
+                foreach (var (m, n, k, tile) in new[] { (1, 20, 64, 64), (1, 33, 96, 32), (7, 40, 100, 20), (13, 17, 256, 256), (30, 16, 70, 35) })
+                {
+                    using var weight = Sample.Integers(random, n, k, tile, bits);
+                    var x = Sample.Floats(random, m * k);
+                    x[0] = 10;
+                    var y = new float[m * n];
+                    var numbers = weight.Dequantize();
+                    fixed (float* px = x, py = y)
+                    {
+                        var input = new QuantizedInput { Source = QuantizedSource.Planes, Values = (nint)px, RowStride = k, Rows = m };
+                        IntegerProduct.Run(kernel, weight.Packed, input, new((nint)py, n), 2);
+                    }
+                    for (var row = 0; row < m; row++)
+                        for (var column = 0; column < n; column++)
+                        {
+                            var expected = 0.0;
+                            var magnitude = 0.0;
+                            for (var i = 0; i < k; i++)
+                            {
+                                var term = (double)x[row * k + i] * numbers[column * k + i];
+                                expected += term;
+                                magnitude += Math.Abs(term);
+                            }
+                            Assert.True(Math.Abs(expected - y[row * n + column]) <= 5e-7 * magnitude, $"{kernel.Name} int{bits} M={m} K={k} tile={tile}: {y[row * n + column]} instead of {expected}");
+                        }
+                }
+    }
+}

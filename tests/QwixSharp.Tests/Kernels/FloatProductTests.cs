@@ -1,0 +1,156 @@
+using QwixSharp.Kernels;
+
+namespace QwixSharp.Tests.Kernels;
+
+public unsafe class FloatProductTests
+{
+    /// <summary>What the machine's own selector takes, digit planes included.</summary>
+    private const string Default = "default";
+
+    private static readonly string[] Formats = ["int8", "int4", "int2", "nf4", "e4m3", "e5m2", "odd table"];
+
+    public static TheoryData<string, string> KernelsAndFormats()
+    {
+        var data = new TheoryData<string, string>();
+        foreach (var kernel in KernelSelector.AllFloatKernels().Where(k => k.IsSupported).Select(k => k.Name).Append(Default))
+            foreach (var format in Formats)
+                data.Add(kernel, format);
+        return data;
+    }
+
+    [Theory]
+    [MemberData(nameof(KernelsAndFormats))]
+    public void EqualsDequantizeThenMultiply(string kernel, string format)
+    {
+        var random = new Random(1);
+        foreach (var tile in new[] { 1, 6, 32, 64, 128, 4096 })
+            for (var trial = 0; trial < 12; trial++)
+                Check(random, kernel, format, m: random.Next(1, 60), n: random.Next(1, 40), k: tile == 4096 ? random.Next(1, 300) : tile * random.Next(1, 4) + trial % 2, tile);
+    }
+
+    [Theory]
+    [MemberData(nameof(KernelsAndFormats))]
+    public void EveryBlockHeightIsRight(string kernel, string format)
+    {
+        var random = new Random(2);
+        for (var m = 1; m <= 26; m++)
+        {
+            Check(random, kernel, format, m, n: 33, k: 64, tile: 64);
+            Check(random, kernel, format, m, n: 17, k: 96, tile: 32);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(KernelsAndFormats))]
+    public void MagnitudesFarFromOneKeepTheirPrecision(string kernel, string format)
+    {
+        var random = new Random(3);
+        foreach (var size in new[] { 1e-30f, 1e-20f, 1e-5f, 1e10f, 1e28f, 1e33f })
+            foreach (var m in new[] { 1, 5 })
+                Check(random, kernel, format, m, n: 16, k: 64, tile: 32, size);
+    }
+
+    [Theory]
+    [MemberData(nameof(KernelsAndFormats))]
+    public void NaNAndInfinityGoWhereFloatArithmeticPutsThem(string kernel, string format)
+    {
+        var random = new Random(4);
+        using var weight = Make(random, format, 20, 40, 40);
+        var x = Sample.Floats(random, 3 * 40);
+        x[5] = float.NaN;
+        x[47] = float.NegativeInfinity;
+        var y = Multiply(Selector(kernel), weight, x, 3);
+        for (var n = 0; n < 20; n++)
+        {
+            Assert.True(float.IsNaN(y[n]));
+            Assert.False(float.IsFinite(y[20 + n]));
+            Assert.True(float.IsFinite(y[40 + n]));
+            if (weight.Number(n, 7) != 0)
+                Assert.Equal(weight.Number(n, 7) > 0 ? float.NegativeInfinity : float.PositiveInfinity, y[20 + n]);
+        }
+    }
+
+    [Fact]
+    public void CodesWithoutANumberAreStillServed()
+    {
+        var random = new Random(5);
+        var codes = new byte[16 * 8];
+        Array.Fill(codes, (byte)0x38);
+        codes[3] = 0x7F;
+        float[] scales = [.. Enumerable.Repeat(1f, 16)];
+        var x = Sample.Floats(random, 8);
+        var y = new float[16];
+        fixed (byte* c = codes)
+        fixed (float* s = scales, px = x, py = y)
+        {
+            using var weight = QwixSharp.Kernels.Weights.PackedWeight.FromTable(c, Sample.E4M3, s, 16, 8, 8);
+            MatMul.WeightOnly(px, 8, 1, weight, new((nint)py, 16), 1);
+        }
+        Assert.True(float.IsNaN(y[0]));
+        Assert.All(y[1..], v => Assert.Equal(x.Sum(), v, 1e-5f));
+    }
+
+    [Fact]
+    public void BiasActivationStridesAndThreads()
+    {
+        var random = new Random(6);
+        using var weight = Make(random, "nf4", 200, 256, 32);
+        var x = Sample.Floats(random, 30 * 300);
+        var bias = Sample.Floats(random, 200);
+        var expected = new float[30 * 210];
+        var y = new float[30 * 210];
+        fixed (float* px = x, pb = bias, pe = expected, py = y)
+        {
+            MatMul.WeightOnly(px, 300, 30, weight.Packed, new((nint)pe, 210), 1);
+            MatMul.WeightOnly(px, 300, 30, weight.Packed, new((nint)py, 210, (nint)pb, FusedActivation.Relu), 3);
+        }
+        for (var i = 0; i < y.Length; i++)
+            Assert.Equal(i % 210 < 200 ? MathF.Max(0, expected[i] + bias[i % 210]) : 0, y[i]);
+    }
+
+    private static KernelSelector Selector(string name) => name == Default
+        ? KernelSelector.Default
+        : new([], [KernelSelector.AllFloatKernels().Single(k => k.Name == name), .. KernelSelector.AllFloatKernels()]);
+
+    private static Sample Make(Random random, string format, int n, int k, int tile) => format switch
+    {
+        "int8" => Sample.Integers(random, n, k, tile, 8),
+        "int4" => Sample.Integers(random, n, k, tile, 4),
+        "int2" => Sample.Integers(random, n, k, tile, 2),
+        "nf4" => Sample.Codebook(random, n, k, tile, Sample.Nf4),
+        "e4m3" => Sample.Bytes(random, n, k, tile, Sample.E4M3),
+        "e5m2" => Sample.Bytes(random, n, k, tile, Sample.E5M2),
+        _ => Sample.Bytes(random, n, k, tile, [.. Enumerable.Range(0, 256).Select(i => MathF.Sin(i))]),
+    };
+
+    private static float[] Multiply(KernelSelector selector, Sample weight, float[] x, int m)
+    {
+        var y = new float[m * weight.N];
+        fixed (float* px = x, py = y)
+            MatMul.WeightOnly(px, weight.K, m, weight.Packed, new((nint)py, weight.N), 1, selector);
+        return y;
+    }
+
+    private static void Check(Random random, string kernel, string format, int m, int n, int k, int tile, float size = 1)
+    {
+        using var weight = Make(random, format, n, k, tile);
+        var x = Sample.Floats(random, m * k, size);
+        var y = Multiply(Selector(kernel), weight, x, m);
+        var numbers = weight.Dequantize();
+        for (var row = 0; row < m; row++)
+            for (var column = 0; column < n; column++)
+            {
+                var expected = 0.0;
+                var magnitude = 0.0;
+                for (var i = 0; i < k; i++)
+                {
+                    var term = (double)x[row * k + i] * numbers[column * k + i];
+                    expected += term;
+                    magnitude += Math.Abs(term);
+                }
+                Assert.True(
+                    Math.Abs(expected - y[row * n + column]) <= 2e-6 * magnitude,
+                    $"{kernel} {format} M={m} N={n} K={k} tile={tile} x~{size} at [{row},{column}]: {y[row * n + column]} instead of {expected}");
+            }
+    }
+}

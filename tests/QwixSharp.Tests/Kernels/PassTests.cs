@@ -1,0 +1,163 @@
+using QwixSharp.Kernels.Activations;
+using QwixSharp.Kernels.Passes;
+
+namespace QwixSharp.Tests.Kernels;
+
+public unsafe class PassTests
+{
+    [Theory]
+    [InlineData(2)]
+    [InlineData(4)]
+    [InlineData(8)]
+    public void QuantizingAndDequantizingFollowTheFormulaExactly(int bits)
+    {
+        var random = new Random(bits);
+        var range = CodeRange.OfBits(bits);
+        foreach (var (rows, columns, tile) in new[] { (1, 1, 1), (3, 37, 37), (5, 96, 32), (4, 70, 32), (300, 256, 256), (7, 50, 100) })
+        {
+            var shape = new RowShape(rows, columns, tile);
+            var x = Sample.Floats(random, rows * columns, 3);
+            // Ties: the largest magnitude is a half above the last code, and other values lie on halves.
+            x[0] = -range.Bound;
+            for (var i = 1; i < columns; i += 3)
+                x[i] = random.Next(range.Lowest, range.Highest) + 0.5f;
+            var codes = new sbyte[x.Length];
+            var scales = new float[rows * shape.Tiles];
+            var y = new float[x.Length];
+            var fake = new float[x.Length];
+            var again = new sbyte[x.Length];
+            fixed (float* px = x, ps = scales, py = y, pf = fake)
+            fixed (sbyte* pc = codes, pa = again)
+            {
+                QuantizePass.AbsMax(px, shape, range, pc, ps, 2);
+                QuantizePass.WithScales(px, shape, ps, null, range, pa, 2);
+                DequantizePass.Integers(pc, shape, ps, null, py, 2);
+                FakeQuantPass.AbsMax(px, shape, range, pf, 2);
+            }
+            Assert.Equal(codes, again);
+            Assert.Equal(y, fake.Select(v => v + 0f));
+            for (var i = 0; i < x.Length; i++)
+            {
+                var (row, column) = (i / columns, i % columns);
+                var from = row * columns + column / tile * tile;
+                var largest = x[from..Math.Min(from + tile, (row + 1) * columns)].Max(MathF.Abs);
+                var scale = largest / range.Bound;
+                Assert.Equal(scale, scales[row * shape.Tiles + column / tile]);
+                Assert.Equal(Math.Clamp(MathF.Round(x[i] / scale), range.Lowest, range.Highest), codes[i]);
+                Assert.Equal(codes[i] * scale, y[i]);
+            }
+        }
+    }
+
+    [Fact]
+    public void EveryKindOfLargestMagnitudeGivesTheReferencesScale()
+    {
+        Assert.Equal(1, RowQuantizer.Scale(0, CodeRange.Int8));
+        Assert.Equal(1, RowQuantizer.Scale(1e-18f, CodeRange.Int8));
+        Assert.Equal(1e-16f / 127.5f, RowQuantizer.Scale(1e-16f, CodeRange.Int8));
+        Assert.True(float.IsNaN(RowQuantizer.Scale(float.NaN, CodeRange.Int8)));
+        Assert.Equal(float.PositiveInfinity, RowQuantizer.Scale(float.PositiveInfinity, CodeRange.Int8));
+    }
+
+    [Fact]
+    public void AbsMaxFindsNaNAnywhere()
+    {
+        foreach (var length in new[] { 1, 15, 16, 31, 32, 33, 100 })
+            for (var place = 0; place < length; place++)
+            {
+                var x = Sample.Floats(new Random(1), length);
+                x[(place + 1) % length] = float.NegativeInfinity;
+                x[place] = place % 2 == 0 ? float.NaN : -float.NaN;
+                fixed (float* px = x)
+                    Assert.True(float.IsNaN(RowQuantizer.AbsMax(px, length)));
+            }
+    }
+
+    [Fact]
+    public void ZeroPointsShiftCodesAndSaturationHasNoWrap()
+    {
+        float[] x = [0, 1, -1, 1e30f, -1e30f, float.PositiveInfinity, float.NegativeInfinity, 0.5f, 1.5f, 2.5f, 0, 0, 0, 0, 0, 0, 1e30f];
+        float[] scale = [1];
+        int[] zero = [3];
+        var codes = new sbyte[x.Length];
+        var y = new float[x.Length];
+        fixed (float* px = x, ps = scale, py = y)
+        fixed (int* pz = zero)
+        fixed (sbyte* pc = codes)
+        {
+            QuantizePass.WithScales(px, new(1, x.Length, x.Length), ps, pz, CodeRange.Int8, pc, 1);
+            DequantizePass.Integers(pc, new(1, x.Length, x.Length), ps, pz, py, 1);
+        }
+        Assert.Equal([3, 4, 2, 127, -128, 127, -128, 4, 4, 6, 3, 3, 3, 3, 3, 3, 127], codes);
+        Assert.Equal(codes.Select(c => c - 3f), y);
+    }
+
+    [Fact]
+    public void TablesAndMasksWorkElementByElement()
+    {
+        var random = new Random(2);
+        var shape = new RowShape(3, 21, 8);
+        var codes = new byte[63];
+        random.NextBytes(codes);
+        var table = Sample.Floats(random, 256);
+        var scales = Sample.Floats(random, 9);
+        var x = Sample.Floats(random, 63);
+        x[4] = float.NaN;
+        var low = Sample.Floats(random, 9).Select(v => -MathF.Abs(v)).ToArray();
+        var high = Sample.Floats(random, 9).Select(MathF.Abs).ToArray();
+        var y = new float[63];
+        var masked = new float[63];
+        fixed (byte* pc = codes)
+        fixed (float* pt = table, ps = scales, px = x, pl = low, ph = high, py = y, pm = masked)
+        {
+            DequantizePass.Table(pc, shape, pt, ps, py, 1);
+            FakeQuantPass.Mask(px, py, shape, pl, ph, pm, 1);
+        }
+        for (var i = 0; i < 63; i++)
+        {
+            var tile = i / 21 * 3 + i % 21 / 8;
+            Assert.Equal(table[codes[i]] * scales[tile], y[i]);
+            Assert.Equal(x[i] >= low[tile] && x[i] <= high[tile] ? y[i] : 0, masked[i]);
+        }
+    }
+
+    [Fact]
+    public void FakeQuantKeepsNaN()
+    {
+        var x = Sample.Floats(new Random(1), 20);
+        x[3] = float.NaN;
+        fixed (float* px = x)
+            FakeQuantPass.AbsMax(px, new(1, 20, 20), CodeRange.Int8, px, 1);
+        Assert.All(x, v => Assert.True(float.IsNaN(v)));
+    }
+
+    [Theory]
+    [InlineData(2, true)]
+    [InlineData(2, false)]
+    [InlineData(4, true)]
+    [InlineData(4, false)]
+    public void PackedCodesComeBack(int bits, bool signed)
+    {
+        var random = new Random(bits);
+        foreach (var count in new[] { 0, 1, 2, 3, 5, 31, 32, 33, 100, 129 })
+        {
+            var low = signed ? -(1 << (bits - 1)) : 0;
+            sbyte[] codes = [.. Enumerable.Range(0, count).Select(_ => (sbyte)random.Next(low, low + (1 << bits)))];
+            var packed = new byte[BitPacking.Bytes(count, bits) + 1];
+            var back = new sbyte[count + 1];
+            fixed (sbyte* pc = codes, pb = back)
+            fixed (byte* pp = packed)
+            {
+                BitPacking.Pack(pc, count, bits, pp);
+                BitPacking.Unpack(pp, count, bits, signed, pb);
+            }
+            Assert.Equal(codes, back[..count]);
+            Assert.Equal(0, packed[^1]);
+            if (count > 1)
+                Assert.Equal(codes[0] & ((1 << bits) - 1), packed[0] & ((1 << bits) - 1));
+        }
+    }
+
+    [Fact]
+    public void OddBitsAreRefused() => Assert.Throws<ArgumentOutOfRangeException>(() => BitPacking.Bytes(8, 3));
+}

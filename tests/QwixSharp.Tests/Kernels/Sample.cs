@@ -1,0 +1,122 @@
+using QwixSharp.Kernels.Weights;
+
+namespace QwixSharp.Tests.Kernels;
+
+/// <summary>A random quantized weight with its codes, for comparison with plain arithmetic.</summary>
+internal sealed unsafe class Sample : IDisposable
+{
+    public static readonly float[] Nf4 =
+    [
+        -1.0f, -0.6961928f, -0.52507305f, -0.3949175f, -0.28444138f, -0.18477343f, -0.091050036f, 0f,
+        0.0795803f, 0.1609302f, 0.2461123f, 0.33791524f, 0.44070983f, 0.5626170f, 0.72295684f, 1f,
+    ];
+
+    public static readonly float[] E4M3 = [.. Enumerable.Range(0, 256).Select(code => Fp8(code, mantissaBits: 3, bias: 7, isE4M3: true))];
+    public static readonly float[] E5M2 = [.. Enumerable.Range(0, 256).Select(code => Fp8(code, mantissaBits: 2, bias: 15, isE4M3: false))];
+
+    public required PackedWeight Packed { get; init; }
+    public required int N { get; init; }
+    public required int K { get; init; }
+    public required int Tile { get; init; }
+    public required sbyte[] Codes { get; init; }
+    public required float[] Scales { get; init; }
+    public float[]? Table { get; init; }
+
+    public int Tiles => (K + Tile - 1) / Tile;
+
+    public float Number(int n, int k) => Table is null ? Codes[n * K + k] : Table[(byte)Codes[n * K + k]];
+
+    public float Scale(int n, int k) => Scales[n * Tiles + k / Tile];
+
+    /// <summary>The whole weight in double precision.</summary>
+    public double[] Dequantize()
+    {
+        var values = new double[N * K];
+        for (var n = 0; n < N; n++)
+            for (var k = 0; k < K; k++)
+                values[n * K + k] = (double)Number(n, k) * Scale(n, k);
+        return values;
+    }
+
+    public static Sample Integers(Random random, int n, int k, int tile, int bits, string pattern = "any")
+    {
+        var low = -(1 << (bits - 1));
+        var codes = new sbyte[n * k];
+        for (var i = 0; i < codes.Length; i++)
+            codes[i] = (sbyte)(pattern switch
+            {
+                "lowest" => low,
+                "highest" => -low - 1,
+                "extremes" => random.Next(2) == 0 ? low : -low - 1,
+                _ => random.Next(low, -low),
+            });
+        var scales = RandomScales(random, n, k, tile);
+        fixed (sbyte* c = codes)
+        fixed (float* s = scales)
+            return new Sample { Packed = PackedWeight.FromIntegers(c, s, n, k, tile, bits), N = n, K = k, Tile = tile, Codes = codes, Scales = scales };
+    }
+
+    public static Sample Codebook(Random random, int n, int k, int tile, float[] table)
+    {
+        var codes = RandomBytes(random, n * k, 16);
+        var scales = RandomScales(random, n, k, tile);
+        fixed (sbyte* c = codes)
+        fixed (float* s = scales)
+            return new Sample
+            {
+                Packed = PackedWeight.FromCodebook((byte*)c, paired: false, table, s, n, k, tile),
+                N = n,
+                K = k,
+                Tile = tile,
+                Codes = codes,
+                Scales = scales,
+                Table = table,
+            };
+    }
+
+    public static Sample Bytes(Random random, int n, int k, int tile, float[] table)
+    {
+        var codes = RandomBytes(random, n * k, 256);
+        for (var i = 0; i < codes.Length; i++)
+            if (!float.IsFinite(table[(byte)codes[i]]))
+                codes[i] = 0x11;
+        var scales = RandomScales(random, n, k, tile);
+        fixed (sbyte* c = codes)
+        fixed (float* s = scales)
+            return new Sample
+            {
+                Packed = PackedWeight.FromTable((byte*)c, table, s, n, k, tile),
+                N = n,
+                K = k,
+                Tile = tile,
+                Codes = codes,
+                Scales = scales,
+                Table = table,
+            };
+    }
+
+    public static float[] Floats(Random random, int count, float size = 1) =>
+        [.. Enumerable.Range(0, count).Select(_ => (float)((random.NextDouble() * 2 - 1) * size))];
+
+    public void Dispose() => Packed.Dispose();
+
+    private static float[] RandomScales(Random random, int n, int k, int tile) =>
+        [.. Enumerable.Range(0, n * ((k + tile - 1) / tile)).Select(_ => 0.01f + (float)random.NextDouble())];
+
+    private static sbyte[] RandomBytes(Random random, int count, int limit) =>
+        [.. Enumerable.Range(0, count).Select(_ => (sbyte)(byte)random.Next(limit))];
+
+    private static float Fp8(int code, int mantissaBits, int bias, bool isE4M3)
+    {
+        var sign = (code & 0x80) != 0 ? -1.0 : 1.0;
+        var exponent = (code & 0x7F) >> mantissaBits;
+        var mantissa = code & ((1 << mantissaBits) - 1);
+        var highest = (0x7F >> mantissaBits);
+        if (isE4M3 ? (code & 0x7F) == 0x7F : exponent == highest && mantissa != 0)
+            return float.NaN;
+        if (!isE4M3 && exponent == highest)
+            return (float)(sign * double.PositiveInfinity);
+        var fraction = mantissa / (double)(1 << mantissaBits);
+        return (float)(sign * (exponent == 0 ? fraction * Math.ScaleB(1, 1 - bias) : (1 + fraction) * Math.ScaleB(1, exponent - bias)));
+    }
+}
