@@ -15,6 +15,8 @@ namespace QwixSharp.Arrays;
 public sealed partial class QArray : IDisposable
 {
     private readonly long[] _shape;
+    private readonly Lock _formLock = new();
+    private IDisposable? _kernelForm;
 
     /// <summary>Makes a QArray of parts, which it then owns.</summary>
     /// <param name="qtype">The type of the codes.</param>
@@ -114,9 +116,27 @@ public sealed partial class QArray : IDisposable
     /// <returns>This QArray.</returns>
     public QArray DetachFromDisposeScope() => ForEach(t => t.DetachFromDisposeScope());
 
+    /// <summary>A form of this array that a kernel reads, made at its first use and freed with the array.</summary>
+    internal T KernelForm<T>(Func<QArray, T> make) where T : class, IDisposable
+    {
+        lock (_formLock)
+            return (T)(_kernelForm ??= make(this));
+    }
+
+    /// <summary>Forgets the kernel's form, after the codes or scales were written to.</summary>
+    internal void DropKernelForm()
+    {
+        lock (_formLock)
+        {
+            _kernelForm?.Dispose();
+            _kernelForm = null;
+        }
+    }
+
     /// <summary>Frees the tensors.</summary>
     public void Dispose()
     {
+        DropKernelForm();
         Codes.Dispose();
         Scale.Dispose();
         ZeroPoint?.Dispose();

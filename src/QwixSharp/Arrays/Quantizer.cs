@@ -10,6 +10,8 @@ internal static class Quantizer
     internal static QArray Quantize(Tensor array, HowToQuantize how)
     {
         CheckDtype(array);
+        if (RowQuantization.TryQuantize(array, how) is { } quantized)
+            return quantized;
         using var scope = NewDisposeScope();
         using var range = Calibrator.Calibrate(array, how);
         var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, how.QType);

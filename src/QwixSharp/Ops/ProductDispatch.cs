@@ -12,7 +12,7 @@ namespace QwixSharp.Ops;
 /// </param>
 internal sealed record CanonicalProduct(ProductOperand Lhs, ProductOperand Rhs, ScalarType ResultDtype, bool OnCodes);
 
-/// <summary>Decides how a product in canonical form is computed. All products but convolutions come through here.</summary>
+/// <summary>Decides how a product in canonical form is computed: by a kernel, on codes, or on numbers. All but convolutions come through here.</summary>
 internal static class ProductDispatch
 {
     /// <summary>Computes a product.</summary>
@@ -20,7 +20,7 @@ internal static class ProductDispatch
     internal static Tensor Compute(CanonicalProduct product)
     {
         using var scope = NewDisposeScope();
-        var result = product.OnCodes ? CodeProduct.Compute(product) : OnValues(product);
+        var result = KernelProduct.TryCompute(product) ?? (product.OnCodes ? CodeProduct.Compute(product) : OnValues(product));
         return result.to(product.ResultDtype).MoveToOuterDisposeScope();
     }
 

@@ -60,6 +60,17 @@ internal sealed class ProductOperand
         return Canonical(_source.Dequantize().to(dtype)).MoveToOuterDisposeScope();
     }
 
+    /// <summary>Whether a gradient must flow to this side.</summary>
+    internal bool NeedsGradient => _source.Tensor is { requires_grad: true } && is_grad_enabled();
+
+    /// <summary>The codes. Quantized sides only.</summary>
+    /// <returns>[batch, rows, depth] of the codes' own dtype.</returns>
+    internal Tensor Codes()
+    {
+        using var scope = NewDisposeScope();
+        return Canonical(Quantized!.GetQValue()).MoveToOuterDisposeScope();
+    }
+
     /// <summary>The numbers that codes stand for before scaling: code − zero point. Quantized sides only.</summary>
     /// <param name="dtype">A floating-point dtype that holds them exactly.</param>
     /// <returns>[batch, rows, depth].</returns>

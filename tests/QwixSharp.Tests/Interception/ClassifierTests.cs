@@ -12,7 +12,8 @@ public class ClassifierTests
     [Fact]
     public void OfThisLibraryOnlyTheManagedEquivalentsAreModelCode()
     {
-        Assert.True(MethodClassifier.IsModelType(typeof(NativeModuleTable)));
+        Assert.True(MethodClassifier.IsModelType(typeof(RecurrentReplacement)));
+        Assert.False(MethodClassifier.IsModelType(typeof(NativeModuleTable)));
         Assert.False(MethodClassifier.IsModelType(typeof(Interceptor)));
         Assert.False(MethodClassifier.IsModelType(typeof(Linear)));
         Assert.False(MethodClassifier.IsModelType(typeof(List<Tensor>)));

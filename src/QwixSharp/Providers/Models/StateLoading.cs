@@ -35,6 +35,8 @@ internal static class StateLoading
                 to.copy_(from);
         }
 
+        foreach (var (_, weight) in state.Weights.All)
+            weight.Array.DropKernelForm();
         return (missing, unexpected);
     }
 

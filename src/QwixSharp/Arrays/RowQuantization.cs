@@ -1,0 +1,54 @@
+using QwixSharp.Kernels.Activations;
+using QwixSharp.Kernels.Passes;
+using QwixSharp.Numerics;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Arrays;
+
+/// <summary>
+/// Quantizes in one pass over memory where an array's scales follow its memory: float32 on the CPU, symmetric integers by
+/// absmax, leading axes per channel, the others with one scale or with tiles of the last. The result is the same, bit for
+/// bit, as that of the general way.
+/// </summary>
+internal static class RowQuantization
+{
+    /// <summary>Quantizes an array where this is possible.</summary>
+    /// <returns>A QArray of the caller's, or null.</returns>
+    internal static unsafe QArray? TryQuantize(Tensor array, HowToQuantize how)
+    {
+        if (array.dtype != ScalarType.Float32 || array.device_type != DeviceType.CPU || array.numel() == 0 || array.dim() == 0)
+            return null;
+        if (how.QType is not { Kind: QTypeKind.Integer, Bits: > 1 and <= 8 } || how.Calibration is not { Kind: CalibrationKind.AbsMax, Factor: null } || how.Noise is not null)
+            return null;
+        var shape = array.shape;
+        var scaleShape = how.ScaleShape(shape);
+        if (Rows(shape, scaleShape, how) is not { } rows)
+            return null;
+
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        var source = array.contiguous();
+        var codes = empty(shape, dtype: ScalarType.Int8);
+        var scale = empty(scaleShape, dtype: ScalarType.Float32);
+        QuantizePass.AbsMax((float*)TensorMemory.Address(source), rows, CodeRange.OfBits(how.QType.Bits), (sbyte*)TensorMemory.Address(codes), (float*)TensorMemory.Address(scale), get_num_threads());
+        return new QArray(how.QType, shape, CodePacking.Pack(codes, how.QType), scale).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The array as rows that have a scale, or one a tile, each; null where scales do not follow memory.</summary>
+    private static RowShape? Rows(long[] shape, long[] scaleShape, HowToQuantize how)
+    {
+        int last = shape.Length - 1, first = 0;
+        while (first < shape.Length && how.ChannelwiseAxes.Contains(first))
+            first++;
+        long rows = shape[..first].Aggregate(1L, (a, b) => a * b), columns = shape[first..].Aggregate(1L, (a, b) => a * b);
+        for (int axis = first; axis < shape.Length; axis++)
+        {
+            bool tiledLast = axis == last && first == last && how.TiledAxes.ContainsKey(axis);
+            if (scaleShape[axis] != 1 && !tiledLast)
+                return null;
+        }
+
+        return new RowShape(rows, columns, first == last ? columns / scaleShape[last] : columns);
+    }
+}

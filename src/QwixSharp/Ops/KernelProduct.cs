@@ -1,0 +1,74 @@
+using QwixSharp.Arrays;
+using QwixSharp.Kernels;
+using QwixSharp.Kernels.Activations;
+using QwixSharp.Numerics;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Ops;
+
+/// <summary>
+/// Products on the CPU with the library's own kernels: a quantized matrix on the right, and on the left float32 numbers
+/// (weight-only) or codes of up to 8 bits, in one batch.
+/// </summary>
+internal static class KernelProduct
+{
+    /// <summary>Computes a product where the kernels can.</summary>
+    /// <returns>[1, M, N] in float32, or null.</returns>
+    internal static Tensor? TryCompute(CanonicalProduct product)
+    {
+        var (lhs, rhs) = (product.Lhs, product.Rhs);
+        if (rhs.Quantized is not { } weight || rhs.Batch != 1 || lhs.Batch != 1 || !rhs.Axes.InOrder || !PackedForms.CanServe(weight))
+            return null;
+        if (product.ResultDtype != ScalarType.Float32 || lhs.Dtype != ScalarType.Float32 || lhs.Device.type != DeviceType.CPU)
+            return null;
+        if (rhs.Rows == 0 || lhs.Rows == 0 || rhs.Depth == 0 || lhs.Rows > int.MaxValue)
+            return null;
+        if (lhs.Quantized is null)
+            return lhs.NeedsGradient ? null : WeightOnly(lhs, rhs);
+        return CanMultiplyCodes(lhs, rhs) ? OnCodes(lhs, rhs) : null;
+    }
+
+    private static bool CanMultiplyCodes(ProductOperand lhs, ProductOperand rhs)
+    {
+        var (left, right) = (lhs.Quantized!, rhs.Quantized!);
+        return left.QType is { Kind: QTypeKind.Integer, Bits: <= 8 } && right.QType.Kind == QTypeKind.Integer
+            && (lhs.Tile == lhs.Depth || lhs.Tile == rhs.Tile)
+            && (left.ZeroPoint is null || lhs.Tile == lhs.Depth);
+    }
+
+    private static unsafe Tensor WeightOnly(ProductOperand lhs, ProductOperand rhs)
+    {
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        var x = lhs.Values(ScalarType.Float32).contiguous();
+        var y = empty(1, lhs.Rows, rhs.Rows, dtype: ScalarType.Float32);
+        var output = new ProductOutput(TensorMemory.Address(y), rhs.Rows);
+        MatMul.WeightOnly((float*)TensorMemory.Address(x), lhs.Depth, (int)lhs.Rows, PackedForms.Get(rhs), output, get_num_threads());
+        return y.MoveToOuterDisposeScope();
+    }
+
+    private static Tensor OnCodes(ProductOperand lhs, ProductOperand rhs)
+    {
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        var codes = lhs.Codes().contiguous();
+        var scales = lhs.Scales(lhs.Tile).contiguous();
+        var zeroPoints = lhs.ZeroPoints(lhs.Tile)?.to(ScalarType.Int32).contiguous();
+        var y = empty(1, lhs.Rows, rhs.Rows, dtype: ScalarType.Float32);
+        var input = new QuantizedInput
+        {
+            Source = QuantizedSource.Codes,
+            Values = TensorMemory.Address(codes),
+            RowStride = lhs.Depth,
+            Rows = (int)lhs.Rows,
+            Scales = TensorMemory.Address(scales),
+            ScaleRowStride = scales.shape[1] == 1 ? 0 : scales.shape[2],
+            ScalePerTile = lhs.Tile != lhs.Depth,
+            ZeroPoints = zeroPoints is null ? 0 : TensorMemory.Address(zeroPoints),
+            ZeroPointStride = zeroPoints is null || zeroPoints.shape[1] == 1 ? 0 : 1,
+        };
+        MatMul.Quantized(input, PackedForms.Get(rhs), new ProductOutput(TensorMemory.Address(y), rhs.Rows), get_num_threads());
+        return y.MoveToOuterDisposeScope();
+    }
+}
