@@ -15,8 +15,8 @@ namespace QwixSharp.Arrays;
 public sealed partial class QArray : IDisposable
 {
     private readonly long[] _shape;
-    private readonly Lock _formLock = new();
-    private IDisposable? _kernelForm;
+    private readonly long[] _scaleShape;
+    private readonly QArrayStorage _storage;
 
     /// <summary>Makes a QArray of parts, which it then owns.</summary>
     /// <param name="qtype">The type of the codes.</param>
@@ -35,8 +35,10 @@ public sealed partial class QArray : IDisposable
         ArgumentNullException.ThrowIfNull(scale);
         QType = qtype;
         _shape = shape.ToArray();
-        Codes = codes;
-        Scale = scale;
+        _scaleShape = scale.shape;
+        _storage = new QArrayStorage(codes, scale);
+        Dtype = scale.dtype;
+        Device = codes.device;
         ZeroPoint = zeroPoint;
         QArrayValidation.Check(this);
     }
@@ -51,33 +53,38 @@ public sealed partial class QArray : IDisposable
     public int Rank => _shape.Length;
 
     /// <summary>The floating-point dtype of the array when dequantized, which is the scale's.</summary>
-    public ScalarType Dtype => Scale.dtype;
+    public ScalarType Dtype { get; }
 
     /// <summary>The device of the tensors.</summary>
-    public Device Device => Codes.device;
+    public Device Device { get; }
 
     /// <summary>The codes as they are stored; see the constructor. Owned by this object.</summary>
-    public Tensor Codes { get; }
+    public Tensor Codes => _storage.Codes;
 
     /// <summary>The scales. Owned by this object.</summary>
-    public Tensor Scale { get; }
+    public Tensor Scale => _storage.Scale;
+
+    /// <summary>The shape of the scales.</summary>
+    public ReadOnlySpan<long> ScaleShape => _scaleShape;
 
     /// <summary>The zero points, or null where the array is symmetric. Owned by this object.</summary>
     public Tensor? ZeroPoint { get; }
 
     /// <summary>The bytes that codes, scales and zero points take.</summary>
-    public long ByteSize => Bytes(Codes) + Bytes(Scale) + (ZeroPoint is null ? 0 : Bytes(ZeroPoint));
+    public long ByteSize =>
+        (Product(CodePacking.PackedShape(_shape, QType)) * (QType.Bits > 8 ? 2 : 1))
+        + (Product(_scaleShape) * ElementSize(Dtype))
+        + (ZeroPoint is null ? 0 : ZeroPoint.NumberOfElements * ZeroPoint.ElementSize);
 
     /// <summary>The tile size of each axis that is cut into more than one tile and is not per channel.</summary>
     /// <returns>From axis to tile size.</returns>
     public IReadOnlyDictionary<int, long> TiledAxes()
     {
         var tiles = new SortedDictionary<int, long>();
-        var scaleShape = Scale.shape;
         for (int axis = 0; axis < _shape.Length; axis++)
         {
-            if (scaleShape[axis] != _shape[axis] && scaleShape[axis] != 1)
-                tiles[axis] = _shape[axis] / scaleShape[axis];
+            if (_scaleShape[axis] != _shape[axis] && _scaleShape[axis] != 1)
+                tiles[axis] = _shape[axis] / _scaleShape[axis];
         }
 
         return tiles;
@@ -116,38 +123,33 @@ public sealed partial class QArray : IDisposable
     /// <returns>This QArray.</returns>
     public QArray DetachFromDisposeScope() => ForEach(t => t.DetachFromDisposeScope());
 
-    /// <summary>A form of this array that a kernel reads, made at its first use and freed with the array.</summary>
-    internal T KernelForm<T>(Func<QArray, T> make) where T : class, IDisposable
-    {
-        lock (_formLock)
-            return (T)(_kernelForm ??= make(this));
-    }
-
-    /// <summary>Forgets the kernel's form, after the codes or scales were written to.</summary>
-    internal void DropKernelForm()
-    {
-        lock (_formLock)
-        {
-            _kernelForm?.Dispose();
-            _kernelForm = null;
-        }
-    }
-
     /// <summary>Frees the tensors.</summary>
     public void Dispose()
     {
-        DropKernelForm();
-        Codes.Dispose();
-        Scale.Dispose();
+        _storage.Dispose();
         ZeroPoint?.Dispose();
     }
+
+    /// <summary>A form of this array that a kernel reads, made at its first use and freed with the array.</summary>
+    internal T KernelForm<T>(Func<T> make) where T : class, IKernelForm => _storage.KernelForm(make);
+
+    /// <summary>Forgets the kernel's form, after the codes or scales were written to.</summary>
+    internal void DropKernelForm() => _storage.DropKernelForm();
+
+    /// <summary>
+    /// Frees codes and scales where a kernel has them in a form of its own; they are restored from that when they are asked
+    /// for again.
+    /// </summary>
+    internal void Compact() => _storage.Compact();
 
     /// <summary>Type, shape and the shape of the scales.</summary>
     /// <returns>One line.</returns>
     public override string ToString() =>
-        $"QArray({QType}, {HowToQuantize.Format(_shape)}, scale {HowToQuantize.Format(Scale.shape)} {Dtype}{(ZeroPoint is null ? "" : ", with zero point")})";
+        $"QArray({QType}, {HowToQuantize.Format(_shape)}, scale {HowToQuantize.Format(_scaleShape)} {Dtype}{(ZeroPoint is null ? "" : ", with zero point")})";
 
-    private static long Bytes(Tensor tensor) => tensor.NumberOfElements * tensor.ElementSize;
+    private static long ElementSize(ScalarType dtype) => dtype switch { ScalarType.Float64 => 8, ScalarType.Float32 => 4, _ => 2 };
+
+    private static long Product(long[] shape) => shape.Aggregate(1L, (a, b) => a * b);
 
     private QArray ForEach(Action<Tensor> action)
     {

@@ -95,5 +95,5 @@ public static class ConvGeneralOp
     /// <summary>Whether an operand's codes can be convolved: its scales lie along its batch or its output features alone.</summary>
     private static bool AllowsCodes(QArray array, long scaledAxis) =>
         array.QType.CanDequantizeOnOutput
-        && Enumerable.Range(0, array.Rank).All(axis => axis == scaledAxis || array.Scale.shape[axis] <= 1);
+        && Enumerable.Range(0, array.Rank).All(axis => axis == scaledAxis || array.ScaleShape[axis] <= 1);
 }

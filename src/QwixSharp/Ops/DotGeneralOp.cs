@@ -77,8 +77,8 @@ public static class DotGeneralOp
             throw BothAsymmetric(left, right);
         foreach (var (l, r) in lhsAxes.Contracting.Zip(rhsAxes.Contracting))
         {
-            long leftTile = left.Shape[l] / Math.Max(1, left.Scale.shape[l]), rightTile = right.Shape[r] / Math.Max(1, right.Scale.shape[r]);
-            if (left.Scale.shape[l] > 1 && right.Scale.shape[r] > 1 && leftTile != rightTile)
+            long leftTile = left.Shape[l] / Math.Max(1, left.ScaleShape[l]), rightTile = right.Shape[r] / Math.Max(1, right.ScaleShape[r]);
+            if (left.ScaleShape[l] > 1 && right.ScaleShape[r] > 1 && leftTile != rightTile)
                 throw new ArgumentException($"Axis {l} of lhs has tiles of {leftTile}, but axis {r} of rhs, with which it is contracted, has tiles of {rightTile}. Use one tile size on both sides, or no tiles on one.");
         }
 
@@ -90,5 +90,5 @@ public static class DotGeneralOp
 
     private static bool AllowsCodes(QArray array, int[] contracting) =>
         array.QType.CanDequantizeOnOutput
-        && contracting.All(axis => array.Scale.shape[axis] <= 1 || array.Shape[axis] / array.Scale.shape[axis] >= SmallestTileOnCodes);
+        && contracting.All(axis => array.ScaleShape[axis] <= 1 || array.Shape[axis] / array.ScaleShape[axis] >= SmallestTileOnCodes);
 }

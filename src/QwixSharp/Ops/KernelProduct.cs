@@ -18,7 +18,7 @@ internal static class KernelProduct
     internal static Tensor? TryCompute(CanonicalProduct product)
     {
         var (lhs, rhs) = (product.Lhs, product.Rhs);
-        if (rhs.Quantized is not { } weight || rhs.Batch != 1 || lhs.Batch != 1 || !rhs.Axes.InOrder || !PackedForms.CanServe(weight))
+        if (rhs.Quantized is not { } weight || rhs.Batch != 1 || lhs.Batch != 1 || !rhs.Axes.InOrder || !PackedForm.CanServe(weight))
             return null;
         if (product.ResultDtype != ScalarType.Float32 || lhs.Dtype != ScalarType.Float32 || lhs.Device.type != DeviceType.CPU)
             return null;
@@ -44,7 +44,7 @@ internal static class KernelProduct
         var x = lhs.Values(ScalarType.Float32).contiguous();
         var y = empty(1, lhs.Rows, rhs.Rows, dtype: ScalarType.Float32);
         var output = new ProductOutput(TensorMemory.Address(y), rhs.Rows);
-        MatMul.WeightOnly((float*)TensorMemory.Address(x), lhs.Depth, (int)lhs.Rows, PackedForms.Get(rhs), output, get_num_threads());
+        MatMul.WeightOnly((float*)TensorMemory.Address(x), lhs.Depth, (int)lhs.Rows, PackedForm.Get(rhs), output, get_num_threads());
         return y.MoveToOuterDisposeScope();
     }
 
@@ -68,7 +68,7 @@ internal static class KernelProduct
             ZeroPoints = zeroPoints is null ? 0 : TensorMemory.Address(zeroPoints),
             ZeroPointStride = zeroPoints is null || zeroPoints.shape[1] == 1 ? 0 : 1,
         };
-        MatMul.Quantized(input, PackedForms.Get(rhs), new ProductOutput(TensorMemory.Address(y), rhs.Rows), get_num_threads());
+        MatMul.Quantized(input, PackedForm.Get(rhs), new ProductOutput(TensorMemory.Address(y), rhs.Rows), get_num_threads());
         return y.MoveToOuterDisposeScope();
     }
 }

@@ -111,7 +111,7 @@ internal sealed class ProductOperand
 
     private long FindTile(QArray array)
     {
-        var scaleShape = array.Scale.shape;
+        var scaleShape = array.ScaleShape;
         long inner = 1;
         foreach (int axis in Axes.Contracting.Reverse())
         {

@@ -80,8 +80,20 @@ public sealed class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuanti
     }
 
     /// <inheritdoc/>
+    public override IEnumerable<(string name, Tensor buffer)> named_buffers(bool recurse = true, bool include_nonpersistent = true) =>
+        base.named_buffers(recurse, include_nonpersistent).Concat(Core.OwnBuffers());
+
+    /// <inheritdoc/>
     public override (IList<string> missing_keys, IList<string> unexpected_keyes) load_state_dict(Dictionary<string, Tensor> source, bool strict = true, IList<string>? skip = null) =>
         Core.LoadStateDict(source, strict, skip);
+
+    /// <inheritdoc/>
+    public override nn.Module load(BinaryReader reader, bool strict = true, IList<string>? skip = null, Dictionary<string, bool>? loadedParameters = null)
+    {
+        base.load(reader, strict, skip, loadedParameters);
+        Core.State.Weights.DropKernelForms();
+        return this;
+    }
 
     /// <inheritdoc/>
     protected override nn.Module _to(Device device, ScalarType dtype, bool non_blocking) => Core.Move(device, dtype, non_blocking);
@@ -146,8 +158,20 @@ public sealed class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult
     }
 
     /// <inheritdoc/>
+    public override IEnumerable<(string name, Tensor buffer)> named_buffers(bool recurse = true, bool include_nonpersistent = true) =>
+        base.named_buffers(recurse, include_nonpersistent).Concat(Core.OwnBuffers());
+
+    /// <inheritdoc/>
     public override (IList<string> missing_keys, IList<string> unexpected_keyes) load_state_dict(Dictionary<string, Tensor> source, bool strict = true, IList<string>? skip = null) =>
         Core.LoadStateDict(source, strict, skip);
+
+    /// <inheritdoc/>
+    public override nn.Module load(BinaryReader reader, bool strict = true, IList<string>? skip = null, Dictionary<string, bool>? loadedParameters = null)
+    {
+        base.load(reader, strict, skip, loadedParameters);
+        Core.State.Weights.DropKernelForms();
+        return this;
+    }
 
     /// <inheritdoc/>
     protected override nn.Module _to(Device device, ScalarType dtype, bool non_blocking) => Core.Move(device, dtype, non_blocking);
@@ -213,8 +237,20 @@ public sealed class QuantizedModule<T1, T2, T3, TResult> : nn.Module<T1, T2, T3,
     }
 
     /// <inheritdoc/>
+    public override IEnumerable<(string name, Tensor buffer)> named_buffers(bool recurse = true, bool include_nonpersistent = true) =>
+        base.named_buffers(recurse, include_nonpersistent).Concat(Core.OwnBuffers());
+
+    /// <inheritdoc/>
     public override (IList<string> missing_keys, IList<string> unexpected_keyes) load_state_dict(Dictionary<string, Tensor> source, bool strict = true, IList<string>? skip = null) =>
         Core.LoadStateDict(source, strict, skip);
+
+    /// <inheritdoc/>
+    public override nn.Module load(BinaryReader reader, bool strict = true, IList<string>? skip = null, Dictionary<string, bool>? loadedParameters = null)
+    {
+        base.load(reader, strict, skip, loadedParameters);
+        Core.State.Weights.DropKernelForms();
+        return this;
+    }
 
     /// <inheritdoc/>
     protected override nn.Module _to(Device device, ScalarType dtype, bool non_blocking) => Core.Move(device, dtype, non_blocking);
@@ -281,8 +317,20 @@ public sealed class QuantizedModule<T1, T2, T3, T4, TResult> : nn.Module<T1, T2,
     }
 
     /// <inheritdoc/>
+    public override IEnumerable<(string name, Tensor buffer)> named_buffers(bool recurse = true, bool include_nonpersistent = true) =>
+        base.named_buffers(recurse, include_nonpersistent).Concat(Core.OwnBuffers());
+
+    /// <inheritdoc/>
     public override (IList<string> missing_keys, IList<string> unexpected_keyes) load_state_dict(Dictionary<string, Tensor> source, bool strict = true, IList<string>? skip = null) =>
         Core.LoadStateDict(source, strict, skip);
+
+    /// <inheritdoc/>
+    public override nn.Module load(BinaryReader reader, bool strict = true, IList<string>? skip = null, Dictionary<string, bool>? loadedParameters = null)
+    {
+        base.load(reader, strict, skip, loadedParameters);
+        Core.State.Weights.DropKernelForms();
+        return this;
+    }
 
     /// <inheritdoc/>
     protected override nn.Module _to(Device device, ScalarType dtype, bool non_blocking) => Core.Move(device, dtype, non_blocking);
@@ -350,8 +398,20 @@ public sealed class QuantizedModule<T1, T2, T3, T4, T5, TResult> : nn.Module<T1,
     }
 
     /// <inheritdoc/>
+    public override IEnumerable<(string name, Tensor buffer)> named_buffers(bool recurse = true, bool include_nonpersistent = true) =>
+        base.named_buffers(recurse, include_nonpersistent).Concat(Core.OwnBuffers());
+
+    /// <inheritdoc/>
     public override (IList<string> missing_keys, IList<string> unexpected_keyes) load_state_dict(Dictionary<string, Tensor> source, bool strict = true, IList<string>? skip = null) =>
         Core.LoadStateDict(source, strict, skip);
+
+    /// <inheritdoc/>
+    public override nn.Module load(BinaryReader reader, bool strict = true, IList<string>? skip = null, Dictionary<string, bool>? loadedParameters = null)
+    {
+        base.load(reader, strict, skip, loadedParameters);
+        Core.State.Weights.DropKernelForms();
+        return this;
+    }
 
     /// <inheritdoc/>
     protected override nn.Module _to(Device device, ScalarType dtype, bool non_blocking) => Core.Move(device, dtype, non_blocking);
@@ -420,8 +480,20 @@ public sealed class QuantizedModule<T1, T2, T3, T4, T5, T6, TResult> : nn.Module
     }
 
     /// <inheritdoc/>
+    public override IEnumerable<(string name, Tensor buffer)> named_buffers(bool recurse = true, bool include_nonpersistent = true) =>
+        base.named_buffers(recurse, include_nonpersistent).Concat(Core.OwnBuffers());
+
+    /// <inheritdoc/>
     public override (IList<string> missing_keys, IList<string> unexpected_keyes) load_state_dict(Dictionary<string, Tensor> source, bool strict = true, IList<string>? skip = null) =>
         Core.LoadStateDict(source, strict, skip);
+
+    /// <inheritdoc/>
+    public override nn.Module load(BinaryReader reader, bool strict = true, IList<string>? skip = null, Dictionary<string, bool>? loadedParameters = null)
+    {
+        base.load(reader, strict, skip, loadedParameters);
+        Core.State.Weights.DropKernelForms();
+        return this;
+    }
 
     /// <inheritdoc/>
     protected override nn.Module _to(Device device, ScalarType dtype, bool non_blocking) => Core.Move(device, dtype, non_blocking);

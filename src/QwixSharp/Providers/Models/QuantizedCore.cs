@@ -64,9 +64,13 @@ internal sealed class QuantizedCore : IDisposable
         QuantizedState.Fill(_wrapper, State.Model, "", State);
     }
 
+    /// <summary>The buffers of weights that the model's root holds itself.</summary>
+    internal IEnumerable<(string Name, Tensor Buffer)> OwnBuffers() => QuantizedState.Buffers(QuantizedState.ArraysOf("", State));
+
     internal void ReleaseOriginalWeights()
     {
         State.Release();
+        State.Weights.Compact();
         Refresh();
     }
 

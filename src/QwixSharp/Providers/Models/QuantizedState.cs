@@ -1,3 +1,4 @@
+using QwixSharp.Arrays;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Models;
@@ -8,9 +9,12 @@ namespace QwixSharp.Providers.Models;
 /// </summary>
 internal sealed class MirrorModule : nn.Module
 {
-    internal MirrorModule(string name) : base(name)
-    {
-    }
+    private IReadOnlyList<(string Name, QArray Array)> _arrays;
+
+    internal MirrorModule(string name, IReadOnlyList<(string Name, QArray Array)> arrays) : base(name) => _arrays = arrays;
+
+    public override IEnumerable<(string name, Tensor buffer)> named_buffers(bool recurse = true, bool include_nonpersistent = true) =>
+        base.named_buffers(recurse, include_nonpersistent).Concat(QuantizedState.Buffers(_arrays));
 
     protected override void Dispose(bool disposing)
     {
@@ -18,6 +22,8 @@ internal sealed class MirrorModule : nn.Module
         {
             foreach (var (_, child) in _internal_submodules)
                 child.Dispose();
+            // What is registered or shown here belongs to others, so the base class must not find it.
+            _arrays = [];
             _internal_params.clear();
             _internal_buffers.clear();
             _internal_submodules.clear();
@@ -30,23 +36,35 @@ internal sealed class MirrorModule : nn.Module
 /// <summary>Fills a module with what a quantized model holds, so that TorchSharp's own state dict, save and load see it.</summary>
 internal static class QuantizedState
 {
-    /// <summary>Registers the parameters, buffers and children of a module and of its quantized form.</summary>
+    /// <summary>
+    /// The codes, scales and zero points of arrays as buffers. They are not registered, since an array may free its codes
+    /// where a kernel has them in a form of its own, until they are asked for.
+    /// </summary>
+    internal static IEnumerable<(string Name, Tensor Buffer)> Buffers(IEnumerable<(string Name, QArray Array)> arrays)
+    {
+        foreach (var (name, array) in arrays)
+        {
+            yield return (name + ".qvalue", array.Codes);
+            yield return (name + ".scale", array.Scale);
+            if (array.ZeroPoint is { } zeroPoint)
+                yield return (name + ".zero_point", zeroPoint);
+        }
+    }
+
+    /// <summary>The quantized weights of one module by their names in it.</summary>
+    internal static IReadOnlyList<(string Name, QArray Array)> ArraysOf(string path, ModelState state)
+    {
+        int prefix = path.Length == 0 ? 0 : path.Length + 1;
+        return [.. state.Weights.All.Where(w => ModuleOf(w.Value.Use.Name) == path).Select(w => (w.Key[prefix..], w.Value.Array))];
+    }
+
+    /// <summary>Registers the parameters, buffers and children of a module but for what is quantized.</summary>
     internal static void Fill(nn.Module target, nn.Module source, string path, ModelState state)
     {
-        var weights = state.Weights.All;
         foreach (var (name, parameter) in source.named_parameters(false))
         {
-            var full = Join(path, name);
-            if (!state.IsReplaced(full))
+            if (!state.IsReplaced(Join(path, name)))
                 target.register_parameter(name, parameter);
-            foreach (var (arrayName, weight) in weights.Where(w => w.Value.Use.Name == full))
-            {
-                var local = arrayName[(full.Length - name.Length)..];
-                target.register_buffer(local + ".qvalue", weight.Array.Codes);
-                target.register_buffer(local + ".scale", weight.Array.Scale);
-                if (weight.Array.ZeroPoint is { } zeroPoint)
-                    target.register_buffer(local + ".zero_point", zeroPoint);
-            }
         }
 
         foreach (var (name, buffer) in source.named_buffers(false))
@@ -61,7 +79,7 @@ internal static class QuantizedState
 
         foreach (var (name, child) in source.named_children())
         {
-            var mirror = new MirrorModule(child.GetName());
+            var mirror = new MirrorModule(child.GetName(), ArraysOf(Join(path, name), state));
             Fill(mirror, child, Join(path, name), state);
             target.register_module(name, mirror);
         }

@@ -35,8 +35,7 @@ internal static class StateLoading
                 to.copy_(from);
         }
 
-        foreach (var (_, weight) in state.Weights.All)
-            weight.Array.DropKernelForm();
+        state.Weights.DropKernelForms();
         return (missing, unexpected);
     }
 

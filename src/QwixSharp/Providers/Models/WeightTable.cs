@@ -64,6 +64,20 @@ internal sealed class WeightTable : IDisposable
         }
     }
 
+    /// <summary>Frees what the kernels have in forms of their own.</summary>
+    internal void Compact()
+    {
+        foreach (var (_, weight) in All)
+            weight.Array.Compact();
+    }
+
+    /// <summary>Makes the kernels read the arrays anew, after these were written to.</summary>
+    internal void DropKernelForms()
+    {
+        foreach (var (_, weight) in All)
+            weight.Array.DropKernelForm();
+    }
+
     public void Dispose()
     {
         lock (_gate)

@@ -7,17 +7,66 @@ using static TorchSharp.torch;
 namespace QwixSharp.Ops;
 
 /// <summary>
-/// The form of a quantized matrix that the kernels read, made once for each array and freed with it.
+/// A quantized matrix in the form that the kernels read, made once for each array and freed with it.
 /// </summary>
-internal static class PackedForms
+internal sealed class PackedForm : IKernelForm
 {
+    private readonly QType _qtype;
+    private readonly long[] _shape;
+    private readonly long[] _scaleShape;
+
+    private PackedForm(QArray array, PackedWeight weight)
+    {
+        Weight = weight;
+        _qtype = array.QType;
+        (_shape, _scaleShape) = (array.Shape.ToArray(), array.ScaleShape.ToArray());
+    }
+
+    internal PackedWeight Weight { get; }
+
+    /// <inheritdoc/>
+    public bool CanRestore => _shape.Length == 2;
+
     /// <summary>Whether kernels can serve an array as the right side of a product.</summary>
     internal static bool CanServe(QArray array) =>
         array.Rank > 0 && array.Device.type == DeviceType.CPU && array.Dtype == ScalarType.Float32 && array.ZeroPoint is null && array.QType.Bits <= 8;
 
     /// <summary>The packed form of an operand [rows, depth] whose axes are in order.</summary>
     /// <param name="operand">The operand; one batch.</param>
-    internal static PackedWeight Get(ProductOperand operand) => operand.Quantized!.KernelForm(_ => Pack(operand));
+    internal static PackedWeight Get(ProductOperand operand) =>
+        operand.Quantized!.KernelForm(() => new PackedForm(operand.Quantized!, Pack(operand))).Weight;
+
+    /// <inheritdoc/>
+    public unsafe Tensor RestoreCodes()
+    {
+        using var scope = NewDisposeScope();
+        var codes = empty(_shape, dtype: Codec.CodeDtype(_qtype));
+        var bytes = (sbyte*)TensorMemory.Address(codes);
+        Parallel.For(0, Weight.Rows, row =>
+        {
+            for (int k = 0; k < Weight.Depth; k++)
+                bytes[((long)row * Weight.Depth) + k] = (sbyte)Weight.Code(row, k);
+        });
+        return CodePacking.Pack(codes, _qtype).DetachFromDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public unsafe Tensor RestoreScale()
+    {
+        var scale = empty(_scaleShape, dtype: ScalarType.Float32).DetachFromDisposeScope();
+        var values = (float*)TensorMemory.Address(scale);
+        long rows = _shape[0] / _scaleShape[0], columns = _shape[1] / _scaleShape[1];
+        for (long i = 0; i < _scaleShape[0]; i++)
+        {
+            for (long j = 0; j < _scaleShape[1]; j++)
+                values[(i * _scaleShape[1]) + j] = Weight.Scale((int)(i * rows), (int)(j * columns));
+        }
+
+        return scale;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Weight.Dispose();
 
     private static unsafe PackedWeight Pack(ProductOperand operand)
     {
