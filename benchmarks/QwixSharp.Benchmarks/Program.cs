@@ -1,4 +1,5 @@
 using System.Globalization;
+using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
 
 switch (args.FirstOrDefault())
@@ -6,7 +7,17 @@ switch (args.FirstOrDefault())
     case "matmul":
         MatMulBenchmark.Run(args.ElementAtOrDefault(1) ?? "", int.Parse(args.ElementAtOrDefault(2) ?? "0", CultureInfo.InvariantCulture), args.Contains("--processor-time"));
         return 0;
+    case "memory":
+        MemoryBenchmark.Run();
+        return 0;
+    case "overhead":
+        OverheadBenchmark.Run();
+        return 0;
     default:
-        Console.Error.WriteLine("usage: -- matmul [part of a row's name [M]] [--processor-time]");
+        Console.Error.WriteLine("""
+            usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
+                   -- memory                                                memory of a quantized model
+                   -- overhead                                              cost of interception
+            """);
         return 1;
 }
