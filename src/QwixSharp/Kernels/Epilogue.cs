@@ -57,6 +57,40 @@ internal static unsafe class Epilogue
         }
     }
 
+    /// <summary><see cref="Scale"/> and <see cref="Store"/> in one pass, for a whole panel.</summary>
+    /// <param name="sums">[rows][16] int32 sums.</param>
+    /// <param name="rows">How many rows.</param>
+    /// <param name="weightScales">16 scales.</param>
+    /// <param name="rowScales">The rows' scales.</param>
+    /// <param name="output">Where they go.</param>
+    /// <param name="row">The first m.</param>
+    /// <param name="column">The panel's first n.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void ScaleAndStore(int* sums, int rows, float* weightScales, float* rowScales, in ProductOutput output, int row, int column)
+    {
+        var bias = output.BiasAt(column);
+        var target = output.At(row, column);
+        var stride = output.RowStride;
+        var activation = output.Activation;
+        var left = Vector256.Load(weightScales);
+        var right = Vector256.Load(weightScales + 8);
+        var biasLeft = bias == null ? Vector256<float>.Zero : Vector256.Load(bias);
+        var biasRight = bias == null ? Vector256<float>.Zero : Vector256.Load(bias + 8);
+        for (var i = 0; i < rows; i++, sums += Columns, target += stride)
+        {
+            var scale = Vector256.Create(rowScales[i]);
+            var first = Vector256.ConvertToSingle(Vector256.Load(sums)) * (left * scale) + biasLeft;
+            var second = Vector256.ConvertToSingle(Vector256.Load(sums + 8)) * (right * scale) + biasRight;
+            if (activation != FusedActivation.None)
+            {
+                first = Activate(first, activation);
+                second = Activate(second, activation);
+            }
+            first.Store(target);
+            second.Store(target + 8);
+        }
+    }
+
     /// <summary>Adds up the planes of each row.</summary>
     /// <param name="values">[rows][plane][16]; becomes [rows][16].</param>
     /// <param name="rows">How many rows.</param>

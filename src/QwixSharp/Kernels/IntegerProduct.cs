@@ -197,12 +197,18 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private void Finish(int first, int rows, int panel, float* values)
     {
         SubtractZeroPoints(first, rows, panel, values);
+        var column = panel * PackedWeight.PanelColumns;
+        var columns = Math.Min(PackedWeight.PanelColumns, _weight.Rows - column);
+        if (!_tiled && _planes == 1 && columns == PackedWeight.PanelColumns)
+        {
+            Epilogue.ScaleAndStore((int*)values, rows, _weight.Scales(panel), Scales(first), _output, first, column);
+            return;
+        }
         if (!_tiled)
             Epilogue.Scale((int*)values, rows, _weight.Scales(panel), Scales(first));
         if (_planes > 1)
             Epilogue.AddPlanes(values, rows / _planes);
-        var column = panel * PackedWeight.PanelColumns;
-        Epilogue.Store(values, rows / _planes, _output, first, column, Math.Min(PackedWeight.PanelColumns, _weight.Rows - column));
+        Epilogue.Store(values, rows / _planes, _output, first, column, columns);
     }
 
     private void SubtractZeroPoints(int first, int rows, int panel, float* values)
