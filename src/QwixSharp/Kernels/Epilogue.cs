@@ -117,9 +117,9 @@ internal static unsafe class Epilogue
         var target = output.At(row, column);
         var stride = output.RowStride;
         var activation = output.Activation;
-        if (count < Columns)
+        if (count < Columns || output.ColumnStride != 1)
         {
-            StorePart(values, rows, bias, activation, target, stride, count);
+            StoreColumns(values, rows, bias, activation, target, stride, output.ColumnStride, count);
             return;
         }
         var biasLeft = bias == null ? Vector256<float>.Zero : Vector256.Load(bias);
@@ -138,11 +138,24 @@ internal static unsafe class Epilogue
         }
     }
 
-    private static void StorePart(float* values, int rows, float* bias, FusedActivation activation, float* target, long stride, int count)
+    /// <summary>Column by column: the rows of a column lie side by side when an image has its channels first.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void StoreColumns(float* values, int rows, float* bias, FusedActivation activation, float* target, long rowStride, long columnStride, int count)
     {
-        for (var row = 0; row < rows; row++, values += Columns, target += stride)
-            for (var i = 0; i < count; i++)
-                target[i] = Activate(Vector256.CreateScalar(values[i] + (bias == null ? 0 : bias[i])), activation).ToScalar();
+        for (var column = 0; column < count; column++, target += columnStride)
+        {
+            var added = bias == null ? 0 : bias[column];
+            for (var row = 0; row < rows; row++)
+            {
+                var value = values[row * Columns + column] + added;
+                target[row * rowStride] = activation switch
+                {
+                    FusedActivation.None => value,
+                    FusedActivation.Relu => MathF.Max(value, 0),
+                    _ => MathF.Min(MathF.Max(value, 0), 6),
+                };
+            }
+        }
     }
 
     private static Vector256<float> Activate(Vector256<float> v, FusedActivation activation) => activation switch

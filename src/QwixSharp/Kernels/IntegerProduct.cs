@@ -199,7 +199,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
         SubtractZeroPoints(first, rows, panel, values);
         var column = panel * PackedWeight.PanelColumns;
         var columns = Math.Min(PackedWeight.PanelColumns, _weight.Rows - column);
-        if (!_tiled && _planes == 1 && columns == PackedWeight.PanelColumns)
+        if (!_tiled && _planes == 1 && columns == PackedWeight.PanelColumns && _output.ColumnStride == 1)
         {
             Epilogue.ScaleAndStore((int*)values, rows, _weight.Scales(panel), Scales(first), _output, first, column);
             return;

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using QwixSharp.Kernels.Convolutions;
 using QwixSharp.Kernels.Weights;
 
 namespace QwixSharp.Kernels.Activations;
@@ -84,6 +85,11 @@ internal readonly unsafe struct ActivationPacker
             var given = (float*)_input.Scales + row * _input.ScaleRowStride;
             for (var tile = 0; tile < tiles; tile++)
                 scales[tile * rows] = given[_scalePerTile ? tile : 0];
+            if (_input.Windows != 0)
+            {
+                ((ImageWindows*)_input.Windows)->Gather(row, scratch);
+                return scratch;
+            }
             return Pad((sbyte*)_input.Values + row * _input.RowStride, scratch);
         }
         var x = (float*)_input.Values + row * _input.RowStride;
