@@ -6,7 +6,10 @@ switch (args.FirstOrDefault())
     case "matmul":
         MatMulBenchmark.Run(args.ElementAtOrDefault(1) ?? "", int.Parse(args.ElementAtOrDefault(2) ?? "0", CultureInfo.InvariantCulture), args.Contains("--processor-time"));
         return 0;
+    case "conv":
+        ConvolutionBenchmark.Run(args.Contains("--processor-time"));
+        return 0;
     default:
-        Console.Error.WriteLine("usage: -- matmul [part of a row's name [M]] [--processor-time]");
+        Console.Error.WriteLine("usage: -- matmul [part of a row's name [M]] [--processor-time]\n       -- conv [--processor-time]");
         return 1;
 }
