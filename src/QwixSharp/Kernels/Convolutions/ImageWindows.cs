@@ -25,16 +25,36 @@ internal unsafe struct ImageWindows
         var width = Shape.OutWidth;
         var top = pixel / width * Shape.StrideY - Shape.PadTop;
         var left = pixel % width * Shape.StrideX - Shape.PadLeft;
-        var channels = (uint)Shape.GroupChannels;
         for (var y = 0; y < Shape.KernelHeight; y++)
-            for (var x = 0; x < Shape.KernelWidth; x++, target += channels)
-            {
-                var row = top + y * Shape.DilationY;
-                var column = left + x * Shape.DilationX;
-                if ((uint)row < (uint)Shape.Height && (uint)column < (uint)Shape.Width)
-                    Unsafe.CopyBlockUnaligned(target, Image + ((long)row * Shape.Width + column) * Shape.Channels + FirstChannel, channels);
-                else
-                    Unsafe.InitBlockUnaligned(target, (byte)Padding, channels);
-            }
+        {
+            var row = top + y * Shape.DilationY;
+            target = (uint)row < (uint)Shape.Height ? GatherRow(row, left, target) : Pad(target, Shape.KernelWidth * Shape.GroupChannels);
+        }
+    }
+
+    private readonly sbyte* GatherRow(int row, int left, sbyte* target)
+    {
+        var channels = Shape.GroupChannels;
+        var from = Image + (long)row * Shape.Width * Shape.Channels + FirstChannel;
+        if (Shape.DilationX == 1 && channels == Shape.Channels && left >= 0 && left + Shape.KernelWidth <= Shape.Width)
+            return Copy(from + (long)left * channels, target, Shape.KernelWidth * channels);
+        for (var x = 0; x < Shape.KernelWidth; x++)
+        {
+            var column = left + x * Shape.DilationX;
+            target = (uint)column < (uint)Shape.Width ? Copy(from + (long)column * Shape.Channels, target, channels) : Pad(target, channels);
+        }
+        return target;
+    }
+
+    private readonly sbyte* Pad(sbyte* target, int count)
+    {
+        Unsafe.InitBlockUnaligned(target, (byte)Padding, (uint)count);
+        return target + count;
+    }
+
+    private static sbyte* Copy(sbyte* from, sbyte* target, int count)
+    {
+        Unsafe.CopyBlockUnaligned(target, from, (uint)count);
+        return target + count;
     }
 }
