@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels.Weights;
 
 namespace QwixSharp.Kernels;
@@ -142,22 +143,56 @@ internal static unsafe class Epilogue
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void StoreColumns(float* values, int rows, float* bias, FusedActivation activation, float* target, long rowStride, long columnStride, int count)
     {
-        for (var column = 0; column < count; column++, target += columnStride)
+        var column = 0;
+        if (Sse.IsSupported && rowStride == 1)
+            for (; column + 4 <= count; column += 4)
+                StoreFourColumns(values + column, rows, bias == null ? null : bias + column, activation, target + column * columnStride, columnStride);
+        for (; column < count; column++)
         {
             var added = bias == null ? 0 : bias[column];
             for (var row = 0; row < rows; row++)
-            {
-                var value = values[row * Columns + column] + added;
-                target[row * rowStride] = activation switch
-                {
-                    FusedActivation.None => value,
-                    FusedActivation.Relu => MathF.Max(value, 0),
-                    _ => MathF.Min(MathF.Max(value, 0), 6),
-                };
-            }
+                target[column * columnStride + row * rowStride] = Activate(Vector128.CreateScalar(values[row * Columns + column] + added), activation).ToScalar();
         }
     }
 
+    /// <summary>Four columns of rows that lie side by side, as transposes of four by four.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void StoreFourColumns(float* values, int rows, float* bias, FusedActivation activation, float* target, long stride)
+    {
+        var added = bias == null ? Vector128<float>.Zero : Vector128.Load(bias);
+        var row = 0;
+        for (; row + 4 <= rows; row += 4, values += 4 * Columns)
+        {
+            var r0 = Activate(Vector128.Load(values) + added, activation);
+            var r1 = Activate(Vector128.Load(values + Columns) + added, activation);
+            var r2 = Activate(Vector128.Load(values + 2 * Columns) + added, activation);
+            var r3 = Activate(Vector128.Load(values + 3 * Columns) + added, activation);
+            var low = Sse.UnpackLow(r0, r1);
+            var low2 = Sse.UnpackLow(r2, r3);
+            var high = Sse.UnpackHigh(r0, r1);
+            var high2 = Sse.UnpackHigh(r2, r3);
+            Sse.MoveLowToHigh(low, low2).Store(target + row);
+            Sse.MoveHighToLow(low2, low).Store(target + stride + row);
+            Sse.MoveLowToHigh(high, high2).Store(target + 2 * stride + row);
+            Sse.MoveHighToLow(high2, high).Store(target + 3 * stride + row);
+        }
+        for (; row < rows; row++, values += Columns)
+        {
+            var v = Activate(Vector128.Load(values) + added, activation);
+            for (var column = 0; column < 4; column++)
+                target[column * stride + row] = v.GetElement(column);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<float> Activate(Vector128<float> v, FusedActivation activation) => activation switch
+    {
+        FusedActivation.None => v,
+        FusedActivation.Relu => Vector128.Max(v, Vector128<float>.Zero),
+        _ => Vector128.Min(Vector128.Max(v, Vector128<float>.Zero), Vector128.Create(6f)),
+    };
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Activate(Vector256<float> v, FusedActivation activation) => activation switch
     {
         FusedActivation.None => v,
