@@ -25,13 +25,16 @@ public unsafe class ConvolutionTests
     public void ImagesAreQuantizedWithTheirChannelsLast()
     {
         var random = new Random(2);
-        var x = Sample.Floats(random, 5 * 150, 200);
-        var codes = new sbyte[x.Length];
-        fixed (float* px = x)
-        fixed (sbyte* pc = codes)
-            PackedConvolution.QuantizeImage(px, 5, 150, 1.5f, 3, CodeRange.Int8, pc, 2);
-        for (var i = 0; i < x.Length; i++)
-            Assert.Equal(Math.Clamp(MathF.Round(x[i] / 1.5f + 3), -128, 127), codes[i % 150 * 5 + i / 150]);
+        foreach (var channels in new[] { 1, 3, 4, 5, 16 })
+        {
+            var x = Sample.Floats(random, channels * 150, 250);
+            var codes = new sbyte[x.Length];
+            fixed (float* px = x)
+            fixed (sbyte* pc = codes)
+                PackedConvolution.QuantizeImage(px, channels, 150, 1.5f, 3, CodeRange.Int8, pc, 2);
+            for (var i = 0; i < x.Length; i++)
+                Assert.Equal(Math.Clamp(MathF.Round(x[i] / 1.5f + 3), -128, 127), codes[i % 150 * channels + i / 150]);
+        }
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Passes;
 using QwixSharp.Kernels.Weights;
@@ -47,15 +48,15 @@ internal sealed unsafe class PackedConvolution : IDisposable
         const int Block = 64;
         RowsJob.Run((pixels + Block - 1) / Block, (long)Block * channels, threads, block =>
         {
-            var quantized = stackalloc sbyte[Block];
+            var quantized = stackalloc sbyte[4 * Block];
             var first = (int)block * Block;
             var count = Math.Min(Block, pixels - first);
-            for (var channel = 0; channel < channels; channel++)
+            for (var channel = 0; channel < channels; channel += 4)
             {
-                RowQuantizer.Quantize(x + (long)channel * pixels + first, count, scale, zeroPoint, range, quantized);
-                var target = codes + (long)first * channels + channel;
-                for (var i = 0; i < count; i++, target += channels)
-                    *target = quantized[i];
+                var together = Math.Min(4, channels - channel);
+                for (var i = 0; i < together; i++)
+                    RowQuantizer.Quantize(x + (long)(channel + i) * pixels + first, count, scale, zeroPoint, range, quantized + i * Block);
+                PlaceChannels(quantized, Block, together, count, codes + (long)first * channels + channel, channels);
             }
         });
     }
@@ -109,6 +110,21 @@ internal sealed unsafe class PackedConvolution : IDisposable
 
     /// <summary>Frees the weight.</summary>
     public void Dispose() => Array.ForEach(_groups, g => g.Dispose());
+
+    /// <summary>Puts up to four channels of some pixels beside each other.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void PlaceChannels(sbyte* from, int step, int together, int count, sbyte* target, int channels)
+    {
+        if (together == 4)
+        {
+            for (var i = 0; i < count; i++, target += channels)
+                *(int*)target = (byte)from[i] | (byte)from[step + i] << 8 | (byte)from[2 * step + i] << 16 | from[3 * step + i] << 24;
+            return;
+        }
+        for (var i = 0; i < count; i++, target += channels)
+            for (var channel = 0; channel < together; channel++)
+                target[channel] = from[channel * step + i];
+    }
 
     /// <summary>From channels first to channels last within the rows of a group.</summary>
     private void Reorder(sbyte* from, sbyte* to)
