@@ -7,8 +7,11 @@ switch (args.FirstOrDefault())
     case "matmul":
         MatMulBenchmark.Run(args.ElementAtOrDefault(1) ?? "", int.Parse(args.ElementAtOrDefault(2) ?? "0", CultureInfo.InvariantCulture), args.Contains("--processor-time"));
         return 0;
+    case "conv":
+        ConvolutionBenchmark.Run(args.Contains("--processor-time"));
+        return 0;
     case "memory":
-        MemoryBenchmark.Run();
+        MemoryBenchmark.Run(args.ElementAtOrDefault(1));
         return 0;
     case "overhead":
         OverheadBenchmark.Run();
@@ -16,7 +19,8 @@ switch (args.FirstOrDefault())
     default:
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
-                   -- memory                                                memory of a quantized model
+                   -- conv [--processor-time]                               convolutions against other libraries
+                   -- memory [scheme]                                       memory of a quantized model
                    -- overhead                                              cost of interception
             """);
         return 1;

@@ -15,20 +15,31 @@ internal static class MemoryBenchmark
     private const int Width = 4096;
     private const int Layers = 8;
 
-    internal static void Run()
+    private static readonly Dictionary<string, QuantizationRule> Schemes = new()
     {
-        (string Name, QuantizationRule Rule)[] schemes =
-        [
-            ("int8", new() { WeightQType = "int8" }),
-            ("int8 x int8", new() { WeightQType = "int8", ActQType = "int8" }),
-            ("int4 tile 32", new() { WeightQType = "int4", TileSize = 32 }),
-            ("int4 per channel", new() { WeightQType = "int4" }),
-            ("nf4 tile 64", new() { WeightQType = "nf4", TileSize = 64 }),
-            ("fp8", new() { WeightQType = "fp8" }),
-        ];
+        ["int8"] = new() { WeightQType = "int8" },
+        ["int8 x int8"] = new() { WeightQType = "int8", ActQType = "int8" },
+        ["int4 tile 32"] = new() { WeightQType = "int4", TileSize = 32 },
+        ["int4 per channel"] = new() { WeightQType = "int4" },
+        ["nf4 tile 64"] = new() { WeightQType = "nf4", TileSize = 64 },
+        ["fp8"] = new() { WeightQType = "fp8" },
+    };
+
+    /// <summary>Measures one scheme, or all of them, each in a process of its own: freed memory is not always given back.</summary>
+    internal static void Run(string? scheme)
+    {
+        if (scheme is not null)
+        {
+            Measure(scheme, Schemes[scheme]);
+            return;
+        }
+
         Console.WriteLine($"{"scheme",-18}{"float MB",10}{"quantized MB",14}{"resident MB",13}{"ratio",8}");
-        foreach (var (name, rule) in schemes)
-            Measure(name, rule);
+        foreach (var name in Schemes.Keys)
+        {
+            using var child = Process.Start(Environment.ProcessPath!, ["memory", name]);
+            child.WaitForExit();
+        }
     }
 
     private static void Measure(string name, QuantizationRule rule)

@@ -24,21 +24,37 @@ internal static class OnnxWriter
         return model.ToArray();
     }
 
-    public static byte[] Node(string op, string domain, string[] inputs, params (string Name, long Value)[] attributes)
+    public static byte[] Node(string op, string domain, string[] inputs, params (string Name, long Value)[] attributes) =>
+        Node(op, domain, inputs, [.. attributes.Select(a => Attribute(a.Name, a.Value))]);
+
+    public static byte[] Attribute(string name, long value)
+    {
+        var attribute = new MemoryStream();
+        Field(attribute, 1, name);
+        Field(attribute, 3, value);
+        Field(attribute, 20, 2);
+        return attribute.ToArray();
+    }
+
+    public static byte[] Attribute(string name, long[] values)
+    {
+        var attribute = new MemoryStream();
+        Field(attribute, 1, name);
+        foreach (var value in values)
+            Field(attribute, 8, value);
+        Field(attribute, 20, 7);
+        return attribute.ToArray();
+    }
+
+    public static byte[] Node(string op, string domain, string[] inputs, byte[][] attributes)
     {
         var node = new MemoryStream();
         foreach (var input in inputs)
             Field(node, 1, input);
         Field(node, 2, "y");
         Field(node, 4, op);
-        foreach (var (name, value) in attributes)
-        {
-            var attribute = new MemoryStream();
-            Field(attribute, 1, name);
-            Field(attribute, 3, value);
-            Field(attribute, 20, 2);
-            Field(node, 5, attribute.ToArray());
-        }
+        foreach (var attribute in attributes)
+            Field(node, 5, attribute);
         if (domain.Length > 0)
             Field(node, 7, domain);
         return node.ToArray();

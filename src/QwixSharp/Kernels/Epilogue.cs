@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels.Weights;
 
 namespace QwixSharp.Kernels;
@@ -57,6 +58,40 @@ internal static unsafe class Epilogue
         }
     }
 
+    /// <summary><see cref="Scale"/> and <see cref="Store"/> in one pass, for a whole panel.</summary>
+    /// <param name="sums">[rows][16] int32 sums.</param>
+    /// <param name="rows">How many rows.</param>
+    /// <param name="weightScales">16 scales.</param>
+    /// <param name="rowScales">The rows' scales.</param>
+    /// <param name="output">Where they go.</param>
+    /// <param name="row">The first m.</param>
+    /// <param name="column">The panel's first n.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void ScaleAndStore(int* sums, int rows, float* weightScales, float* rowScales, in ProductOutput output, int row, int column)
+    {
+        var bias = output.BiasAt(column);
+        var target = output.At(row, column);
+        var stride = output.RowStride;
+        var activation = output.Activation;
+        var left = Vector256.Load(weightScales);
+        var right = Vector256.Load(weightScales + 8);
+        var biasLeft = bias == null ? Vector256<float>.Zero : Vector256.Load(bias);
+        var biasRight = bias == null ? Vector256<float>.Zero : Vector256.Load(bias + 8);
+        for (var i = 0; i < rows; i++, sums += Columns, target += stride)
+        {
+            var scale = Vector256.Create(rowScales[i]);
+            var first = Vector256.ConvertToSingle(Vector256.Load(sums)) * (left * scale) + biasLeft;
+            var second = Vector256.ConvertToSingle(Vector256.Load(sums + 8)) * (right * scale) + biasRight;
+            if (activation != FusedActivation.None)
+            {
+                first = Activate(first, activation);
+                second = Activate(second, activation);
+            }
+            first.Store(target);
+            second.Store(target + 8);
+        }
+    }
+
     /// <summary>Adds up the planes of each row.</summary>
     /// <param name="values">[rows][plane][16]; becomes [rows][16].</param>
     /// <param name="rows">How many rows.</param>
@@ -83,9 +118,9 @@ internal static unsafe class Epilogue
         var target = output.At(row, column);
         var stride = output.RowStride;
         var activation = output.Activation;
-        if (count < Columns)
+        if (count < Columns || output.ColumnStride != 1)
         {
-            StorePart(values, rows, bias, activation, target, stride, count);
+            StoreColumns(values, rows, bias, activation, target, stride, output.ColumnStride, count);
             return;
         }
         var biasLeft = bias == null ? Vector256<float>.Zero : Vector256.Load(bias);
@@ -104,13 +139,60 @@ internal static unsafe class Epilogue
         }
     }
 
-    private static void StorePart(float* values, int rows, float* bias, FusedActivation activation, float* target, long stride, int count)
+    /// <summary>Column by column: the rows of a column lie side by side when an image has its channels first.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void StoreColumns(float* values, int rows, float* bias, FusedActivation activation, float* target, long rowStride, long columnStride, int count)
     {
-        for (var row = 0; row < rows; row++, values += Columns, target += stride)
-            for (var i = 0; i < count; i++)
-                target[i] = Activate(Vector256.CreateScalar(values[i] + (bias == null ? 0 : bias[i])), activation).ToScalar();
+        var column = 0;
+        if (Sse.IsSupported && rowStride == 1)
+            for (; column + 4 <= count; column += 4)
+                StoreFourColumns(values + column, rows, bias == null ? null : bias + column, activation, target + column * columnStride, columnStride);
+        for (; column < count; column++)
+        {
+            var added = bias == null ? 0 : bias[column];
+            for (var row = 0; row < rows; row++)
+                target[column * columnStride + row * rowStride] = Activate(Vector128.CreateScalar(values[row * Columns + column] + added), activation).ToScalar();
+        }
     }
 
+    /// <summary>Four columns of rows that lie side by side, as transposes of four by four.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void StoreFourColumns(float* values, int rows, float* bias, FusedActivation activation, float* target, long stride)
+    {
+        var added = bias == null ? Vector128<float>.Zero : Vector128.Load(bias);
+        var row = 0;
+        for (; row + 4 <= rows; row += 4, values += 4 * Columns)
+        {
+            var r0 = Activate(Vector128.Load(values) + added, activation);
+            var r1 = Activate(Vector128.Load(values + Columns) + added, activation);
+            var r2 = Activate(Vector128.Load(values + 2 * Columns) + added, activation);
+            var r3 = Activate(Vector128.Load(values + 3 * Columns) + added, activation);
+            var low = Sse.UnpackLow(r0, r1);
+            var low2 = Sse.UnpackLow(r2, r3);
+            var high = Sse.UnpackHigh(r0, r1);
+            var high2 = Sse.UnpackHigh(r2, r3);
+            Sse.MoveLowToHigh(low, low2).Store(target + row);
+            Sse.MoveHighToLow(low2, low).Store(target + stride + row);
+            Sse.MoveLowToHigh(high, high2).Store(target + 2 * stride + row);
+            Sse.MoveHighToLow(high2, high).Store(target + 3 * stride + row);
+        }
+        for (; row < rows; row++, values += Columns)
+        {
+            var v = Activate(Vector128.Load(values) + added, activation);
+            for (var column = 0; column < 4; column++)
+                target[column * stride + row] = v.GetElement(column);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<float> Activate(Vector128<float> v, FusedActivation activation) => activation switch
+    {
+        FusedActivation.None => v,
+        FusedActivation.Relu => Vector128.Max(v, Vector128<float>.Zero),
+        _ => Vector128.Min(Vector128.Max(v, Vector128<float>.Zero), Vector128.Create(6f)),
+    };
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Activate(Vector256<float> v, FusedActivation activation) => activation switch
     {
         FusedActivation.None => v,

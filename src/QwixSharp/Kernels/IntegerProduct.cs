@@ -83,7 +83,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
     {
         var rowBytes = _packer.RowBytes * _input.Rows * _planes;
         var sums = Round((long)_weight.Tiles * _input.Rows * _planes * 4);
-        _scratchBytes = Round(_weight.PaddedDepth * _planes) + 64;
+        _scratchBytes = Round(_weight.PaddedDepth * (_blocks.Count > 0 ? _blocks.Size(0) : 0) * _planes) + 64;
         _rows = _workspace.Reserve(Round(rowBytes) + 2 * sums + threads * _scratchBytes);
         _starts = (int*)(_rows + Round(rowBytes));
         _scales = (float*)((byte*)_starts + sums);
@@ -127,16 +127,14 @@ internal sealed unsafe class IntegerProduct : KernelJob
     {
         var scratch = (sbyte*)_scratch + worker * _scratchBytes;
         if (!_weight.IsDepthDense)
-            Unsafe.InitBlockUnaligned(scratch, 0, checked((uint)(_weight.PaddedDepth * _planes)));
+            Unsafe.InitBlockUnaligned(scratch, 0, checked((uint)_scratchBytes));
         while (true)
         {
             var block = Interlocked.Increment(ref _next) - 1;
             if (block >= _blocks.Count)
                 return;
             var first = _blocks.Start(block);
-            var rows = _blocks.Size(block);
-            for (var place = 0; place < rows; place++)
-                _packer.Pack(first + place, place * _planes, rows * _planes, Rows(first), Starts(first), Scales(first), scratch);
+            _packer.Pack(first, _blocks.Size(block), Rows(first), Starts(first), Scales(first), scratch);
         }
     }
 
@@ -197,12 +195,18 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private void Finish(int first, int rows, int panel, float* values)
     {
         SubtractZeroPoints(first, rows, panel, values);
+        var column = panel * PackedWeight.PanelColumns;
+        var columns = Math.Min(PackedWeight.PanelColumns, _weight.Rows - column);
+        if (!_tiled && _planes == 1 && columns == PackedWeight.PanelColumns && _output.ColumnStride == 1)
+        {
+            Epilogue.ScaleAndStore((int*)values, rows, _weight.Scales(panel), Scales(first), _output, first, column);
+            return;
+        }
         if (!_tiled)
             Epilogue.Scale((int*)values, rows, _weight.Scales(panel), Scales(first));
         if (_planes > 1)
             Epilogue.AddPlanes(values, rows / _planes);
-        var column = panel * PackedWeight.PanelColumns;
-        Epilogue.Store(values, rows / _planes, _output, first, column, Math.Min(PackedWeight.PanelColumns, _weight.Rows - column));
+        Epilogue.Store(values, rows / _planes, _output, first, column, columns);
     }
 
     private void SubtractZeroPoints(int first, int rows, int panel, float* values)

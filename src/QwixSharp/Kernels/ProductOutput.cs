@@ -5,12 +5,13 @@ namespace QwixSharp.Kernels;
 /// <param name="RowStride">The distance from one row of y to the next, in elements.</param>
 /// <param name="Bias">[N], or null.</param>
 /// <param name="Activation">Applied last.</param>
-internal readonly unsafe record struct ProductOutput(nint Values, long RowStride, nint Bias = 0, FusedActivation Activation = FusedActivation.None)
+/// <param name="ColumnStride">The distance from one column of y to the next, in elements.</param>
+internal readonly unsafe record struct ProductOutput(nint Values, long RowStride, nint Bias = 0, FusedActivation Activation = FusedActivation.None, long ColumnStride = 1)
 {
     /// <summary>One element's address.</summary>
     /// <param name="row">m.</param>
     /// <param name="column">n.</param>
-    public float* At(long row, long column) => (float*)Values + row * RowStride + column;
+    public float* At(long row, long column) => (float*)Values + row * RowStride + column * ColumnStride;
 
     /// <summary>The bias from one column on, or null.</summary>
     /// <param name="column">n.</param>

@@ -41,12 +41,7 @@ internal sealed class PackedForm : IKernelForm
     {
         using var scope = NewDisposeScope();
         var codes = empty(_shape, dtype: Codec.CodeDtype(_qtype));
-        var bytes = (sbyte*)TensorMemory.Address(codes);
-        Parallel.For(0, Weight.Rows, row =>
-        {
-            for (int k = 0; k < Weight.Depth; k++)
-                bytes[((long)row * Weight.Depth) + k] = (sbyte)Weight.Code(row, k);
-        });
+        Weight.CopyCodes((byte*)TensorMemory.Address(codes), get_num_threads());
         return CodePacking.Pack(codes, _qtype).DetachFromDisposeScope();
     }
 

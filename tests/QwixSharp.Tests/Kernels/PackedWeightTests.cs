@@ -13,6 +13,16 @@ public unsafe class PackedWeightTests
             foreach (var bits in new[] { 1, 3, 4, 6, 8 })
             {
                 using var weight = Sample.Integers(random, n, k, tile, bits);
+                var codes = new sbyte[n * k];
+                var scales = new float[weight.Scales.Length];
+                fixed (sbyte* c = codes)
+                fixed (float* s = scales)
+                {
+                    weight.Packed.CopyCodes((byte*)c, 2);
+                    weight.Packed.CopyScales(s);
+                }
+                Assert.Equal(weight.Codes, codes);
+                Assert.Equal(weight.Scales, scales);
                 Assert.Equal(bits <= 4 ? CodeFormat.Int4 : CodeFormat.Int8, weight.Packed.Format);
                 for (var row = 0; row < n; row++)
                     for (var i = 0; i < k; i++)

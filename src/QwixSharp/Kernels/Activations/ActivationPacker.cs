@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using QwixSharp.Kernels.Convolutions;
 using QwixSharp.Kernels.Weights;
 
 namespace QwixSharp.Kernels.Activations;
@@ -29,36 +30,43 @@ internal readonly unsafe struct ActivationPacker
     /// <summary>Bytes that a row takes in a block.</summary>
     public long RowBytes => _weight.PaddedDepth * (_form == ActivationForm.Bytes ? 1 : 2);
 
-    /// <summary>Packs one row, or the planes of one row, each as a row of the block.</summary>
-    /// <param name="row">Its number in x.</param>
-    /// <param name="place">The number of its first row in the block.</param>
-    /// <param name="rows">The rows of the block.</param>
+    /// <summary>The most rows of codes in a block.</summary>
+    private const int MostRows = 32;
+
+    /// <summary>Packs the rows of one block.</summary>
+    /// <param name="first">The number in x of the first row.</param>
+    /// <param name="count">How many rows of x; each becomes as many rows of codes as it has planes.</param>
     /// <param name="block">The block.</param>
     /// <param name="start">The block's start values [tile][rows].</param>
     /// <param name="scales">The block's scales [tile][rows].</param>
-    /// <param name="scratch">A padded row of codes for each plane, zero where it is padding.</param>
-    public void Pack(int row, int place, int rows, byte* block, int* start, float* scales, sbyte* scratch)
+    /// <param name="scratch">A padded row of codes for each row of the block, zero where it is padding.</param>
+    public void Pack(int first, int count, byte* block, int* start, float* scales, sbyte* scratch)
     {
-        if (_input.Source == QuantizedSource.Planes)
+        var codes = stackalloc sbyte*[MostRows];
+        var rows = count * _input.Planes;
+        for (var place = 0; place < rows; place++)
+            codes[place] = scratch + place * _weight.PaddedDepth;
+        for (var row = 0; row < count; row++)
         {
-            Split(row, scales + place, rows, scratch);
-            for (var plane = 0; plane < DigitPlanes.Count; plane++)
-                Place(scratch + plane * _weight.PaddedDepth, place + plane, rows, block, start);
+            if (_input.Source == QuantizedSource.Planes)
+                Split(first + row, scales + row * DigitPlanes.Count, rows, codes[row * DigitPlanes.Count]);
+            else
+                codes[row] = Codes(first + row, scales + row, rows, codes[row]);
         }
+        for (var place = 0; place < rows; place++)
+            Start(codes[place], start + place, rows);
+        if (_form == ActivationForm.Bytes)
+            BlockInterleaver.Bytes(codes, rows, _weight.PaddedDepth / 4, (int*)block);
         else
-            Place(Codes(row, scales + place, rows, scratch), place, rows, block, start);
+            BlockInterleaver.Words(codes, rows, _weight.PaddedDepth / 4, (short*)block);
     }
 
-    private void Place(sbyte* codes, int place, int rows, byte* block, int* start)
+    private void Start(sbyte* codes, int* start, int rows)
     {
         for (var tile = 0; tile < _weight.Tiles; tile++)
-            start[tile * rows + place] = _weightBias == 0
+            start[tile * rows] = _weightBias == 0
                 ? 0
                 : -_weightBias * RowQuantizer.Sum(codes + (long)tile * _weight.PaddedTile, _weight.PaddedTile);
-        if (_form == ActivationForm.Bytes)
-            Interleave((int*)codes, (int*)block + place, rows);
-        else
-            InterleaveWords(codes, (short*)block + place * 4, rows * 4);
     }
 
     private void Split(int row, float* scales, int rows, sbyte* scratch)
@@ -84,6 +92,11 @@ internal readonly unsafe struct ActivationPacker
             var given = (float*)_input.Scales + row * _input.ScaleRowStride;
             for (var tile = 0; tile < tiles; tile++)
                 scales[tile * rows] = given[_scalePerTile ? tile : 0];
+            if (_input.Windows != 0)
+            {
+                ((ImageWindows*)_input.Windows)->Gather(row, scratch);
+                return scratch;
+            }
             return Pad((sbyte*)_input.Values + row * _input.RowStride, scratch);
         }
         var x = (float*)_input.Values + row * _input.RowStride;
@@ -121,28 +134,5 @@ internal readonly unsafe struct ActivationPacker
         for (var tile = 0; tile < _weight.Tiles; tile++)
             Unsafe.CopyBlockUnaligned(scratch + (long)tile * _weight.PaddedTile, codes + (long)tile * _weight.TileSize, (uint)TileLength(tile));
         return scratch;
-    }
-
-    private void Interleave(int* codes, int* block, int rows)
-    {
-        var groups = _weight.PaddedDepth / 4;
-        if (rows == 1)
-        {
-            Buffer.MemoryCopy(codes, block, groups * 4, groups * 4);
-            return;
-        }
-        for (var group = 0L; group < groups; group++, block += rows)
-            *block = codes[group];
-    }
-
-    private void InterleaveWords(sbyte* codes, short* block, int step)
-    {
-        for (var k = 0L; k < _weight.PaddedDepth; k += 4, block += step)
-        {
-            block[0] = codes[k];
-            block[1] = codes[k + 2];
-            block[2] = codes[k + 1];
-            block[3] = codes[k + 3];
-        }
     }
 }

@@ -31,6 +31,9 @@ internal readonly unsafe record struct QuantizedInput
     /// <summary>M.</summary>
     public required int Rows { get; init; }
 
+    /// <summary>Codes: where rows come from if they are windows of an image, an <see cref="Convolutions.ImageWindows"/>; or null.</summary>
+    public nint Windows { get; init; }
+
     /// <summary>The codes' range; for <see cref="QuantizedSource.Codes"/> it is not looked at.</summary>
     public CodeRange Range { get; init; }
 

@@ -1,3 +1,4 @@
+using QwixSharp.Kernels.Passes;
 using QwixSharp.Kernels.Threading;
 
 namespace QwixSharp.Kernels.Weights;
@@ -69,6 +70,34 @@ internal sealed unsafe partial class PackedWeight
         var packed = Pack(CodeFormat.Table8, codes, Source.Byte, scales, rows, depth, tileSize, table.ToArray(), threads);
         packed.Fp8Shift = Fp8Layout.Find(codes, rows * depth, table);
         return packed;
+    }
+
+    /// <summary>Gives the codes back as they were packed, so that nobody need keep them beside the packed weight.</summary>
+    /// <param name="codes">[rows, depth] bytes, row-major, the result: signed integers, or indices into the table.</param>
+    /// <param name="threads">How many threads take part.</param>
+    public void CopyCodes(byte* codes, int threads = 1) => RowsJob.Run(Rows, Depth, threads, row =>
+    {
+        var target = codes + row * Depth;
+        for (var tile = 0; tile < Tiles; tile++)
+        {
+            var start = (long)tile * TileSize;
+            var count = Math.Min(TileSize, Depth - start);
+            for (var i = 0L; i < count; i++)
+            {
+                var stored = StoredCode((int)row, (long)tile * PaddedTile + i);
+                target[start + i] = (byte)(Format == CodeFormat.Int4 ? stored - 8 : stored);
+            }
+        }
+    });
+
+    /// <summary>Gives the scales back.</summary>
+    /// <param name="scales">[rows, tiles], row-major, the result; [rows] when <see cref="IsSplitChannel"/>.</param>
+    public void CopyScales(float* scales)
+    {
+        var tiles = IsSplitChannel ? 1 : Tiles;
+        for (var row = 0; row < Rows; row++)
+            for (var tile = 0; tile < tiles; tile++)
+                scales[(long)row * tiles + tile] = Scales(row / PanelColumns)[tile * PanelColumns + row % PanelColumns];
     }
 
     private static PackedWeight Pack(CodeFormat format, byte* codes, Source source, float* scales, long rows, long depth, long tileSize, float[]? table, int threads)
