@@ -72,6 +72,7 @@ internal sealed class QuantizedCore : IDisposable
         State.Release();
         State.Weights.Compact();
         Refresh();
+        FreedMemory.GiveBack();
     }
 
     internal nn.Module Move(Device? device, ScalarType? dtype, bool nonBlocking)
