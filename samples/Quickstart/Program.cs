@@ -47,9 +47,6 @@ foreach (var outcome in outcomes)
 
 table.Write();
 
-var tables = encoder.named_parameters().Where(p => p.name.Contains("_embeddings.")).Sum(p => p.parameter.NumberOfElements * p.parameter.ElementSize);
-Console.WriteLine($"{ResultTable.Bytes(tables)} of the weight bytes are embedding tables, which no scheme here touches.");
-
 using var similarity = matmul(reference, reference.t()) - 2 * eye(reference.size(0));
 using var nearest = similarity.argmax(-1);
 Console.WriteLine("Nearest sentences, by the fp32 embeddings:");

@@ -5,14 +5,17 @@ using static TorchSharp.torch.nn;
 
 namespace QwixSharp.Samples.Quickstart;
 
-/// <summary>The ways of quantizing that the sample compares; each is one rule.</summary>
+/// <summary>The ways of quantizing that the sample compares.</summary>
 internal static class Schemes
 {
-    // The linear layers. The embedding tables lie outside; the products of attention run in the layer itself, and their
-    // number of tokens is no multiple of a tile.
+    // The linear layers. The products of attention run in the layer itself, and stay in floating point: their number of
+    // tokens is no multiple of a tile.
     private const string Linears = @"layers\.\d+\.\w+";
 
-    /// <summary>A name for each scheme, and its rule.</summary>
+    // The embedding tables are half of the model; int8 is good enough for them in every scheme.
+    private static readonly QuantizationRule Tables = new() { ModulePath = ".*_embeddings", WeightQType = "int8" };
+
+    /// <summary>A name for each scheme, and its rule for the linear layers.</summary>
     public static readonly IReadOnlyList<(string Name, QuantizationRule Rule)> All =
     [
         ("int8", new QuantizationRule { ModulePath = Linears, WeightQType = "int8" }),
@@ -25,5 +28,5 @@ internal static class Schemes
 
     /// <summary>The one call that quantizes the encoder. The encoder itself is not changed.</summary>
     public static Module<Tensor, Tensor, Tensor> Quantize(BertEncoder encoder, QuantizationRule rule, TextBatch example) =>
-        Qwix.QuantizeModel(encoder, new PtqProvider([rule]), example.Ids, example.Mask);
+        Qwix.QuantizeModel(encoder, new PtqProvider([rule, Tables]), example.Ids, example.Mask);
 }

@@ -98,6 +98,8 @@ public sealed partial class QArray : IDisposable
     /// <returns>A tensor of <see cref="Shape"/> and <see cref="Dtype"/> that the caller owns.</returns>
     public Tensor Dequantize()
     {
+        if (RowDequantization.TryDequantize(this) is { } dequantized)
+            return dequantized;
         using var scope = NewDisposeScope();
         var values = Codec.Decode(GetQValue(), QType, Dtype);
         if (ZeroPoint is not null)
@@ -133,8 +135,8 @@ public sealed partial class QArray : IDisposable
     /// <summary>A form of this array that a kernel reads, made at its first use and freed with the array.</summary>
     internal T KernelForm<T>(Func<T> make) where T : class, IKernelForm => _storage.KernelForm(make);
 
-    /// <summary>Forgets the kernel's form, after the codes or scales were written to.</summary>
-    internal void DropKernelForm() => _storage.DropKernelForm();
+    /// <summary>Forgets the kernels' forms, after the codes or scales were written to.</summary>
+    internal void DropKernelForms() => _storage.DropKernelForms();
 
     /// <summary>
     /// Frees codes and scales where a kernel has them in a form of its own; they are restored from that when they are asked

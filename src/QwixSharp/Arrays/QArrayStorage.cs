@@ -24,7 +24,7 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
     private readonly Lock _gate = new();
     private volatile Tensor? _codes = codes;
     private volatile Tensor? _scale = scale;
-    private volatile IKernelForm? _form;
+    private volatile IKernelForm[] _forms = [];
 
     internal Tensor Codes
     {
@@ -33,7 +33,7 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
             if (_codes is { } known)
                 return known;
             lock (_gate)
-                return _codes ??= _form!.RestoreCodes();
+                return _codes ??= Restoring.RestoreCodes();
         }
     }
 
@@ -44,27 +44,39 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
             if (_scale is { } known)
                 return known;
             lock (_gate)
-                return _scale ??= _form!.RestoreScale();
+                return _scale ??= Restoring.RestoreScale();
         }
     }
 
+    private IKernelForm Restoring => _forms.First(f => f.CanRestore);
+
     internal T KernelForm<T>(Func<T> make) where T : class, IKernelForm
     {
-        if (_form is T known)
-            return known;
+        foreach (var form in _forms)
+        {
+            if (form is T known)
+                return known;
+        }
+
         lock (_gate)
-            return (T)(_form ??= make());
+        {
+            if (_forms.OfType<T>().FirstOrDefault() is not { } made)
+                _forms = [.. _forms, made = make()];
+            return made;
+        }
     }
 
-    internal void DropKernelForm()
+    internal void DropKernelForms()
     {
         lock (_gate)
         {
-            // Codes that only the form has are brought back before it goes.
+            if (_forms.Length == 0)
+                return;
+            // Codes that only a form has are brought back before it goes.
             _ = Codes;
             _ = Scale;
-            _form?.Dispose();
-            _form = null;
+            Array.ForEach(_forms, f => f.Dispose());
+            _forms = [];
         }
     }
 
@@ -72,7 +84,7 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
     {
         lock (_gate)
         {
-            if (_form is not { CanRestore: true })
+            if (!_forms.Any(f => f.CanRestore))
                 return;
             _codes?.Dispose();
             _scale?.Dispose();
@@ -84,7 +96,8 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
     {
         lock (_gate)
         {
-            _form?.Dispose();
+            Array.ForEach(_forms, f => f.Dispose());
+            _forms = [];
             _codes?.Dispose();
             _scale?.Dispose();
         }

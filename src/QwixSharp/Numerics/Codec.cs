@@ -58,7 +58,7 @@ internal static class Codec
 
     /// <summary>The value of each code of a type whose codes are not integers, by bit pattern.</summary>
     internal static float[] DecodeTable(QType qtype) =>
-        qtype.Kind == QTypeKind.NormalFloat ? NormalFloat4.Levels : qtype.FloatFormat!.DecodeTable();
+        qtype.Kind == QTypeKind.NormalFloat ? NormalFloat4.Levels : qtype.FloatFormat!.DecodeTable;
 
     private static Tensor EncodeInteger(Tensor scaled, QType qtype, Tensor? noise)
     {

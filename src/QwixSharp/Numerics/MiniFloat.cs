@@ -12,6 +12,7 @@ internal sealed class MiniFloat
         Bits = 1 + exponentBits + mantissaBits;
         Magnitudes = [.. Enumerable.Range(0, magnitudeCount).Select(code => Decode(code, mantissaBits, bias))];
         RoundingBounds = [.. Enumerable.Range(0, magnitudeCount - 1).Select(Bound)];
+        DecodeTable = MakeDecodeTable();
     }
 
     /// <summary>e4m3 with no infinities: codes up to 0x7E (448); 0x7F is not a number.</summary>
@@ -39,7 +40,9 @@ internal sealed class MiniFloat
     internal float MaxValue => Magnitudes[^1];
 
     /// <summary>The value of every bit pattern, sign bit included; patterns that are not numbers give NaN.</summary>
-    internal float[] DecodeTable()
+    internal float[] DecodeTable { get; }
+
+    private float[] MakeDecodeTable()
     {
         int half = 1 << (Bits - 1);
         var table = new float[2 * half];

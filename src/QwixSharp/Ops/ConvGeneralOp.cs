@@ -86,7 +86,7 @@ public static class ConvGeneralOp
         if (geometry.IsEmpty || device.type == DeviceType.META)
             return zeros(geometry.ResultShape, dtype, device);
         if (lhs.QArray is { } left && rhs.QArray is { } right && AllowsCodes(left, axes.Lhs[0]) && AllowsCodes(right, axes.Rhs[0]))
-            return ConvOnCodes.Compute(left, right, axes, geometry, resultDtype);
+            return KernelConvolution.TryCompute(left, right, axes, geometry, resultDtype) ?? ConvOnCodes.Compute(left, right, axes, geometry, resultDtype);
         var x = lhs.Dequantize().to(dtype).permute(axes.Lhs);
         var w = rhs.Dequantize().to(dtype).permute(axes.Rhs);
         return geometry.Convolve(geometry.Prepare(x), w);

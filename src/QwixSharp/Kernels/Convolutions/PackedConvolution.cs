@@ -108,6 +108,23 @@ internal sealed unsafe class PackedConvolution : IDisposable
         nint BiasOf(int channel) => bias == null ? 0 : (nint)(bias + channel);
     }
 
+    /// <summary>Gives the codes back as they were packed.</summary>
+    /// <param name="codes">[out channels, channels of a group, kernel height, kernel width], row-major, the result.</param>
+    /// <param name="threads">How many threads take part.</param>
+    public void CopyCodes(sbyte* codes, int threads)
+    {
+        using var reordered = new AlignedMemory((long)_kernel.GroupOutChannels * _kernel.WindowSize);
+        for (var group = 0; group < _kernel.Groups; group++)
+        {
+            _groups[group].CopyCodes(reordered.Pointer, threads);
+            Reorder((sbyte*)reordered.Pointer, codes + (long)group * _kernel.GroupOutChannels * _kernel.WindowSize, back: true);
+        }
+    }
+
+    /// <summary>The scale of an output channel.</summary>
+    /// <param name="channel">The channel, all groups together.</param>
+    public float Scale(int channel) => _groups[channel / _kernel.GroupOutChannels].Scale(channel % _kernel.GroupOutChannels, 0);
+
     /// <summary>Frees the weight.</summary>
     public void Dispose() => Array.ForEach(_groups, g => g.Dispose());
 
@@ -126,13 +143,20 @@ internal sealed unsafe class PackedConvolution : IDisposable
                 target[channel] = from[channel * step + i];
     }
 
-    /// <summary>From channels first to channels last within the rows of a group.</summary>
-    private void Reorder(sbyte* from, sbyte* to)
+    /// <summary>From channels first to channels last within the rows of a group, or back.</summary>
+    private void Reorder(sbyte* from, sbyte* to, bool back = false)
     {
         var (channels, area) = (_kernel.GroupChannels, _kernel.KernelHeight * _kernel.KernelWidth);
         for (var row = 0; row < _kernel.GroupOutChannels; row++, from += _kernel.WindowSize, to += _kernel.WindowSize)
+        {
             for (var channel = 0; channel < channels; channel++)
+            {
                 for (var place = 0; place < area; place++)
-                    to[place * channels + channel] = from[channel * area + place];
+                {
+                    var (first, last) = (channel * area + place, place * channels + channel);
+                    to[back ? first : last] = from[back ? last : first];
+                }
+            }
+        }
     }
 }

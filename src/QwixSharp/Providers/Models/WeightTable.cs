@@ -75,7 +75,7 @@ internal sealed class WeightTable : IDisposable
     internal void DropKernelForms()
     {
         foreach (var (_, weight) in All)
-            weight.Array.DropKernelForm();
+            weight.Array.DropKernelForms();
     }
 
     public void Dispose()

@@ -1,0 +1,62 @@
+using QwixSharp.Kernels.Passes;
+using QwixSharp.Numerics;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Arrays;
+
+/// <summary>
+/// Dequantizes in one pass over memory where an array's scales follow its memory, on the CPU into float32. The result is
+/// the same, bit for bit, as that of the general way.
+/// </summary>
+internal static class RowDequantization
+{
+    /// <summary>Dequantizes an array where this is possible.</summary>
+    /// <returns>A tensor of the caller's, or null.</returns>
+    internal static unsafe Tensor? TryDequantize(QArray array)
+    {
+        if (array.Dtype != ScalarType.Float32 || array.Device.type != DeviceType.CPU || array.ZeroPoint is not null || array.QType.Bits > 8)
+            return null;
+        if (array.Rank == 0 || array.Scale.requires_grad || Rows(array) is not { Rows: > 0, Columns: > 0 } rows)
+            return null;
+        using var scope = NewDisposeScope();
+        var codes = array.GetQValue().contiguous();
+        var scale = array.Scale.contiguous();
+        var result = empty(array.Shape, dtype: ScalarType.Float32);
+        var values = (float*)TensorMemory.Address(result);
+        var scales = (float*)TensorMemory.Address(scale);
+        if (array.QType.Kind == QTypeKind.Integer)
+        {
+            DequantizePass.Integers((sbyte*)TensorMemory.Address(codes), rows, scales, null, values, get_num_threads());
+        }
+        else
+        {
+            fixed (float* table = Codec.DecodeTable(array.QType))
+                DequantizePass.Table((byte*)TensorMemory.Address(codes), rows, table, scales, values, get_num_threads());
+        }
+
+        return result.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The array as rows that have a scale, or one a tile, each; null where scales do not follow memory.</summary>
+    private static RowShape? Rows(QArray array)
+    {
+        ReadOnlySpan<long> shape = array.Shape, scale = array.ScaleShape;
+        int last = shape.Length - 1, first = 0;
+        while (first < shape.Length && scale[first] == shape[first])
+            first++;
+        long rows = 1, columns = 1;
+        for (int axis = 0; axis < shape.Length; axis++)
+        {
+            bool tiledLast = axis == last && first == last;
+            if (axis >= first && scale[axis] != 1 && !tiledLast)
+                return null;
+            if (axis < first)
+                rows *= shape[axis];
+            else
+                columns *= shape[axis];
+        }
+
+        return new RowShape(rows, columns, first == last ? columns / scale[last] : Math.Max(columns, 1));
+    }
+}
