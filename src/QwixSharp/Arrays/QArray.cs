@@ -56,7 +56,7 @@ public sealed partial class QArray : IDisposable
     public ScalarType Dtype { get; }
 
     /// <summary>The device of the tensors.</summary>
-    public Device Device { get; }
+    public Device Device { get; private set; }
 
     /// <summary>The codes as they are stored; see the constructor. Owned by this object.</summary>
     public Tensor Codes => _storage.Codes;
@@ -137,6 +137,12 @@ public sealed partial class QArray : IDisposable
 
     /// <summary>Forgets the kernels' forms, after the codes or scales were written to.</summary>
     internal void DropKernelForms() => _storage.DropKernelForms();
+
+    /// <summary>Looks at where the tensors are, after one without memory was given some.</summary>
+    internal void Relocate() => Device = Codes.device;
+
+    /// <summary>The same array in tensors of its own, which share memory with this one's.</summary>
+    internal QArray Alias() => Select(t => t.alias());
 
     /// <summary>
     /// Frees codes and scales where a kernel has them in a form of its own; they are restored from that when they are asked

@@ -1,6 +1,7 @@
 using QwixSharp.Arrays;
 using QwixSharp.Providers.Models;
 using QwixSharp.Rules;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers;
@@ -60,10 +61,23 @@ public sealed class OpSite
     public QArray QuantizeActivation(Tensor activation, HowToQuantize how, string side)
     {
         ArgumentNullException.ThrowIfNull(activation);
+        ArgumentNullException.ThrowIfNull(how);
+        bool isAbstract = activation.device_type == DeviceType.META;
         if (Rule.ActStaticScale != true)
-            return Quantizer.Quantize(activation, how);
+            return isAbstract ? Quantizer.Abstract(activation, how) : Quantizer.Quantize(activation, how);
         var place = ModulePath.Length == 0 ? $"{OpId}_{side}" : $"{ModulePath}.{OpId}_{side}";
         var scale = _state.StaticScales.Get(place, activation, how, Rule.ActBatchAxes);
+        if (isAbstract)
+            return Quantizer.Abstract(activation, how);
+        CheckFits(place, activation, scale.Scale);
         return Quantizer.Quantize(activation, how.QType, scale.Scale, scale.ZeroPoint);
+    }
+
+    private void CheckFits(string place, Tensor activation, Tensor scale)
+    {
+        long[] shape = activation.shape, scaleShape = scale.shape;
+        bool fits = shape.Length == scaleShape.Length && shape.Zip(scaleShape).All(pair => pair.Second > 0 && pair.First % pair.Second == 0);
+        if (!fits)
+            throw new QwixException($"The static scale \"{place}\" has the shape [{string.Join(", ", scaleShape)}], which does not fit an activation of shape [{string.Join(", ", shape)}] at {this}. Name the axes whose length varies in ActBatchAxes; it is [{string.Join(", ", Rule.ActBatchAxes)}].");
     }
 }

@@ -43,7 +43,7 @@ public class PtqProvider : QuantizationProvider
         {
             using var left = Prepare(site, lhs, "lhs", AxesKey(stored.LhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, true, q, t, c));
             using var right = Prepare(site, rhs, "rhs", AxesKey(stored.RhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
-            return IsAbstract(lhs, rhs)
+            return left.IsAbstract || right.IsAbstract
                 ? DotGeneralOp.Compute(lhs.Value, rhs.Value, dimensionNumbers, null)
                 : DotGeneralOp.Compute(left.Operand, right.Operand, stored, null);
         });
@@ -65,8 +65,8 @@ public class PtqProvider : QuantizationProvider
             long key = stored.Aggregate(17L, (hash, letter) => unchecked((hash * 31) + letter));
             using var left = Prepare(site, lhs, "lhs", key, (q, t, c) => EinsumOp.HowToQuantize(stored, lhsRank, rhsRank, true, q, t, c));
             using var right = Prepare(site, rhs, "rhs", key, (q, t, c) => EinsumOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
-            return IsAbstract(lhs, rhs)
-                ? einsum(equation, lhs.Value, rhs.Value)
+            return left.IsAbstract || right.IsAbstract
+                ? EinsumOp.Compute(equation, null, [lhs.Value, rhs.Value])
                 : EinsumOp.Compute(stored, null, [left.Operand, right.Operand]);
         });
     }
@@ -76,17 +76,20 @@ public class PtqProvider : QuantizationProvider
     {
         ArgumentNullException.ThrowIfNull(site);
         ArgumentNullException.ThrowIfNull(convolution);
+        if (site.Rule.WeightQType!.IsMicroScaled || site.Rule.ActQType is { IsMicroScaled: true })
+            throw new QwixException($"{site} cannot be quantized: micro-scaled types need tiles, which convolutions do not have. Give convolutions another type by a rule in front with OpNames = [\"{OpNames.ConvGeneralDilated}\"]. Rule: {site.Rule}");
         int outputFeatures = convolution.Transposed ? 1 : 0;
         return Guard(site, () =>
         {
             // As in the reference, convolutions have no tiles.
             using var kernel = Prepare(site, weight, "rhs", outputFeatures, (q, _, c) => Channelwise(outputFeatures, q, c));
             using var activation = Prepare(site, input, "lhs", 0, (q, _, c) => Channelwise(0, q, c));
-            if (convolution.Transposed || IsAbstract(input, weight))
-                return FloatConvolution(activation.Operand, kernel.Operand, convolution, IsAbstract(input, weight) ? weight.Value : null);
+            bool isAbstract = activation.IsAbstract || kernel.IsAbstract;
+            if (convolution.Transposed)
+                return isAbstract ? TransposedConvolution.Abstract(input.Value, weight.Value, convolution) : TransposedConvolution.Compute(activation.Operand, kernel.Operand, convolution);
             return ConvGeneralOp.Compute(
-                activation.Operand,
-                kernel.Operand,
+                isAbstract ? input.Value : activation.Operand,
+                isAbstract ? weight.Value : kernel.Operand,
                 convolution.Strides,
                 ConvPadding.Explicit([.. convolution.Padding]),
                 lhsDilation: null,
@@ -109,9 +112,9 @@ public class PtqProvider : QuantizationProvider
         {
             // Rows are quantized as an output layer tied to the table would quantize them.
             using var rows = Prepare(site, table, "rhs", AxesKey([1]), (q, t, c) => DotGeneralOp.HowToQuantize(new([0], [1]), 1, 2, false, q, t, c));
-            return IsAbstract(table, table) || rows.Operand.QArray is not { } array
-                ? table.Value.index_select(0, indices)
-                : TakeRows(array, indices);
+            if (rows.IsAbstract)
+                return empty([indices.shape[0], table.Value.shape[1]], table.Value.dtype, META);
+            return rows.Operand.QArray is { } array ? TakeRows(array, indices) : table.Value.index_select(0, indices);
         });
     }
 
@@ -140,29 +143,6 @@ public class PtqProvider : QuantizationProvider
     private static HowToQuantize Channelwise(int axis, QType qtype, CalibrationMethod calibration) =>
         new() { QType = qtype, ChannelwiseAxes = [axis], Calibration = calibration };
 
-    private static Tensor FloatConvolution(Operand input, Operand kernel, ConvolutionCall c, Tensor? abstractKernel)
-    {
-        using var scope = NewDisposeScope();
-        Tensor x = input.Dequantize(), w = abstractKernel ?? kernel.Dequantize();
-        long[] strides = [.. c.Strides], dilation = [.. c.Dilation], padding = [.. c.Padding.Select(p => p.Low)], outputPadding = [.. c.OutputPadding];
-        if (!c.Transposed)
-        {
-            x = nn.functional.pad(x, [.. c.Padding.Reverse().SelectMany(p => new[] { p.Low, p.High })]);
-            padding = [.. padding.Select(_ => 0L)];
-        }
-
-        var result = (c.Transposed, strides.Length) switch
-        {
-            (false, 1) => nn.functional.conv1d(x, w, null, strides[0], 0, dilation[0], c.Groups),
-            (false, 2) => nn.functional.conv2d(x, w, null, strides, padding, dilation, c.Groups),
-            (false, _) => nn.functional.conv3d(x, w, null, strides, padding, dilation, c.Groups),
-            (true, 1) => nn.functional.conv_transpose1d(x, w, null, strides[0], padding[0], outputPadding[0], dilation[0], c.Groups),
-            (true, 2) => nn.functional.conv_transpose2d(x, w, null, strides, padding, outputPadding, dilation, c.Groups),
-            (true, _) => nn.functional.conv_transpose3d(x, w, null, strides, padding, outputPadding, dilation, c.Groups),
-        };
-        return result.MoveToOuterDisposeScope();
-    }
-
     /// <summary>The equation in terms of the parameters' axes: a transposed weight has its two letters exchanged.</summary>
     private static string StoredEquation(string equation, IReadOnlyList<ModelOperand> operands)
     {
@@ -181,9 +161,6 @@ public class PtqProvider : QuantizationProvider
         // Without an arrow the output is in alphabetical order, whatever the order of the terms.
         return string.Join(",", terms) + (arrow < 0 ? "" : text[arrow..]);
     }
-
-    private static bool IsAbstract(ModelOperand a, ModelOperand b) =>
-        a.Value.device_type == DeviceType.META || b.Value.device_type == DeviceType.META;
 
     private static long AxesKey(IReadOnlyList<int> axes) => axes.Aggregate(1L, (key, axis) => (key * 16) + axis);
 
@@ -204,6 +181,9 @@ public class PtqProvider : QuantizationProvider
     private readonly struct Prepared(Operand operand, QArray? owned) : IDisposable
     {
         internal Operand Operand => operand;
+
+        /// <summary>Whether there are only shapes, of a model on the meta device.</summary>
+        internal bool IsAbstract => (operand.QArray?.Device ?? operand.Tensor!.device).type == DeviceType.META;
 
         public void Dispose() => owned?.Dispose();
     }

@@ -73,6 +73,9 @@ public sealed class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuanti
     public TValue Invoke<TValue>(string method, params object?[] arguments) => Core.Invoke<TValue>(method, arguments);
 
     /// <inheritdoc/>
+    public override bool training => Original.training;
+
+    /// <inheritdoc/>
     public override void train(bool train = true)
     {
         base.train(train);
@@ -149,6 +152,9 @@ public sealed class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult
 
     /// <inheritdoc/>
     public TValue Invoke<TValue>(string method, params object?[] arguments) => Core.Invoke<TValue>(method, arguments);
+
+    /// <inheritdoc/>
+    public override bool training => Original.training;
 
     /// <inheritdoc/>
     public override void train(bool train = true)
@@ -230,6 +236,9 @@ public sealed class QuantizedModule<T1, T2, T3, TResult> : nn.Module<T1, T2, T3,
     public TValue Invoke<TValue>(string method, params object?[] arguments) => Core.Invoke<TValue>(method, arguments);
 
     /// <inheritdoc/>
+    public override bool training => Original.training;
+
+    /// <inheritdoc/>
     public override void train(bool train = true)
     {
         base.train(train);
@@ -308,6 +317,9 @@ public sealed class QuantizedModule<T1, T2, T3, T4, TResult> : nn.Module<T1, T2,
 
     /// <inheritdoc/>
     public TValue Invoke<TValue>(string method, params object?[] arguments) => Core.Invoke<TValue>(method, arguments);
+
+    /// <inheritdoc/>
+    public override bool training => Original.training;
 
     /// <inheritdoc/>
     public override void train(bool train = true)
@@ -391,6 +403,9 @@ public sealed class QuantizedModule<T1, T2, T3, T4, T5, TResult> : nn.Module<T1,
     public TValue Invoke<TValue>(string method, params object?[] arguments) => Core.Invoke<TValue>(method, arguments);
 
     /// <inheritdoc/>
+    public override bool training => Original.training;
+
+    /// <inheritdoc/>
     public override void train(bool train = true)
     {
         base.train(train);
@@ -471,6 +486,9 @@ public sealed class QuantizedModule<T1, T2, T3, T4, T5, T6, TResult> : nn.Module
 
     /// <inheritdoc/>
     public TValue Invoke<TValue>(string method, params object?[] arguments) => Core.Invoke<TValue>(method, arguments);
+
+    /// <inheritdoc/>
+    public override bool training => Original.training;
 
     /// <inheritdoc/>
     public override void train(bool train = true)

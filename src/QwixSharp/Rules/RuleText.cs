@@ -11,7 +11,7 @@ internal static class RuleText
         List<string> settings = [$"ModulePath = \"{rule.ModulePath}\""];
         foreach (var property in rule.GetType().GetProperties())
         {
-            if (property.Name is nameof(QuantizationRule.ModulePath) or "EqualityContract")
+            if (property.Name is nameof(QuantizationRule.ModulePath) or "EqualityContract" || IsFilledIn(rule, property.Name))
                 continue;
             var value = Text(property.GetValue(rule));
             var usual = property.DeclaringType == typeof(QuantizationRule) ? Text(property.GetValue(defaults)) : null;
@@ -21,6 +21,14 @@ internal static class RuleText
 
         return "{ " + string.Join(", ", settings) + " }";
     }
+
+    /// <summary>Whether a setting has the value that providers fill in where the user gave none.</summary>
+    private static bool IsFilledIn(QuantizationRule rule, string setting) => setting switch
+    {
+        nameof(rule.ActStaticScale) => rule.ActStaticScale == false,
+        nameof(rule.ActCalibrationMethod) => rule.ActCalibrationMethod == Arrays.CalibrationMethod.AbsMax(),
+        _ => false,
+    };
 
     private static string? Text(object? value) => value switch
     {

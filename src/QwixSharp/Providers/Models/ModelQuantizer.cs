@@ -26,9 +26,15 @@ internal static class ModelQuantizer
         foreach (var method in methods)
             QuantizedCore.FindMethod(original, method);
         if (provider.Strict)
-            Interceptor.Inspect(original, QuantizedCore.FindMethod(original, "forward")).ThrowIfIncomplete();
+        {
+            foreach (var method in methods.Prepend("forward"))
+                Interceptor.Inspect(original, QuantizedCore.FindMethod(original, method)).ThrowIfIncomplete();
+        }
 
-        var wrapper = wrap(new ModelState(original, [.. inner?.Providers ?? [], provider], stats));
+        var state = new ModelState(original, [.. inner?.Providers ?? [], provider], stats);
+        if (inner is not null)
+            state.CopyFrom(inner);
+        var wrapper = wrap(state);
         try
         {
             using (InEvaluation(original))
@@ -36,10 +42,11 @@ internal static class ModelQuantizer
             using (NewDisposeScope())
                 run(wrapper);
             provider.MarkRun();
-            if (!wrapper.Core.State.HasMatched(provider))
+            if (!state.HasMatched(provider))
                 throw NothingMatched(original, provider);
-            wrapper.Core.State.SeesEveryOp = false;
+            state.EndLearning();
             wrapper.Core.Refresh();
+            wrapper.Core.FollowAdditions();
             return wrapper;
         }
         catch

@@ -71,7 +71,7 @@ internal sealed class ModelRun(ModelState state) : IOpInterceptor
         }
 
         if (restored is null)
-            return call.Proceed();
+            return AbstractOps.Proceed(call);
         try
         {
             return call.Proceed(restored);

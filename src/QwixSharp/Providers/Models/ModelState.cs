@@ -41,7 +41,10 @@ internal sealed class ModelState : IDisposable
     internal StaticScales StaticScales { get; }
 
     /// <summary>Whether every op is looked at: while the use of parameters is learnt, and once values were given up.</summary>
-    internal bool SeesEveryOp { get; set; } = true;
+    internal bool SeesEveryOp { get; private set; } = true;
+
+    /// <summary>Ends the first run, in which the use of parameters is learnt.</summary>
+    internal void EndLearning() => SeesEveryOp = _released.Count > 0;
 
     /// <summary>Whether any rule of a provider has matched an op of this model.</summary>
     internal bool HasMatched(QuantizationProvider provider)
@@ -98,6 +101,28 @@ internal sealed class ModelState : IDisposable
     /// <summary>Whether only quantized ops use a parameter.</summary>
     internal bool IsReplaced(string name) => !_usedElsewhere.Contains(name) && Weights.All.Any(w => w.Value.Use.Name == name);
 
+    /// <summary>Takes over what another state of the same module knows and holds.</summary>
+    internal void CopyFrom(ModelState other)
+    {
+        Weights.CopyFrom(other.Weights);
+        StaticScales.CopyFrom(other.StaticScales);
+        _released.UnionWith(other._released);
+        lock (other._usedElsewhere)
+            _usedElsewhere.UnionWith(other._usedElsewhere);
+    }
+
+    /// <summary>
+    /// Follows tensors that had no memory and were given some: quantized parameters themselves never get any, so their
+    /// values count as given up.
+    /// </summary>
+    internal void Relocate()
+    {
+        Weights.Relocate();
+        Index();
+        _released.UnionWith(_parameters.Values.Where(u => u.Parameter.device_type == DeviceType.META && IsReplaced(u.Name)).Select(u => u.Name));
+        EndLearning();
+    }
+
     internal bool IsReleased(WeightUse use) => _released.Count > 0 && _released.Contains(use.Name);
 
     /// <summary>
@@ -112,7 +137,7 @@ internal sealed class ModelState : IDisposable
             _released.Add(use.Name);
         }
 
-        SeesEveryOp = _released.Count > 0;
+        EndLearning();
         Index();
     }
 
@@ -129,7 +154,7 @@ internal sealed class ModelState : IDisposable
     internal void Move(Device? device, ScalarType? dtype)
     {
         Index();
-        foreach (var use in _parameters.Values.Where(IsReleased))
+        foreach (var use in _parameters.Values.Where(u => IsReleased(u) && u.Parameter.device_type != DeviceType.META))
             GiveUp(use.Parameter);
         Index();
         Weights.Move(device, dtype);

@@ -12,6 +12,7 @@ internal sealed class QuantizedCore : IDisposable
 {
     private readonly nn.Module _wrapper;
     private readonly Action _clearWrapper;
+    private readonly Lock _refreshing = new();
 
     /// <param name="state">The state of the model.</param>
     /// <param name="wrapper">The module that users hold.</param>
@@ -60,8 +61,18 @@ internal sealed class QuantizedCore : IDisposable
     /// <summary>Makes the wrapper hold what the model holds now.</summary>
     internal void Refresh()
     {
-        ClearWrapper();
-        QuantizedState.Fill(_wrapper, State.Model, "", State);
+        lock (_refreshing)
+        {
+            ClearWrapper();
+            QuantizedState.Fill(_wrapper, State.Model, "", State);
+        }
+    }
+
+    /// <summary>From now on, what a later run quantizes for the first time is shown by the wrapper too.</summary>
+    internal void FollowAdditions()
+    {
+        State.Weights.Added += Refresh;
+        State.StaticScales.Added += Refresh;
     }
 
     /// <summary>The buffers of weights that the model's root holds itself.</summary>
@@ -89,6 +100,7 @@ internal sealed class QuantizedCore : IDisposable
     internal (IList<string> Missing, IList<string> Unexpected) LoadStateDict(Dictionary<string, Tensor> source, bool strict, IList<string>? skip)
     {
         var result = StateLoading.Load(State, _wrapper.state_dict(), source, strict, skip ?? []);
+        State.Relocate();
         Refresh();
         return result;
     }

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using QwixSharp.Arrays;
 using QwixSharp.Calibration;
 using QwixSharp.Numerics;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Models;
@@ -36,14 +37,41 @@ internal sealed class StaticScales(QuantStats? stats) : IDisposable
         {
             if (_scales.TryGetValue(place, out known))
                 return known;
-            using var range = stats?.Contains(place) == true ? stats.GetRange(place) : MeanOverBatch(activation, how, batchAxes);
-            var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, how.QType);
-            known = new StaticScale(how.QType, scale.DetachFromDisposeScope(), zeroPoint?.DetachFromDisposeScope());
+            known = activation.device_type == DeviceType.META ? Abstract(activation, how, batchAxes) : Make(place, activation, how, batchAxes);
             _scales[place] = known;
         }
 
         Added?.Invoke();
         return known;
+    }
+
+    /// <summary>Takes over the scales of another model, in tensors of its own.</summary>
+    internal void CopyFrom(StaticScales other)
+    {
+        foreach (var (place, scale) in other._scales)
+            _scales[place] = scale with { Scale = scale.Scale.alias().DetachFromDisposeScope(), ZeroPoint = scale.ZeroPoint?.alias().DetachFromDisposeScope() };
+    }
+
+    private StaticScale Make(string place, Tensor activation, HowToQuantize how, IReadOnlyCollection<int> batchAxes)
+    {
+        using var range = stats?.Contains(place) == true ? stats.GetRange(place) : MeanOverBatch(activation, how, batchAxes);
+        var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, how.QType);
+        return new StaticScale(how.QType, scale.DetachFromDisposeScope(), zeroPoint?.DetachFromDisposeScope());
+    }
+
+    /// <summary>A scale that has a shape and no number yet.</summary>
+    private static StaticScale Abstract(Tensor activation, HowToQuantize how, IReadOnlyCollection<int> batchAxes)
+    {
+        using var array = Quantizer.Abstract(activation, how);
+        var shape = array.ScaleShape.ToArray();
+        foreach (int axis in batchAxes)
+        {
+            if ((axis < 0 ? axis + shape.Length : axis) is var normal && normal >= 0 && normal < shape.Length)
+                shape[normal] = 1;
+        }
+
+        Tensor Empty(ScalarType dtype) => empty(shape, dtype, META).DetachFromDisposeScope();
+        return new StaticScale(how.QType, Empty(activation.dtype), array.ZeroPoint is null ? null : Empty(Codec.CodeDtype(how.QType)));
     }
 
     /// <summary>The range of an activation with the mean taken over its batch axes.</summary>

@@ -64,6 +64,25 @@ internal sealed class WeightTable : IDisposable
         }
     }
 
+    /// <summary>Takes over the weights of another model, in arrays of its own that share their memory.</summary>
+    internal void CopyFrom(WeightTable other)
+    {
+        lock (_gate)
+        {
+            foreach (var (name, weight) in other.All)
+                _weights[name] = weight with { Array = weight.Array.Alias().DetachFromDisposeScope() };
+            foreach (var (site, weight) in other._sites)
+                _sites[site] = _weights.Values.First(w => w.Signature == weight.Signature && w.Use.ArrayName == weight.Use.ArrayName);
+        }
+    }
+
+    /// <summary>Looks at where the arrays are, after those without memory were given some.</summary>
+    internal void Relocate()
+    {
+        foreach (var (_, weight) in All)
+            weight.Array.Relocate();
+    }
+
     /// <summary>Frees what the kernels have in forms of their own.</summary>
     internal void Compact()
     {

@@ -18,6 +18,8 @@ internal static class Attention
             return run.Proceed(call); // both operands are activations, and these stay as they are
         using var scope = NewDisposeScope();
         Tensor query = Arguments.Tensor(call, 0), key = Arguments.Tensor(call, 1), value = Arguments.Tensor(call, 2);
+        long[] stack = broadcast_shapes(query.shape[..^2], key.shape[..^2], value.shape[..^2]).Shape;
+        (query, key, value) = (Stacked(query, stack), Stacked(key, stack), Stacked(value, stack));
         int rank = (int)query.dim();
         int[] batch = [.. Enumerable.Range(0, rank - 2)];
         var weights = scores.Provider.DotGeneral(scores.Site, run.State.Operand(query), run.State.Operand(key), new([rank - 1], [rank - 1], batch, batch)) / Math.Sqrt(query.shape[^1]);
@@ -27,6 +29,8 @@ internal static class Attention
             weights = nn.functional.dropout(weights, dropout);
         return mix.Provider.DotGeneral(mix.Site, run.State.Operand(weights), run.State.Operand(value), new([rank - 1], [rank - 2], batch, batch)).MoveToOuterDisposeScope();
     }
+
+    private static Tensor Stacked(Tensor x, long[] stack) => x.shape[..^2].SequenceEqual(stack) ? x : x.expand([.. stack, .. x.shape[^2..]]);
 
     private static Tensor Mask(Tensor scores, Tensor? mask, bool causal)
     {
