@@ -57,6 +57,13 @@ internal static class Calibrator
         if (method.Kind == CalibrationKind.Fixed)
             return FixedRange(array, method).MoveToOuterDisposeScope();
 
+        if (array.NumberOfElements == 0)
+        {
+            // Of no values there is no largest: a range of zeros becomes a scale of 1.
+            Tensor Zeros() => zeros(scaleShape, array.dtype, array.device).MoveToOuterDisposeScope();
+            return method.IsSymmetric ? CalibrationRange.Symmetric(Zeros()) : CalibrationRange.Asymmetric(Zeros(), Zeros());
+        }
+
         var tiles = how.ResolveTiles(array.shape);
         var split = GenericBroadcast.SplitAxes(array, tiles);
         long[] axes = ReducedAxes(how, array.shape.Length, tiles);
@@ -80,16 +87,19 @@ internal static class Calibrator
         if (range.AbsMax is { } absMax)
         {
             var scale = AvoidTiny(absMax / Like(qtype.SymmetricBound, absMax));
-            return (MicroScale(scale, qtype).MoveToOuterDisposeScope(), null);
+            return (MicroScale(scale, qtype).reshape(absMax.shape).MoveToOuterDisposeScope(), null);
         }
 
         if (!qtype.SupportsAsymmetric)
-            throw new ArgumentException($"{qtype} cannot be asymmetric: only int4, int8 and int16 can have a zero point. Use a symmetric calibration (absmax, rms, or a fixed range around 0).");
+            throw NotAsymmetric(qtype);
         Tensor min = range.Min!, max = range.Max!;
         var asymmetricScale = AvoidTiny((max - min) / Like((double)qtype.Max - qtype.Min, min));
         var zeroPoint = Codec.Encode(Like(qtype.Min, min) - (min / asymmetricScale), qtype);
-        return (asymmetricScale.MoveToOuterDisposeScope(), zeroPoint.MoveToOuterDisposeScope());
+        return (asymmetricScale.reshape(min.shape).MoveToOuterDisposeScope(), zeroPoint.reshape(min.shape).MoveToOuterDisposeScope());
     }
+
+    internal static ArgumentException NotAsymmetric(QType qtype) =>
+        new($"{qtype} cannot be asymmetric: only int4, int8 and int16 can have a zero point. Use a symmetric calibration (absmax, rms, or a fixed range around 0).");
 
     private static CalibrationRange FixedRange(Tensor array, CalibrationMethod method)
     {

@@ -19,7 +19,7 @@ internal static class GenericBroadcast
         for (int i = 0; i < xs.Length; i++)
         {
             long a = xs[i], b = ys[i];
-            result.Add(Math.Max(a, b));
+            result.Add(a == 1 ? b : b == 1 ? a : Math.Max(a, b));
             if (a == b || a == 1 || b == 1)
             {
                 xSplit.Add(a);

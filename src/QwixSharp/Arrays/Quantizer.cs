@@ -50,7 +50,7 @@ internal static class Quantizer
         if (how.Calibration.Kind == CalibrationKind.Fixed)
             Array.Fill(scaleShape, 1);
         if (!how.Calibration.IsSymmetric && !how.QType.SupportsAsymmetric)
-            throw new ArgumentException($"{how.QType} cannot be asymmetric.");
+            throw Calibrator.NotAsymmetric(how.QType);
         var codeDtype = CodePacking.IsPacked(how.QType) ? ScalarType.Byte : Codec.CodeDtype(how.QType);
         return new QArray(
             how.QType,

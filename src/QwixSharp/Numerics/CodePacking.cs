@@ -28,7 +28,7 @@ internal static class CodePacking
             return codes;
         using var scope = NewDisposeScope();
         int bits = qtype.StorageBits, perByte = 8 / bits;
-        var fields = qtype == QType.Int1 ? codes.gt(0).to(ScalarType.Byte) : codes.to(ScalarType.Byte).bitwise_and((1 << bits) - 1);
+        var fields = qtype == QType.Int1 ? codes.gt(0).to(ScalarType.Byte) : codes.to(ScalarType.Byte).bitwise_and(tensor((byte)((1 << bits) - 1), device: codes.device));
         if (fields.dim() == 0)
             return fields.MoveToOuterDisposeScope();
         long length = fields.shape[^1], padding = ((length + perByte - 1) / perByte * perByte) - length;

@@ -50,6 +50,8 @@ internal sealed class RuleMatcher
     {
         try
         {
+            // On its own first: "a)(b" would close the group around it.
+            _ = new Regex(rule.ModulePath);
             return new Regex($@"\A(?:{rule.ModulePath})\z", RegexOptions.CultureInvariant);
         }
         catch (ArgumentException error)

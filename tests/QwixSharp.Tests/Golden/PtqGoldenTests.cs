@@ -2,6 +2,7 @@ using System.Text.Json;
 using QwixSharp.Arrays;
 using QwixSharp.Calibration;
 using QwixSharp.Providers;
+using QwixSharp.Rules;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Golden;
@@ -80,8 +81,8 @@ public class PtqGoldenTests
     }
 
     /// <summary>The convolution is what the case is about: dense layers whose width no tile divides go without tiles.</summary>
-    private static IEnumerable<Rules.QuantizationRule> TilesThatDivide(IEnumerable<Rules.QuantizationRule> rules) =>
-        rules.SelectMany(r => new[] { r with { OpNames = [Rules.OpNames.ConvGeneralDilated] }, r with { TileSize = null, WeightQType = r.WeightQType!.IsMicroScaled ? "fp8" : r.WeightQType } });
+    private static IEnumerable<QuantizationRule> TilesThatDivide(IEnumerable<QuantizationRule> rules) =>
+        rules.SelectMany(r => new[] { r with { OpNames = [OpNames.ConvGeneralDilated] }, r with { TileSize = null, WeightQType = r.WeightQType!.IsMicroScaled ? "fp8" : r.WeightQType } });
 }
 
 /// <summary>A case of the family ptq in PyTorch's layout.</summary>
@@ -89,7 +90,7 @@ internal sealed class PtqCase(GoldenFamily family, JsonElement test)
 {
     private readonly string _model = test.GetProperty("model").GetString()!;
 
-    public Rules.QuantizationRule[] Rules { get; } = [.. test.GetProperty("rules").EnumerateArray().Select(r => GoldenLayout.Rule(r))];
+    public QuantizationRule[] Rules { get; } = [.. test.GetProperty("rules").EnumerateArray().Select(r => GoldenLayout.Rule(r))];
 
     public Tensor Input => Layout(Tensor("x"));
 

@@ -39,6 +39,8 @@ internal sealed class TwoLayer : Module<Tensor, Tensor>
 
     public Linear First => first;
 
+    public Linear Second => second;
+
     public override Tensor forward(Tensor x) => second.call(encode(x));
 
     public Tensor encode(Tensor x) => drop.call(norm.call(functional.relu(first.call(x))));

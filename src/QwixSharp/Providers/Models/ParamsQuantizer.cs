@@ -29,8 +29,11 @@ internal static class ParamsQuantizer
                 throw new QwixException($"Parameter \"{name}\" has the shape [{string.Join(", ", tensor.shape)}], but {state.Model.GetType().Name} has [{string.Join(", ", own.shape)}] there.");
             foreach (var (arrayName, weight) in weights[name])
                 Add(result, arrayName, Quantize(arrayName, tensor, weight));
-            if (!state.IsReplaced(name))
-                result[name] = tensor;
+            if (state.IsReplaced(name))
+                continue;
+            if (tensor.is_floating_point() != own.is_floating_point() || (!own.is_floating_point() && tensor.dtype != own.dtype))
+                throw new QwixException($"Parameter \"{name}\" is {tensor.dtype}, but {state.Model.GetType().Name} has {own.dtype} there.");
+            result[name] = tensor;
         }
 
         AddScales(result, state, quantStats);
@@ -62,11 +65,15 @@ internal static class ParamsQuantizer
                 throw new QwixException($"There are statistics for \"{place}\", but no activation of the model has a static scale by that name. It has: {string.Join(", ", scales.Keys.Take(12))}. Use the rules that the statistics were gathered with.");
             using var range = quantStats!.GetRange(place);
             var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, known.QType);
+            if (!scale.shape.SequenceEqual(known.Scale.shape) || zeroPoint is null != known.ZeroPoint is null)
+                throw new QwixException($"The statistics for \"{place}\" are {Kind(zeroPoint)} of shape [{string.Join(", ", scale.shape)}], but the model's scale there is {Kind(known.ZeroPoint)} of shape [{string.Join(", ", known.Scale.shape)}]. Use the rules that the statistics were gathered with.");
             result[place + "_scale"] = scale;
             if (zeroPoint is not null)
                 result[place + "_zero_point"] = zeroPoint;
         }
     }
+
+    private static string Kind(Tensor? zeroPoint) => zeroPoint is null ? "symmetric" : "asymmetric";
 
     private static void Add(Dictionary<string, Tensor> result, string name, QArray array)
     {
