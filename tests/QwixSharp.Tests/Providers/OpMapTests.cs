@@ -123,6 +123,17 @@ public class OpMapTests
         Assert.InRange(Golden.GoldenValue.Snr(plain, weightOnly.call(x)), 20, 60);
     }
 
+    [Fact]
+    public void AttentionBroadcastsItsBatchAxes()
+    {
+        using var scope = NewDisposeScope();
+        using var model = new Functional(randn(8, 8), (m, x) => F.scaled_dot_product_attention(F.linear(x, m.W), x[..1], x[..1]));
+        var x = randn(2, 3, 6, 8);
+        var plain = model.call(x);
+        using var ptq = Qwix.QuantizeModel(model, new PtqProvider([new() { WeightQType = "int8", ActQType = "int8" }]), x);
+        Assert.InRange(Golden.GoldenValue.Snr(plain, ptq.call(x)), 20, 60);
+    }
+
     private static (QuantizedModule<Tensor, Tensor> Model, Tensor Input, Tensor Plain) Quantize(string name, QuantizationRule rule)
     {
         manual_seed(3);

@@ -246,4 +246,71 @@ public class QuantizedModuleTests
         using var plain = model.call(x, x, x, x, x, x);
         Assert.InRange(Golden.GoldenValue.Snr(plain, y), 30, 100);
     }
+
+    [Fact]
+    public void QuantizingAgainKeepsWhatWasLoadedAndReleased()
+    {
+        using var scope = NewDisposeScope();
+        using var model = new TwoLayer();
+        using var other = new TwoLayer();
+        var input = randn(4, 32);
+        using var first = Qwix.QuantizeModel(model, new PtqProvider([new() { ModulePath = "first", WeightQType = "int8" }]), input);
+        first.load_state_dict(Qwix.QuantizeParams(other.state_dict(), first));
+        first.ReleaseOriginalWeights();
+        using var both = Qwix.QuantizeModel(first, new PtqProvider([new() { ModulePath = "second", WeightQType = "int8" }]), input);
+        other.eval();
+        both.eval();
+        Assert.True(Golden.GoldenValue.Snr(other.call(input), both.call(input)) > 25);
+        first.Dispose();
+        Assert.True(Golden.GoldenValue.Snr(other.call(input), both.call(input)) > 25);
+    }
+
+    [Fact]
+    public void WhatAnotherMethodQuantizesLaterIsInTheStateToo()
+    {
+        using var scope = NewDisposeScope();
+        using var model = new TwoHeads();
+        var input = randn(4, 8);
+        using var ptq = Qwix.QuantizeModel(model, new PtqProvider(Int8), input, "other");
+        Assert.Contains("b.weight", ptq.state_dict().Keys);
+        ptq.Invoke<Tensor>("other", input);
+        Assert.Contains("b.weight.qvalue", ptq.state_dict().Keys);
+        Assert.DoesNotContain("b.weight", ptq.state_dict().Keys);
+    }
+
+    [Fact]
+    public void StrictLooksAtTheOtherMethodsToo()
+    {
+        using var model = new TwoLayer();
+        using var input = randn(4, 32);
+        using var seen = Qwix.QuantizeModel(model, new PtqProvider(Int8) { Strict = true }, input);
+        Assert.Throws<QwixSharp.Interception.InterceptionException>(() => Qwix.QuantizeModel(model, new PtqProvider(Int8) { Strict = true }, input, "Later"));
+    }
+
+    [Fact]
+    public void AModelInEvaluationModeStaysInIt()
+    {
+        using var model = new TwoLayer();
+        model.eval();
+        using var input = randn(4, 32);
+        using var ptq = Qwix.QuantizeModel(model, new PtqProvider(Int8), input);
+        Assert.False(ptq.training);
+    }
+
+    [Fact]
+    public void AStaticScaleThatDoesNotFitNamesTheAxes()
+    {
+        using var scope = NewDisposeScope();
+        using var model = nn.Sequential(("a", nn.Linear(8, 8)));
+        using var ptq = Qwix.QuantizeModel(model, new PtqProvider([new() { WeightQType = "int8", ActQType = "int8", ActStaticScale = true }]), randn(2, 7, 8));
+        Assert.Contains("ActBatchAxes", Assert.Throws<QwixException>(() => ptq.call(randn(3, 11, 8))).Message);
+    }
+
+    [Fact]
+    public void MicroScaledConvolutionsAreRefusedWithAWayOut()
+    {
+        using var model = nn.Sequential(("a", nn.Conv2d(3, 8, 3)));
+        using var input = randn(1, 3, 8, 8);
+        Assert.Contains("OpNames", Assert.Throws<QwixException>(() => Qwix.QuantizeModel(model, new PtqProvider([new() { WeightQType = "mxfp8", TileSize = 32 }]), input)).Message);
+    }
 }

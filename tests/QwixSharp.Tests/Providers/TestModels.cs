@@ -72,3 +72,16 @@ internal sealed class Six : Module<Tensor, Tensor, Tensor, Tensor, Tensor, Tenso
 
     public override Tensor forward(Tensor a, Tensor b, Tensor c, Tensor d, Tensor e, Tensor f) => layer.call(a + b + c + d + e + f);
 }
+
+/// <summary>Two layers, of which the forward pass uses one and another method the other.</summary>
+internal sealed class TwoHeads : Module<Tensor, Tensor>
+{
+    private readonly Linear a = Linear(8, 8);
+    private readonly Linear b = Linear(8, 8);
+
+    public TwoHeads() : base("two_heads") => RegisterComponents();
+
+    public override Tensor forward(Tensor x) => a.call(x);
+
+    public Tensor other(Tensor x) => b.call(x);
+}

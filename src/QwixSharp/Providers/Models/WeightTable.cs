@@ -53,13 +53,10 @@ internal sealed class WeightTable : IDisposable
             _sites.Clear();
             foreach (var (name, weight) in _weights.ToList())
             {
-                var moved = weight.Array;
-                if (device is not null && moved.Device.type != device.type)
-                    moved = moved.To(device);
-                if (dtype is { } wanted && moved.Dtype != wanted)
-                    moved = moved.To(wanted);
-                if (!ReferenceEquals(moved, weight.Array))
-                    _weights[name] = weight with { Array = moved.DetachFromDisposeScope() };
+                using var onDevice = device is not null && weight.Array.Device.type != device.type ? weight.Array.To(device) : weight.Array.Alias();
+                var moved = dtype is { } wanted && onDevice.Dtype != wanted ? onDevice.To(wanted) : onDevice.Alias();
+                _weights[name] = weight with { Array = moved.DetachFromDisposeScope() };
+                weight.Array.Dispose();
             }
         }
     }

@@ -5,7 +5,7 @@ using static QwixSharp.Tests.Interception.NativeModules.Equivalence;
 
 namespace QwixSharp.Tests.Interception.NativeModules;
 
-[Collection(TorchRandomState)]
+[Collection(RandomState.Name)]
 public class EmbeddingTests
 {
     private const long Rows = 7, Width = 4;

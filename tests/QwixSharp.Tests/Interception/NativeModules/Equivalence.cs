@@ -10,9 +10,6 @@ internal static class Equivalence
 {
     internal const double Tolerance = 1e-5;
 
-    /// <summary>The tests that seed torch's one random generator do not run side by side.</summary>
-    internal const string TorchRandomState = "torch random state";
-
     static Equivalence()
     {
         // A module constructor alone does not load libtorch; any use of torch does.

@@ -4,7 +4,7 @@ using static QwixSharp.Tests.Interception.NativeModules.Equivalence;
 
 namespace QwixSharp.Tests.Interception.NativeModules;
 
-[Collection(TorchRandomState)]
+[Collection(RandomState.Name)]
 public class RecurrentTests
 {
     private const long Inputs = 5, Hidden = 6, Length = 4, Batch = 3;

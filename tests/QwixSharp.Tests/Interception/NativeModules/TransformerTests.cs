@@ -4,7 +4,7 @@ using static QwixSharp.Tests.Interception.NativeModules.Equivalence;
 
 namespace QwixSharp.Tests.Interception.NativeModules;
 
-[Collection(TorchRandomState)]
+[Collection(RandomState.Name)]
 public class TransformerTests
 {
     private const long Width = 12, Targets = 4, Sources = 5, Batch = 3;
