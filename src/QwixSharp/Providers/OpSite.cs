@@ -32,6 +32,12 @@ public sealed class OpSite
     /// <summary>The op's name and its number among the ops of that name that the module has called, such as <c>dot_general0</c>.</summary>
     public string OpId { get; }
 
+    /// <summary>The tiles of activations: a map of axes is meant for the weight, and its activation has one scale along its contraction.</summary>
+    internal Tiling? ActTiling => Rule.TileSize is { Axes: null } ? Rule.TileSize : null;
+
+    /// <summary>The place of an operand's statistics, such as <c>layers.0.proj.dot_general0_lhs</c>.</summary>
+    internal string Place(string side) => QuantizedState.Join(ModulePath, $"{OpId}_{side}");
+
     /// <summary>The module and op, for messages.</summary>
     /// <returns>Such as <c>dot_general0 in module "layers.0.proj"</c>.</returns>
     public override string ToString() => $"{OpId} in module \"{ModulePath}\"";
@@ -65,7 +71,7 @@ public sealed class OpSite
         bool isAbstract = activation.device_type == DeviceType.META;
         if (Rule.ActStaticScale != true)
             return isAbstract ? Quantizer.Abstract(activation, how) : Quantizer.Quantize(activation, how);
-        var place = ModulePath.Length == 0 ? $"{OpId}_{side}" : $"{ModulePath}.{OpId}_{side}";
+        var place = Place(side);
         var scale = _state.StaticScales.Get(place, activation, how, Rule.ActBatchAxes);
         if (isAbstract)
             return Quantizer.Abstract(activation, how);

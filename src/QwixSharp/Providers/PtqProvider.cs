@@ -134,9 +134,7 @@ public class PtqProvider : QuantizationProvider
             return new Prepared(site.QuantizeWeight(operand, key, () => how(rule.WeightQType!, rule.TileSize, rule.WeightCalibrationMethod)), null);
         if (rule.ActQType is not { } qtype)
             return new Prepared(operand.Value, null);
-        // A map of axes is meant for the weight; the activation then has one scale along its contraction.
-        var tiling = rule.TileSize is { Axes: null } ? rule.TileSize : null;
-        var quantized = site.QuantizeActivation(operand.Value, how(qtype, tiling, rule.ActCalibrationMethod!), side);
+        var quantized = site.QuantizeActivation(operand.Value, how(qtype, site.ActTiling, rule.ActCalibrationMethod!), side);
         return new Prepared(quantized, quantized);
     }
 
