@@ -21,7 +21,7 @@ internal sealed class InterceptionScope
 
     /// <summary>The run whose interceptor this thread is executing: what that does is not intercepted for it again.</summary>
     [ThreadStatic]
-    private static InterceptionRun? t_busy;
+    private static InterceptionRun? _busy;
 
     private readonly InterceptionRun _run;
     private readonly InterceptionScope? _parent;
@@ -48,7 +48,7 @@ internal sealed class InterceptionScope
     internal static InterceptionScope? Wanting(OpDescriptor op)
     {
         var scope = Ambient.Value;
-        if (scope is null || ReferenceEquals(t_busy, scope._run)) return null;
+        if (scope is null || ReferenceEquals(_busy, scope._run)) return null;
         return scope._run.Interceptor.Wants(op) ? scope : null;
     }
 
@@ -81,15 +81,15 @@ internal sealed class InterceptionScope
     [MethodImpl(MethodImplOptions.NoInlining)]
     private object? Ask(OpDescriptor op, object?[] arguments)
     {
-        var outer = t_busy;
-        t_busy = _run;
+        var outer = _busy;
+        _busy = _run;
         try
         {
             return _run.Interceptor.Intercept(new OpCall(op, arguments, Module, Path));
         }
         finally
         {
-            t_busy = outer;
+            _busy = outer;
         }
     }
 }

@@ -6,25 +6,25 @@ namespace QwixSharp.Interception;
 internal static class ShimRegistry
 {
     private static readonly Lock Gate = new();
-    private static object[] s_items = new object[256];
-    private static int s_count;
+    private static object[] _items = new object[256];
+    private static int _count;
 
     internal static int Add(object item)
     {
         lock (Gate)
         {
-            if (s_count == s_items.Length)
+            if (_count == _items.Length)
             {
-                var larger = new object[2 * s_count];
-                s_items.CopyTo(larger, 0);
-                Volatile.Write(ref s_items, larger);
+                var larger = new object[2 * _count];
+                _items.CopyTo(larger, 0);
+                Volatile.Write(ref _items, larger);
             }
 
-            s_items[s_count] = item;
-            return s_count++;
+            _items[_count] = item;
+            return _count++;
         }
     }
 
     /// <summary>The object with a number. Emitted code only has numbers that were given out before it was made.</summary>
-    internal static object Get(int id) => s_items[id];
+    internal static object Get(int id) => _items[id];
 }

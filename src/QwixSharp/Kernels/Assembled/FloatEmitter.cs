@@ -36,7 +36,7 @@ internal sealed class FloatEmitter
     private const int MostRowsWithTotals = 8;
     private static readonly int Saved = Offset(nameof(FloatTileArgs.Saved));
 
-    private readonly Assembler c;
+    private readonly Assembler _asm;
     private readonly FloatShape _shape;
     private readonly RegisterPlan _registers;
     private readonly AssemblerRegisterZMM[] _constants;
@@ -49,16 +49,16 @@ internal sealed class FloatEmitter
 
     private FloatEmitter(Assembler assembler, FloatShape shape)
     {
-        c = assembler;
+        _asm = assembler;
         _shape = shape;
-        _registers = new RegisterPlan(c, shape.IsWindows);
+        _registers = new RegisterPlan(_asm, shape.IsWindows);
         _constants = _registers.Take(IsHalfByte ? 1 : IsFp8 ? 5 : 4);
         _codes = _registers.Take();
         _number = _registers.Take();
         _scale = _registers.Take();
         _sums = _registers.Take(shape.Rows * Chains);
         _totals = HasTotals ? _registers.Take(shape.Rows) : [];
-        _moves = c.CreateLabel();
+        _moves = _asm.CreateLabel();
     }
 
     /// <summary>Emits the kernel of a shape.</summary>
@@ -81,18 +81,18 @@ internal sealed class FloatEmitter
     private void Emit()
     {
         _registers.Enter(Saved);
-        c.mov(rcx, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Activations))]);
-        c.mov(rdx, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Weights))]);
-        c.mov(r11, __qword_ptr[rax + Offset(nameof(FloatTileArgs.WeightScales))]);
+        _asm.mov(rcx, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Activations))]);
+        _asm.mov(rdx, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Weights))]);
+        _asm.mov(r11, __qword_ptr[rax + Offset(nameof(FloatTileArgs.WeightScales))]);
         LoadConstants();
         foreach (var total in _totals)
-            c.vpxord(total, total, total);
+            _asm.vpxord(total, total, total);
         if (!HasTotals)
             ClearSums();
 
-        var tile = c.CreateLabel();
-        c.Label(ref tile);
-        c.vmovups(_scale, __zmmword_ptr[r11]);
+        var tile = _asm.CreateLabel();
+        _asm.Label(ref tile);
+        _asm.vmovups(_scale, __zmmword_ptr[r11]);
         if (HasTotals)
             ClearSums();
         GroupLoop();
@@ -100,9 +100,9 @@ internal sealed class FloatEmitter
             AddTile();
         if (_shape.Tiled)
         {
-            c.add(r11, 64);
-            c.dec(__qword_ptr[rax + Offset(nameof(FloatTileArgs.Tiles))]);
-            c.jnz(tile);
+            _asm.add(r11, 64);
+            _asm.dec(__qword_ptr[rax + Offset(nameof(FloatTileArgs.Tiles))]);
+            _asm.jnz(tile);
         }
         Store();
         _registers.Leave(Saved);
@@ -114,57 +114,57 @@ internal sealed class FloatEmitter
     {
         if (IsHalfByte)
         {
-            c.mov(r9, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Table))]);
-            c.vmovups(_constants[0], __zmmword_ptr[r9]);
+            _asm.mov(r9, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Table))]);
+            _asm.vmovups(_constants[0], __zmmword_ptr[r9]);
             return;
         }
-        c.lea(r9, __[_moves]);
+        _asm.lea(r9, __[_moves]);
         for (var j = 0; j < 4; j++)
-            c.vbroadcasti32x4(_constants[j], __xmmword_ptr[r9 + 16 * j]);
+            _asm.vbroadcasti32x4(_constants[j], __xmmword_ptr[r9 + 16 * j]);
         if (!IsFp8)
             return;
         // The sign and, below the copies of it that the shift made, the exponent and mantissa.
-        c.mov(r9d, unchecked((int)(0x80000000 | 0x7F000000u >> _shape.Fp8Shift)));
-        c.vpbroadcastd(_constants[4], r9d);
+        _asm.mov(r9d, unchecked((int)(0x80000000 | 0x7F000000u >> _shape.Fp8Shift)));
+        _asm.vpbroadcastd(_constants[4], r9d);
     }
 
     private void ByteMoves()
     {
-        c.Label(ref _moves);
+        _asm.Label(ref _moves);
         for (byte j = 0; j < 4; j++)
             for (byte lane = 0; lane < 4; lane++)
-                c.db(0x80, 0x80, 0x80, (byte)(4 * lane + j));
+                _asm.db(0x80, 0x80, 0x80, (byte)(4 * lane + j));
     }
 
     private void ClearSums()
     {
         foreach (var sum in _sums)
-            c.vpxord(sum, sum, sum);
+            _asm.vpxord(sum, sum, sum);
     }
 
     private void GroupLoop()
     {
-        c.mov(r9, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Groups))]);
-        var loop = c.CreateLabel();
-        c.Label(ref loop);
-        c.vmovdqu32(_codes, __zmmword_ptr[rdx]);
+        _asm.mov(r9, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Groups))]);
+        var loop = _asm.CreateLabel();
+        _asm.Label(ref loop);
+        _asm.vmovdqu32(_codes, __zmmword_ptr[rdx]);
         for (var value = 0; value < Values; value++)
         {
             // Half byte 2j belongs to k+j, half byte 2j+1 to k+4+j.
             var k = IsHalfByte ? value / 2 + value % 2 * 4 : value;
             Decode(value);
             if (ScalesNumbers)
-                c.vmulps(_number, _number, _scale);
+                _asm.vmulps(_number, _number, _scale);
             for (var row = 0; row < _shape.Rows; row++)
-                c.vfmadd231ps(_sums[value % Chains * _shape.Rows + row], _number, __dword_bcst[rcx + 4 * (k * _shape.Rows + row)]);
+                _asm.vfmadd231ps(_sums[value % Chains * _shape.Rows + row], _number, __dword_bcst[rcx + 4 * (k * _shape.Rows + row)]);
         }
-        c.add(rdx, 64);
-        c.add(rcx, 4 * _shape.Rows * Values);
-        c.dec(r9);
-        c.jnz(loop);
+        _asm.add(rdx, 64);
+        _asm.add(rcx, 4 * _shape.Rows * Values);
+        _asm.dec(r9);
+        _asm.jnz(loop);
         for (var chain = 1; chain < Chains; chain++)
             for (var row = 0; row < _shape.Rows; row++)
-                c.vaddps(_sums[row], _sums[row], _sums[chain * _shape.Rows + row]);
+                _asm.vaddps(_sums[row], _sums[row], _sums[chain * _shape.Rows + row]);
     }
 
     private void Decode(int value)
@@ -172,34 +172,34 @@ internal sealed class FloatEmitter
         if (IsHalfByte)
         {
             if (value > 0)
-                c.vpsrld(_number, _codes, (byte)(4 * value));
-            c.vpermps(_number, value > 0 ? _number : _codes, _constants[0]);
+                _asm.vpsrld(_number, _codes, (byte)(4 * value));
+            _asm.vpermps(_number, value > 0 ? _number : _codes, _constants[0]);
             return;
         }
-        c.vpshufb(_number, _codes, _constants[value]);
+        _asm.vpshufb(_number, _codes, _constants[value]);
         if (!IsFp8)
         {
-            c.vcvtdq2ps(_number, _number);
+            _asm.vcvtdq2ps(_number, _number);
             return;
         }
-        c.vpsrad(_number, _number, (byte)_shape.Fp8Shift);
-        c.vpandd(_number, _number, _constants[4]);
+        _asm.vpsrad(_number, _number, (byte)_shape.Fp8Shift);
+        _asm.vpandd(_number, _number, _constants[4]);
     }
 
     private void AddTile()
     {
         for (var row = 0; row < _shape.Rows; row++)
-            c.vfmadd231ps(_totals[row], _sums[row], _scale);
+            _asm.vfmadd231ps(_totals[row], _sums[row], _scale);
     }
 
     private void Store()
     {
-        c.mov(r9, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Result))]);
+        _asm.mov(r9, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Result))]);
         for (var row = 0; row < _shape.Rows; row++)
         {
             if (!_shape.Tiled)
-                c.vmulps(_sums[row], _sums[row], _scale);
-            c.vmovups(__zmmword_ptr[r9 + 64 * row], HasTotals ? _totals[row] : _sums[row]);
+                _asm.vmulps(_sums[row], _sums[row], _scale);
+            _asm.vmovups(__zmmword_ptr[r9 + 64 * row], HasTotals ? _totals[row] : _sums[row]);
         }
     }
 

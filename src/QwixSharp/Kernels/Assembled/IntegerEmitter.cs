@@ -32,7 +32,7 @@ internal sealed class IntegerEmitter
 {
     private static readonly int Saved = Offset(nameof(IntegerTileArgs.Saved));
 
-    private readonly Assembler c;
+    private readonly Assembler _asm;
     private readonly IntegerShape _shape;
     private readonly RegisterPlan _registers;
     private readonly DotProduct _dot;
@@ -44,10 +44,10 @@ internal sealed class IntegerEmitter
 
     private IntegerEmitter(Assembler assembler, IntegerShape shape)
     {
-        c = assembler;
+        _asm = assembler;
         _shape = shape;
-        _registers = new RegisterPlan(c, shape.IsWindows);
-        _dot = new DotProduct(c, _registers, shape.HasVnni);
+        _registers = new RegisterPlan(_asm, shape.IsWindows);
+        _dot = new DotProduct(_asm, _registers, shape.HasVnni);
         _constant = _registers.Take();
         _row = _registers.Take();
         _weights = _registers.Take(shape.Panels * Halves);
@@ -69,26 +69,26 @@ internal sealed class IntegerEmitter
     private void Emit()
     {
         _registers.Enter(Saved);
-        c.mov(rcx, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.Activations))]);
-        c.mov(rdx, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.Weights))]);
-        c.mov(r8, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.PanelBytes))]);
-        c.mov(r10, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.Start))]);
-        c.mov(r11, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.WeightScales))]);
-        c.mov(r9d, Halves == 2 ? 0x0F0F0F0F : unchecked((int)0x80808080));
-        c.vpbroadcastd(_constant, r9d);
+        _asm.mov(rcx, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.Activations))]);
+        _asm.mov(rdx, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.Weights))]);
+        _asm.mov(r8, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.PanelBytes))]);
+        _asm.mov(r10, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.Start))]);
+        _asm.mov(r11, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.WeightScales))]);
+        _asm.mov(r9d, Halves == 2 ? 0x0F0F0F0F : unchecked((int)0x80808080));
+        _asm.vpbroadcastd(_constant, r9d);
         foreach (var total in _totals)
-            c.vpxord(total, total, total);
+            _asm.vpxord(total, total, total);
 
-        var tile = c.CreateLabel();
-        c.Label(ref tile);
+        var tile = _asm.CreateLabel();
+        _asm.Label(ref tile);
         StartSums();
         GroupLoop();
         JoinChains();
         if (_shape.Tiled)
         {
             AddScaledTile();
-            c.dec(__qword_ptr[rax + Offset(nameof(IntegerTileArgs.Tiles))]);
-            c.jnz(tile);
+            _asm.dec(__qword_ptr[rax + Offset(nameof(IntegerTileArgs.Tiles))]);
+            _asm.jnz(tile);
         }
         Store();
         _registers.Leave(Saved);
@@ -100,30 +100,30 @@ internal sealed class IntegerEmitter
     {
         for (var row = 0; row < _shape.Rows; row++)
         {
-            c.vpbroadcastd(Sum(row, 0, 0), __dword_ptr[r10 + 4 * row]);
+            _asm.vpbroadcastd(Sum(row, 0, 0), __dword_ptr[r10 + 4 * row]);
             for (var panel = 1; panel < _shape.Panels; panel++)
-                c.vmovdqa64(Sum(row, panel, 0), Sum(row, 0, 0));
+                _asm.vmovdqa64(Sum(row, panel, 0), Sum(row, 0, 0));
         }
         for (var i = Cells; i < _sums.Length; i++)
-            c.vpxord(_sums[i], _sums[i], _sums[i]);
-        c.add(r10, 4 * _shape.Rows);
+            _asm.vpxord(_sums[i], _sums[i], _sums[i]);
+        _asm.add(r10, 4 * _shape.Rows);
     }
 
     private void GroupLoop()
     {
-        c.mov(r9, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.Groups))]);
-        var loop = c.CreateLabel();
-        c.Label(ref loop);
+        _asm.mov(r9, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.Groups))]);
+        var loop = _asm.CreateLabel();
+        _asm.Label(ref loop);
         for (var group = 0; group < _shape.Unroll; group++)
         {
             LoadWeights(group * 64);
             for (var half = 0; half < Halves; half++)
                 MultiplyRows(group * Halves + half, half);
         }
-        c.add(rdx, 64 * _shape.Unroll);
-        c.add(rcx, 4 * _shape.Rows * Halves * _shape.Unroll);
-        c.sub(r9, _shape.Unroll);
-        c.jnz(loop);
+        _asm.add(rdx, 64 * _shape.Unroll);
+        _asm.add(rcx, 4 * _shape.Rows * Halves * _shape.Unroll);
+        _asm.sub(r9, _shape.Unroll);
+        _asm.jnz(loop);
     }
 
     private void LoadWeights(int offset)
@@ -139,14 +139,14 @@ internal sealed class IntegerEmitter
             var low = _weights[panel * Halves];
             if (Halves == 1)
             {
-                c.vpxord(low, _constant, memory);
+                _asm.vpxord(low, _constant, memory);
                 continue;
             }
             var high = _weights[panel * Halves + 1];
-            c.vmovdqu32(high, memory);
-            c.vpandd(low, high, _constant);
-            c.vpsrlw(high, high, 4);
-            c.vpandd(high, high, _constant);
+            _asm.vmovdqu32(high, memory);
+            _asm.vpandd(low, high, _constant);
+            _asm.vpsrlw(high, high, 4);
+            _asm.vpandd(high, high, _constant);
         }
     }
 
@@ -161,7 +161,7 @@ internal sealed class IntegerEmitter
                 _dot.Add(Sum(row, 0, chain), _weights[half], __dword_bcst[rcx + offset]);
                 continue;
             }
-            c.vpbroadcastd(_row, __dword_ptr[rcx + offset]);
+            _asm.vpbroadcastd(_row, __dword_ptr[rcx + offset]);
             for (var panel = 0; panel < _shape.Panels; panel++)
                 _dot.Add(Sum(row, panel, chain), _weights[panel * Halves + half], _row);
         }
@@ -171,7 +171,7 @@ internal sealed class IntegerEmitter
     {
         for (var chain = 1; chain < Chains; chain++)
             for (var cell = 0; cell < Cells; cell++)
-                c.vpaddd(_sums[cell], _sums[cell], _sums[chain * Cells + cell]);
+                _asm.vpaddd(_sums[cell], _sums[cell], _sums[chain * Cells + cell]);
     }
 
     private void AddScaledTile()
@@ -180,32 +180,32 @@ internal sealed class IntegerEmitter
         for (var panel = 0; panel < _shape.Panels; panel++)
         {
             if (panel == 0)
-                c.vmovups(_weights[0], __zmmword_ptr[r11]);
+                _asm.vmovups(_weights[0], __zmmword_ptr[r11]);
             else
             {
-                c.mov(r9, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.PanelScaleBytes))]);
-                c.vmovups(_weights[0], panel == 1 ? __zmmword_ptr[r11 + r9] : __zmmword_ptr[r11 + r9 * 2]);
+                _asm.mov(r9, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.PanelScaleBytes))]);
+                _asm.vmovups(_weights[0], panel == 1 ? __zmmword_ptr[r11 + r9] : __zmmword_ptr[r11 + r9 * 2]);
             }
-            c.mov(r9, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.ActivationScales))]);
+            _asm.mov(r9, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.ActivationScales))]);
             for (var row = 0; row < _shape.Rows; row++)
             {
                 var sum = Sum(row, panel, 0);
-                c.vmulps(scale, _weights[0], __dword_bcst[r9 + 4 * row]);
-                c.vcvtdq2ps(sum, sum);
-                c.vfmadd231ps(_totals[panel * _shape.Rows + row], sum, scale);
+                _asm.vmulps(scale, _weights[0], __dword_bcst[r9 + 4 * row]);
+                _asm.vcvtdq2ps(sum, sum);
+                _asm.vfmadd231ps(_totals[panel * _shape.Rows + row], sum, scale);
             }
         }
-        c.add(r11, 64);
-        c.add(r9, 4 * _shape.Rows);
-        c.mov(__qword_ptr[rax + Offset(nameof(IntegerTileArgs.ActivationScales))], r9);
+        _asm.add(r11, 64);
+        _asm.add(r9, 4 * _shape.Rows);
+        _asm.mov(__qword_ptr[rax + Offset(nameof(IntegerTileArgs.ActivationScales))], r9);
     }
 
     private void Store()
     {
-        c.mov(r9, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.Result))]);
+        _asm.mov(r9, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.Result))]);
         var results = _shape.Tiled ? _totals : _sums;
         for (var cell = 0; cell < Cells; cell++)
-            c.vmovdqu32(__zmmword_ptr[r9 + 64 * cell], results[cell]);
+            _asm.vmovdqu32(__zmmword_ptr[r9 + 64 * cell], results[cell]);
     }
 
     private static int Offset(string field) => (int)System.Runtime.InteropServices.Marshal.OffsetOf<IntegerTileArgs>(field);
