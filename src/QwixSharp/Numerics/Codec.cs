@@ -33,8 +33,9 @@ internal static class Codec
         using var scope = NewDisposeScope();
         var codes = qtype.Kind switch
         {
-            QTypeKind.NormalFloat => EncodeNormalFloat(scaled.to(ScalarType.Float32)),
-            QTypeKind.Float => EncodeFloat(scaled.to(ScalarType.Float32), qtype.FloatFormat!),
+            // libtorch's search warns on the console where it has to copy.
+            QTypeKind.NormalFloat => EncodeNormalFloat(scaled.to(ScalarType.Float32).contiguous()),
+            QTypeKind.Float => EncodeFloat(scaled.to(ScalarType.Float32).contiguous(), qtype.FloatFormat!),
             _ when qtype == QType.Int1 => (scaled.ge(0).to(ScalarType.Int8) * 2) - 1,
             _ => EncodeInteger(scaled, qtype, noise),
         };
