@@ -74,6 +74,9 @@ internal sealed class ModelState : IDisposable
         return tensor is Parameter && _byAddress.TryGetValue(TensorMemory.Address(tensor), out use) && use.Parameter.shape.SequenceEqual(tensor.shape) ? use : null;
     }
 
+    /// <summary>The name of a parameter of the module: where several modules share it, the first of its paths.</summary>
+    internal string NameOf(Tensor parameter, string path) => UseOf(parameter)?.Name ?? path;
+
     internal ModelOperand Operand(Tensor tensor) => new(tensor, UseOf(tensor));
 
     /// <summary>Remembers that a tensor is a view of a parameter, made by an op.</summary>

@@ -63,7 +63,8 @@ internal static class QuantizedState
     {
         foreach (var (name, parameter) in source.named_parameters(false))
         {
-            if (!state.IsReplaced(Join(path, name)))
+            // A parameter that modules share is shown once in quantized form, and no more as numbers under its other paths.
+            if (!state.IsReplaced(state.NameOf(parameter, Join(path, name))))
                 target.register_parameter(name, parameter);
         }
 
