@@ -63,6 +63,99 @@ public class NativeModuleQuantizationTests
         Assert.InRange(GoldenValue.Snr(expectedHead, head), 20, 100);
     }
 
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void ItIsFilledFromAStateDict(string name)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using Holder source = Cases[name].Model(), target = Cases[name].Model();
+        var input = Cases[name].Input();
+        var provider = new PtqProvider([new() { WeightQType = "int8" }]);
+        using var direct = Qwix.QuantizeModel(source, provider, input);
+        using var filled = Qwix.QuantizeModel(target, provider, input);
+        filled.load_state_dict(Qwix.QuantizeParams(source.state_dict(), filled));
+        GoldenValue.AssertBits(name, direct.call(input).Layer, filled.call(input).Layer);
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void SaveAndLoadCarryItsWeightsAndStaticScales(string name)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using Holder source = Cases[name].Model(), target = Cases[name].Model();
+        var input = Cases[name].Input();
+        var provider = new PtqProvider([new() { WeightQType = "int8", ActQType = "int8", ActStaticScale = true }]);
+        using var saved = Qwix.QuantizeModel(source, provider, input);
+        using var loaded = Qwix.QuantizeModel(target, provider, input);
+        using var file = new MemoryStream();
+        saved.save(file);
+        using var copy = new MemoryStream(file.ToArray());
+        loaded.load(copy);
+        GoldenValue.AssertBits(name, saved.call(input).Layer, loaded.call(input).Layer);
+    }
+
+    [Theory]
+    [InlineData(ScalarType.Float64)]
+    [InlineData(ScalarType.BFloat16)]
+    public void ATransformerOfAnotherDtypeKeepsIt(ScalarType dtype)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var model = Cases["transformer"].Model();
+        model.to(dtype);
+        var input = Sequence().to(dtype);
+        var expected = model.call(input).Layer;
+        using var quantized = Qwix.QuantizeModel(model, new PtqProvider([new() { WeightQType = "int8", ActQType = "int8" }]), input);
+        var actual = quantized.call(input).Layer;
+        Assert.Equal(dtype, actual.dtype);
+        Assert.InRange(GoldenValue.Snr(expected, actual), 25, 100);
+    }
+
+    /// <summary>Attention multiplies with its joined weight whole or in parts, as its inputs are the same or not.</summary>
+    [Fact]
+    public void AttentionCalledInTwoWaysHasArraysForBoth()
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var model = new Holder(MultiheadAttention(Width, 4), (m, x) =>
+        {
+            var attention = (MultiheadAttention)m;
+            var y = attention.call(x, x, x).Item1;
+            return attention.call(y, x, x).Item1;
+        });
+        model.eval();
+        var input = Sequence();
+        var expected = model.call(input).Layer;
+        using var quantized = Qwix.QuantizeModel(model, new PtqProvider([new() { WeightQType = "int8" }]), input);
+        var actual = quantized.call(input).Layer;
+        string[] names = ["head.weight", "layer.in_proj_weight", "layer.in_proj_weight.narrow(0,0,16)", "layer.in_proj_weight.narrow(0,16,32)", "layer.out_proj.weight"];
+        Assert.Equal(names, quantized.Weights.Keys);
+        Assert.InRange(GoldenValue.Snr(expected, actual), 30, 100);
+        quantized.ReleaseOriginalWeights();
+        GoldenValue.AssertBits("released", actual, quantized.call(input).Layer);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void AWayOfAttentionThatComesAfterTheReleaseIsRefused(bool selfFirst)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        bool self = selfFirst;
+        using var model = new Holder(MultiheadAttention(Width, 4), (m, x) => self ? ((MultiheadAttention)m).call(x, x, x).Item1 : ((MultiheadAttention)m).call(x.flip(0), x, x).Item1);
+        model.eval();
+        var input = Sequence();
+        using var quantized = Qwix.QuantizeModel(model, new PtqProvider([new() { WeightQType = "int8" }]), input);
+        quantized.ReleaseOriginalWeights();
+        self = !self;
+        var error = Assert.Throws<QwixException>(() => quantized.call(input));
+        Assert.Contains("in_proj_weight", error.Message);
+        Assert.Contains("ReleaseOriginalWeights", error.Message);
+    }
+
     private static void QuantizedWhole(string name, QuantizationRule rule, double floor)
     {
         using var scope = NewDisposeScope();

@@ -27,6 +27,7 @@ internal sealed class ModelState : IDisposable
         Model = model;
         Providers = providers;
         StaticScales = new StaticScales(stats);
+        Weights = new WeightTable(IsReleased);
         Index();
     }
 
@@ -36,7 +37,7 @@ internal sealed class ModelState : IDisposable
     /// <summary>The providers; for each op the first that handles it wins.</summary>
     internal IReadOnlyList<QuantizationProvider> Providers { get; }
 
-    internal WeightTable Weights { get; } = new();
+    internal WeightTable Weights { get; }
 
     internal StaticScales StaticScales { get; }
 
