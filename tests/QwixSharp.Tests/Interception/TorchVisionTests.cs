@@ -32,8 +32,7 @@ public class TorchVisionTests
         using var _ = no_grad();
         using var model = Make(name);
         model.eval();
-        var size = name switch { "inception_v3" => 96, "alexnet" => 64, _ => 32 };
-        var x = ones(1, 3, size, size);
+        var x = ones(InputShape(name));
         var plain = model.call(x);
         var seen = new RecordingInterceptor();
 
@@ -94,13 +93,21 @@ public class TorchVisionTests
         Assert.True(Intercepted.BitEqual(plain, model.call(x)));
     }
 
-    private static nn.Module<Tensor, Tensor> Make(string name)
+    /// <summary>A small input that a model can take, [batch, channels, height, width].</summary>
+    internal static long[] InputShape(string name)
+    {
+        long size = name switch { "inception_v3" => 96, "alexnet" => 64, _ => 32 };
+        return [1, 3, size, size];
+    }
+
+    internal static nn.Module<Tensor, Tensor> Make(string name)
     {
         random.manual_seed(0);
         var factory = typeof(torchvision.models).GetMethod(name)!;
         return (nn.Module<Tensor, Tensor>)factory.Invoke(null, [.. factory.GetParameters().Select(p => p.DefaultValue)])!;
     }
 
-    private static IOrderedEnumerable<string> LayerPaths(nn.Module model) =>
+    /// <summary>The paths of the convolutions and linear layers that run in evaluation mode, in order.</summary>
+    internal static IOrderedEnumerable<string> LayerPaths(nn.Module model) =>
         model.named_modules().Where(m => (m.module is TorchSharp.Modules.Conv2d or TorchSharp.Modules.Linear) && !m.name.StartsWith(TrainingOnly, StringComparison.Ordinal)).Select(m => m.name).Order();
 }

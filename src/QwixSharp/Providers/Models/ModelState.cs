@@ -27,6 +27,7 @@ internal sealed class ModelState : IDisposable
         Model = model;
         Providers = providers;
         StaticScales = new StaticScales(stats);
+        Weights = new WeightTable(IsReleased);
         Index();
     }
 
@@ -36,7 +37,7 @@ internal sealed class ModelState : IDisposable
     /// <summary>The providers; for each op the first that handles it wins.</summary>
     internal IReadOnlyList<QuantizationProvider> Providers { get; }
 
-    internal WeightTable Weights { get; } = new();
+    internal WeightTable Weights { get; }
 
     internal StaticScales StaticScales { get; }
 
@@ -73,6 +74,9 @@ internal sealed class ModelState : IDisposable
         // Some modules make a new object for a parameter at every access of its property.
         return tensor is Parameter && _byAddress.TryGetValue(TensorMemory.Address(tensor), out use) && use.Parameter.shape.SequenceEqual(tensor.shape) ? use : null;
     }
+
+    /// <summary>The name of a parameter of the module: where several modules share it, the first of its paths.</summary>
+    internal string NameOf(Tensor parameter, string path) => UseOf(parameter)?.Name ?? path;
 
     internal ModelOperand Operand(Tensor tensor) => new(tensor, UseOf(tensor));
 

@@ -27,9 +27,11 @@ internal static class ParamsQuantizer
 
             if (!tensor.shape.SequenceEqual(own.shape))
                 throw new QwixException($"Parameter \"{name}\" has the shape [{string.Join(", ", tensor.shape)}], but {state.Model.GetType().Name} has [{string.Join(", ", own.shape)}] there.");
-            foreach (var (arrayName, weight) in weights[name])
+            // Modules may share a parameter: a state dict has it under each of their paths, or under any one of them.
+            var parameter = state.NameOf(own, name);
+            foreach (var (arrayName, weight) in weights[parameter].Where(w => !result.ContainsKey(w.Key + ".qvalue")))
                 Add(result, arrayName, Quantize(arrayName, tensor, weight));
-            if (state.IsReplaced(name))
+            if (state.IsReplaced(parameter))
                 continue;
             if (tensor.is_floating_point() != own.is_floating_point() || (!own.is_floating_point() && tensor.dtype != own.dtype))
                 throw new QwixException($"Parameter \"{name}\" is {tensor.dtype}, but {state.Model.GetType().Name} has {own.dtype} there.");

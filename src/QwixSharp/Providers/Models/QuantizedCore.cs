@@ -76,7 +76,7 @@ internal sealed class QuantizedCore : IDisposable
     }
 
     /// <summary>The buffers of weights that the model's root holds itself.</summary>
-    internal IEnumerable<(string Name, Tensor Buffer)> OwnBuffers() => QuantizedState.Buffers(QuantizedState.ArraysOf("", State));
+    internal IEnumerable<(string Name, Tensor Buffer)> OwnBuffers() => QuantizedState.Buffers(QuantizedState.ArraysOf(State.Model, "", State));
 
     internal void ReleaseOriginalWeights()
     {

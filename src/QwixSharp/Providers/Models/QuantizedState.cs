@@ -51,11 +51,18 @@ internal static class QuantizedState
         }
     }
 
-    /// <summary>The quantized weights of one module by their names in it.</summary>
-    internal static IReadOnlyList<(string Name, QArray Array)> ArraysOf(string path, ModelState state)
+    /// <summary>
+    /// The quantized weights of one module by their names in it. Modules that run in C++ hold the parameters of their inner
+    /// ones themselves, under dotted names such as <c>out_proj.weight</c>.
+    /// </summary>
+    internal static IReadOnlyList<(string Name, QArray Array)> ArraysOf(nn.Module module, string path, ModelState state)
     {
+        var weights = state.Weights.All;
+        if (weights.Count == 0)
+            return [];
         int prefix = path.Length == 0 ? 0 : path.Length + 1;
-        return [.. state.Weights.All.Where(w => ModuleOf(w.Value.Use.Name) == path).Select(w => (w.Key[prefix..], w.Value.Array))];
+        var own = module.named_parameters(false).Select(p => Join(path, p.name)).ToHashSet(StringComparer.Ordinal);
+        return [.. weights.Where(w => own.Contains(w.Value.Use.Name)).Select(w => (w.Key[prefix..], w.Value.Array))];
     }
 
     /// <summary>Registers the parameters, buffers and children of a module but for what is quantized.</summary>
@@ -63,7 +70,8 @@ internal static class QuantizedState
     {
         foreach (var (name, parameter) in source.named_parameters(false))
         {
-            if (!state.IsReplaced(Join(path, name)))
+            // A parameter that modules share is shown once in quantized form, and no more as numbers under its other paths.
+            if (!state.IsReplaced(state.NameOf(parameter, Join(path, name))))
                 target.register_parameter(name, parameter);
         }
 
@@ -79,7 +87,7 @@ internal static class QuantizedState
 
         foreach (var (name, child) in source.named_children())
         {
-            var mirror = new MirrorModule(child.GetName(), ArraysOf(Join(path, name), state));
+            var mirror = new MirrorModule(child.GetName(), ArraysOf(child, Join(path, name), state));
             Fill(mirror, child, Join(path, name), state);
             target.register_module(name, mirror);
         }

@@ -7,7 +7,8 @@ using static TorchSharp.torch;
 namespace QwixSharp.Providers.Models;
 
 /// <summary>The quantized weights of a model, by name. Each is made at its first use. Safe for several threads.</summary>
-internal sealed class WeightTable : IDisposable
+/// <param name="isReleased">Whether the values of a parameter were given up, so that no array can be made of it any more.</param>
+internal sealed class WeightTable(Func<WeightUse, bool> isReleased) : IDisposable
 {
     private readonly ConcurrentDictionary<(string Name, QuantizationRule Rule, string Op, long Key), QuantizedWeight> _sites = new();
     private readonly SortedDictionary<string, QuantizedWeight> _weights = new(StringComparer.Ordinal);
@@ -119,6 +120,8 @@ internal sealed class WeightTable : IDisposable
             name = $"{use.ArrayName}#{i}";
         }
 
+        if (isReleased(use))
+            throw new QwixException($"{site} uses the parameter \"{use.ArrayName}\" in a way that is new, after its values were given up. Run the model in all the ways it will be used before ReleaseOriginalWeights. Rule: {site.Rule}");
         return _weights[name] = new QuantizedWeight(use, how, signature, Quantize(site, operand, use, how));
     }
 
