@@ -20,20 +20,20 @@ internal sealed record ConvReference(
         var result = new double[batch * r[0] * rows * columns];
         long index = 0;
         for (long n = 0; n < batch; n++)
-        for (long o = 0; o < r[0]; o++)
-        for (long row = 0; row < rows; row++)
-        for (long column = 0; column < columns; column++, index++)
-        {
-            long image = (o / (r[0] / BatchGroups) * batch) + n;
-            long firstFeature = o / (r[0] / FeatureGroups) * r[1];
-            for (long i = 0; i < r[1]; i++)
-            for (long a = 0; a < r[2]; a++)
-            for (long b = 0; b < r[3]; b++)
-            {
-                if (Source(0, row, a) is { } y && Source(1, column, b) is { } z)
-                    result[index] += x[(((((image * l[1]) + firstFeature + i) * l[2]) + y) * l[3]) + z] * w[(((((o * r[1]) + i) * r[2]) + a) * r[3]) + b];
-            }
-        }
+            for (long o = 0; o < r[0]; o++)
+                for (long row = 0; row < rows; row++)
+                    for (long column = 0; column < columns; column++, index++)
+                    {
+                        long image = (o / (r[0] / BatchGroups) * batch) + n;
+                        long firstFeature = o / (r[0] / FeatureGroups) * r[1];
+                        for (long i = 0; i < r[1]; i++)
+                            for (long a = 0; a < r[2]; a++)
+                                for (long b = 0; b < r[3]; b++)
+                                {
+                                    if (Source(0, row, a) is { } y && Source(1, column, b) is { } z)
+                                        result[index] += x[(((((image * l[1]) + firstFeature + i) * l[2]) + y) * l[3]) + z] * w[(((((o * r[1]) + i) * r[2]) + a) * r[3]) + b];
+                                }
+                    }
 
         return tensor(result, [batch, r[0], rows, columns]);
 

@@ -1,7 +1,7 @@
 using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Weights;
-using Simd = System.Runtime.Intrinsics.X86.Avx2;
 using Fused = System.Runtime.Intrinsics.X86.Fma;
+using Simd = System.Runtime.Intrinsics.X86.Avx2;
 
 namespace QwixSharp.Kernels.Avx2Paths;
 

@@ -1,7 +1,7 @@
 using QwixSharp.Interception.NativeModules;
 using TorchSharp;
-using static TorchSharp.torch;
 using static QwixSharp.Tests.Interception.NativeModules.Equivalence;
+using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Interception.NativeModules;
 

@@ -1,6 +1,6 @@
 using TorchSharp;
-using static TorchSharp.torch;
 using static QwixSharp.Tests.Interception.NativeModules.Equivalence;
+using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Interception.NativeModules;
 
