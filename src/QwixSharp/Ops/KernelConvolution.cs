@@ -40,24 +40,30 @@ internal static class KernelConvolution
         using var scope = NewDisposeScope();
         // A one-dimensional convolution is one over images of height 1.
         bool flat = axes.SpatialRank == 1;
-        var codes = lhs.GetQValue().permute(axes.Lhs);
-        codes = (flat ? codes.unsqueeze(2) : codes).permute(0, 2, 3, 1).contiguous();
-        long batch = codes.shape[0];
-        int height = (int)codes.shape[1], width = (int)codes.shape[2];
+        var codes = lhs.GetQValue().permute(axes.Lhs).contiguous();
+        long[] shape = codes.shape;
+        long batch = shape[0];
+        int channels = (int)shape[1], height = flat ? 1 : (int)shape[2], width = (int)shape[^1];
+        var image = empty(height * width, channels, dtype: ScalarType.Int8);
         var scales = GenericBroadcast.Expand(lhs.Scale.reshape(-1), [batch]);
         var zeroPoints = lhs.ZeroPoint is null ? null : GenericBroadcast.Expand(lhs.ZeroPoint.reshape(-1), [batch]).to(ScalarType.Int32);
         var form = rhs.KernelForm(() => new PackedConvolutionForm(rhs));
         var kernel = form.For(Shape(rhs, geometry, flat));
         var y = empty(geometry.ResultShape, dtype: ScalarType.Float32);
 
-        var image = (sbyte*)TensorMemory.Address(codes);
+        var source = (sbyte*)TensorMemory.Address(codes);
+        var channelsLast = (sbyte*)TensorMemory.Address(image);
         var scale = (float*)TensorMemory.Address(scales);
         int* zeroPoint = zeroPoints is null ? null : (int*)TensorMemory.Address(zeroPoints);
         var target = (float*)TensorMemory.Address(y);
-        long imageSize = codes.numel() / batch, resultSize = y.numel() / batch;
+        long imageSize = image.numel(), resultSize = y.numel() / batch;
         int threads = get_num_threads();
         for (long i = 0; i < batch; i++)
-            kernel.Run(image + (i * imageSize), height, width, scale[i], zeroPoint == null ? 0 : zeroPoint[i], target + (i * resultSize), channelsLast: false, null, FusedActivation.None, threads);
+        {
+            PackedConvolution.ChannelsLast(source + (i * imageSize), channels, height * width, channelsLast, threads);
+            kernel.Run(channelsLast, height, width, scale[i], zeroPoint == null ? 0 : zeroPoint[i], target + (i * resultSize), channelsLast: false, null, FusedActivation.None, threads);
+        }
+
         return y.MoveToOuterDisposeScope();
     }
 

@@ -61,6 +61,24 @@ internal sealed unsafe class PackedConvolution : IDisposable
         });
     }
 
+    /// <summary>Brings the channels of an image of codes last, as <see cref="Run"/> wants them.</summary>
+    /// <param name="image">[channels, pixels].</param>
+    /// <param name="channels">The channels.</param>
+    /// <param name="pixels">Height times width.</param>
+    /// <param name="codes">[pixels, channels], the result.</param>
+    /// <param name="threads">How many threads take part.</param>
+    public static void ChannelsLast(sbyte* image, int channels, int pixels, sbyte* codes, int threads)
+    {
+        const int Block = 256;
+        RowsJob.Run((pixels + Block - 1) / Block, (long)Block * channels, threads, block =>
+        {
+            var first = (int)block * Block;
+            var count = Math.Min(Block, pixels - first);
+            for (var channel = 0; channel < channels; channel += 4)
+                PlaceChannels(image + (long)channel * pixels + first, pixels, Math.Min(4, channels - channel), count, codes + (long)first * channels + channel, channels);
+        });
+    }
+
     /// <summary>Convolves one image; exact sums, then scale, bias and activation.</summary>
     /// <param name="image">[height, width, channels] codes.</param>
     /// <param name="height">The image's height.</param>

@@ -35,19 +35,21 @@ internal static class Arguments
         _ => throw new QwixException($"Cannot read {argument} as numbers for {axes} axes."),
     };
 
-    /// <summary>A product with a bias added to its last axis or along an axis of features.</summary>
+    /// <summary>A product with a bias added to its last axis or along an axis of features; in place where no gradient forbids it.</summary>
     internal static Tensor AddBias(Tensor product, Tensor? bias, int featureAxis = -1)
     {
         if (bias is null)
             return product;
-        using (product)
+        long[] shape = [.. Enumerable.Repeat(1L, (int)product.dim())];
+        shape[featureAxis < 0 ? ^1 : featureAxis] = -1;
+        using var broadcast = bias.reshape(shape);
+        if (bias.dtype == product.dtype && !(is_grad_enabled() && (product.requires_grad || bias.requires_grad)))
         {
-            if (featureAxis < 0)
-                return product + bias;
-            long[] shape = [.. Enumerable.Repeat(1L, (int)product.dim())];
-            shape[featureAxis] = -1;
-            using var broadcast = bias.reshape(shape);
-            return product + broadcast;
+            product.add_(broadcast);
+            return product;
         }
+
+        using (product)
+            return product + broadcast;
     }
 }
