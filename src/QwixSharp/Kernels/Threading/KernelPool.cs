@@ -27,9 +27,10 @@ internal sealed class KernelPool
     private int _busy;
     private int _sleeping;
     private int _workers;
+    private bool _prefersOpenMp;
 
-    /// <summary>The pool of the process.</summary>
-    public static KernelPool Shared { get; } = new();
+    /// <summary>The pool of the process; it leaves the work to libtorch's own threads where it can.</summary>
+    public static KernelPool Shared { get; } = new() { _prefersOpenMp = true };
 
     /// <summary>Runs the job to its end.</summary>
     /// <param name="job">The work.</param>
@@ -37,6 +38,11 @@ internal sealed class KernelPool
     public void Run(KernelJob job, int threads)
     {
         threads = Math.Min(threads, 1024);
+        if (threads > 1 && _prefersOpenMp && OpenMpTeam.IsAvailable)
+        {
+            OpenMpTeam.Run(job, threads);
+            return;
+        }
         if (threads <= 1 || Interlocked.Exchange(ref _busy, 1) != 0)
         {
             job.Run(0);

@@ -1,0 +1,103 @@
+using System.Runtime.ExceptionServices;
+using System.Runtime.InteropServices;
+
+namespace QwixSharp.Kernels.Threading;
+
+/// <summary>
+/// Runs a <see cref="KernelJob"/> on the OpenMP threads of libtorch, where it is built with GNU's libgomp (Linux).
+/// </summary>
+/// <remarks>
+/// After each of its own parallel ops libtorch's threads spin for some milliseconds, waiting for the next. Threads of our
+/// own would have to share the cores with them, and a product would wait until the system lets both run. As one of
+/// libtorch's parallel regions, a product starts at once and fights nobody. <c>QWIXSHARP_OPENMP=0</c> turns this off.
+/// </remarks>
+internal static unsafe class OpenMpTeam
+{
+    private const long SearchIntervalMilliseconds = 500;
+
+    private static readonly bool IsAllowed = OperatingSystem.IsLinux() && Environment.GetEnvironmentVariable("QWIXSHARP_OPENMP") != "0";
+
+    private static delegate* unmanaged<delegate* unmanaged<nint, void>, nint, uint, uint, void> _parallel;
+    private static long _nextSearch;
+
+    /// <summary>What the calling thread hands to its team. Kept for the thread's life: a product allocates nothing.</summary>
+    [ThreadStatic]
+    private static Team? _team;
+
+    /// <summary>Whether libtorch's threads can be used. It is asked again until libtorch has been loaded.</summary>
+    public static bool IsAvailable => _parallel != null || (IsAllowed && Search());
+
+    /// <summary>Runs the job to its end on the caller and the threads that wait for it.</summary>
+    /// <param name="job">The work.</param>
+    /// <param name="threads">How many threads take part.</param>
+    public static void Run(KernelJob job, int threads)
+    {
+        var team = _team ??= new Team();
+        team.Begin(job);
+        _parallel(&Body, team.Handle, (uint)threads, 0);
+        team.End();
+    }
+
+    [UnmanagedCallersOnly]
+    private static void Body(nint team) => ((Team)GCHandle.FromIntPtr(team).Target!).Work();
+
+    /// <summary>Finds libgomp beside libtorch among what this process has loaded.</summary>
+    private static bool Search()
+    {
+        long now = Environment.TickCount64;
+        if (now < Volatile.Read(ref _nextSearch))
+            return false;
+        Volatile.Write(ref _nextSearch, now + SearchIntervalMilliseconds);
+        try
+        {
+            string[] loaded = [.. File.ReadLines("/proc/self/maps").Select(line => line[(line.IndexOf('/') is var i and >= 0 ? i : line.Length)..]).Where(path => path.Length > 0).Distinct()];
+            var folder = Path.GetDirectoryName(loaded.FirstOrDefault(path => path.Contains("libtorch_cpu", StringComparison.Ordinal)));
+            var library = loaded.FirstOrDefault(path => folder is not null && Path.GetDirectoryName(path) == folder && Path.GetFileName(path).StartsWith("libgomp", StringComparison.Ordinal));
+            if (library is null || !NativeLibrary.TryLoad(library, out var handle) || !NativeLibrary.TryGetExport(handle, "GOMP_parallel", out var parallel))
+                return false;
+            _parallel = (delegate* unmanaged<delegate* unmanaged<nint, void>, nint, uint, uint, void>)parallel;
+            return true;
+        }
+        catch (IOException)
+        {
+            return false;
+        }
+    }
+
+    private sealed class Team
+    {
+        private KernelJob? _job;
+        private ExceptionDispatchInfo? _failure;
+        private int _joined;
+
+        internal Team() => Handle = GCHandle.ToIntPtr(GCHandle.Alloc(this, GCHandleType.Weak));
+
+        ~Team() => GCHandle.FromIntPtr(Handle).Free();
+
+        internal nint Handle { get; }
+
+        internal void Begin(KernelJob job)
+        {
+            _job = job;
+            _joined = 0;
+        }
+
+        internal void Work()
+        {
+            try
+            {
+                _job!.Run(Interlocked.Increment(ref _joined) - 1);
+            }
+            catch (Exception e)
+            {
+                Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(e), null);
+            }
+        }
+
+        internal void End()
+        {
+            _job = null;
+            Interlocked.Exchange(ref _failure, null)?.Throw();
+        }
+    }
+}
