@@ -147,12 +147,13 @@ internal static class Calibrator
     {
         if (!qtype.IsMicroScaled)
             return scale;
+        // A scale that is not a number must not become one: what it scales would look right.
         if (qtype == QType.NvFp4)
-            return Codec.Decode(Codec.Encode(scale, QType.Float8E4M3Fn), QType.Float8E4M3Fn, scale.dtype);
+            return where(scale.isnan(), scale, Codec.Decode(Codec.Encode(scale, QType.Float8E4M3Fn), QType.Float8E4M3Fn, scale.dtype));
         double bias = qtype == QType.MxFp4 ? 12.0 / 7.0 : 60.0 / 31.0;
         var rounded = (scale * Like(bias, scale)).to(ScalarType.BFloat16).to(ScalarType.Float32);
         var (_, exponent) = rounded.frexp();
-        return ones_like(rounded).ldexp(exponent - 1).to(scale.dtype);
+        return where(scale.isfinite(), ones_like(rounded).ldexp(exponent - 1).to(scale.dtype), scale);
     }
 
     /// <summary>A number in the dtype of a tensor. Its rank is 1, since libtorch computes with rank-0 numbers in higher precision.</summary>
