@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Text.Json;
 
 namespace QwixSharp.Tests.Golden;
@@ -11,22 +10,16 @@ internal static class GoldenFolder
 {
     public static string Root { get; } = Find();
 
-    /// <summary>The repository's root folder.</summary>
-    public static string Repository { get; } = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(ThisFile())!, "../../.."));
-
     public static string? TryFile(string name) => File.Exists(Path.Combine(Root, name)) ? Path.Combine(Root, name) : null;
 
     private static string Find()
     {
-        var repository = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(ThisFile())!, "../../.."));
         var named = Environment.GetEnvironmentVariable("QWIXSHARP_GOLDEN");
         if (!string.IsNullOrEmpty(named))
             return Directory.Exists(named) ? named : throw new DirectoryNotFoundException($"QWIXSHARP_GOLDEN names {named}, which is not a folder.");
-        var shared = Path.Combine(repository, "../shared/golden");
-        return Directory.Exists(shared) ? shared : Path.Combine(repository, "tests/golden");
+        var shared = Path.Combine(RepositoryFolder.Path, "../shared/golden");
+        return Directory.Exists(shared) ? shared : Path.Combine(RepositoryFolder.Path, "tests/golden");
     }
-
-    private static string ThisFile([CallerFilePath] string path = "") => path;
 }
 
 /// <summary>One family of cases: a manifest and its tensors.</summary>
@@ -96,7 +89,7 @@ internal static class GoldenExceptions
 
     private static Dictionary<string, string> Load()
     {
-        var file = Path.Combine(GoldenFolder.Repository, "tests/golden/exceptions.json");
+        var file = Path.Combine(RepositoryFolder.Path, "tests/golden/exceptions.json");
         return File.Exists(file) ? JsonSerializer.Deserialize<Dictionary<string, string>>(File.ReadAllText(file))! : [];
     }
 }
