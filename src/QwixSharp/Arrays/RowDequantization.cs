@@ -17,7 +17,7 @@ internal static class RowDequantization
     {
         if (array.Dtype != ScalarType.Float32 || array.Device.type != DeviceType.CPU || array.ZeroPoint is not null || array.QType.Bits > 8)
             return null;
-        if (array.Rank == 0 || array.Scale.requires_grad || Rows(array) is not { Rows: > 0, Columns: > 0 } rows)
+        if (array.Rank == 0 || array.Scale.requires_grad || RowLayout.Of(array.Shape, array.ScaleShape) is not { Rows: > 0, Columns: > 0 } rows)
             return null;
         using var scope = NewDisposeScope();
         var codes = array.GetQValue().contiguous();
@@ -36,27 +36,5 @@ internal static class RowDequantization
         }
 
         return result.MoveToOuterDisposeScope();
-    }
-
-    /// <summary>The array as rows that have a scale, or one a tile, each; null where scales do not follow memory.</summary>
-    private static RowShape? Rows(QArray array)
-    {
-        ReadOnlySpan<long> shape = array.Shape, scale = array.ScaleShape;
-        int last = shape.Length - 1, first = 0;
-        while (first < shape.Length && scale[first] == shape[first])
-            first++;
-        long rows = 1, columns = 1;
-        for (int axis = 0; axis < shape.Length; axis++)
-        {
-            bool tiledLast = axis == last && first == last;
-            if (axis >= first && scale[axis] != 1 && !tiledLast)
-                return null;
-            if (axis < first)
-                rows *= shape[axis];
-            else
-                columns *= shape[axis];
-        }
-
-        return new RowShape(rows, columns, first == last ? columns / scale[last] : Math.Max(columns, 1));
     }
 }

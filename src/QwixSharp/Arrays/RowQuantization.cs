@@ -23,7 +23,7 @@ internal static class RowQuantization
             return null;
         var shape = array.shape;
         var scaleShape = how.ScaleShape(shape);
-        if (Rows(shape, scaleShape, how) is not { } rows)
+        if (RowLayout.Of(shape, scaleShape) is not { } rows)
             return null;
 
         using var noGrad = no_grad();
@@ -33,22 +33,5 @@ internal static class RowQuantization
         var scale = empty(scaleShape, dtype: ScalarType.Float32);
         QuantizePass.AbsMax((float*)TensorMemory.Address(source), rows, CodeRange.OfBits(how.QType.Bits), (sbyte*)TensorMemory.Address(codes), (float*)TensorMemory.Address(scale), get_num_threads());
         return new QArray(how.QType, shape, CodePacking.Pack(codes, how.QType), scale).MoveToOuterDisposeScope();
-    }
-
-    /// <summary>The array as rows that have a scale, or one a tile, each; null where scales do not follow memory.</summary>
-    private static RowShape? Rows(long[] shape, long[] scaleShape, HowToQuantize how)
-    {
-        int last = shape.Length - 1, first = 0;
-        while (first < shape.Length && how.ChannelwiseAxes.Contains(first))
-            first++;
-        long rows = shape[..first].Aggregate(1L, (a, b) => a * b), columns = shape[first..].Aggregate(1L, (a, b) => a * b);
-        for (int axis = first; axis < shape.Length; axis++)
-        {
-            bool tiledLast = axis == last && first == last && how.TiledAxes.ContainsKey(axis);
-            if (scaleShape[axis] != 1 && !tiledLast)
-                return null;
-        }
-
-        return new RowShape(rows, columns, first == last ? columns / scaleShape[last] : columns);
     }
 }

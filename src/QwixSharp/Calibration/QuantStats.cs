@@ -69,8 +69,6 @@ public sealed class QuantStats : IDisposable
         }
     }
 
-    internal bool Contains(string place) => _entries.ContainsKey(place);
-
     /// <summary>Adds one range that was seen at a place.</summary>
     /// <exception cref="QwixException">The place had ranges of another shape or kind before.</exception>
     internal void Update(string place, CalibrationRange range)

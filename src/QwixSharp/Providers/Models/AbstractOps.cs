@@ -13,13 +13,11 @@ internal static class AbstractOps
 {
     internal static object? Proceed(in OpCall call)
     {
-        if (!call.Arguments.Any(HoldsAbstract))
-            return call.Proceed();
         try
         {
             return call.Proceed();
         }
-        catch (ExternalException)
+        catch (ExternalException) when (call.Arguments.Any(HoldsAbstract))
         {
             using var scope = NewDisposeScope();
             object?[] standIns = [.. call.Arguments.Select(StandIn)];

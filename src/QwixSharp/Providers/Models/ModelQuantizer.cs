@@ -1,4 +1,3 @@
-using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using QwixSharp.Rules;
 using TorchSharp;
@@ -12,11 +11,10 @@ internal static class ModelQuantizer
     /// <summary>Quantizes a module.</summary>
     /// <param name="model">The user's module, or a quantized model to be quantized further.</param>
     /// <param name="provider">The provider.</param>
-    /// <param name="stats">Statistics for static scales; or null.</param>
     /// <param name="methods">Names of other methods that will be called.</param>
     /// <param name="wrap">Makes the module around a state.</param>
     /// <param name="run">Runs the module on the user's inputs.</param>
-    internal static TModule Quantize<TModule>(nn.Module model, QuantizationProvider provider, QuantStats? stats, string[] methods, Func<ModelState, TModule> wrap, Action<TModule> run)
+    internal static TModule Quantize<TModule>(nn.Module model, QuantizationProvider provider, string[] methods, Func<ModelState, TModule> wrap, Action<TModule> run)
         where TModule : nn.Module, IQuantizedModel, IHasCore
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -31,7 +29,7 @@ internal static class ModelQuantizer
                 Interceptor.Inspect(original, QuantizedCore.FindMethod(original, method)).ThrowIfIncomplete();
         }
 
-        var state = new ModelState(original, [.. inner?.Providers ?? [], provider], stats);
+        var state = new ModelState(original, [.. inner?.Providers ?? [], provider]);
         if (inner is not null)
             state.CopyFrom(inner);
         var wrapper = wrap(state);

@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using QwixSharp.Arrays;
-using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -22,11 +21,10 @@ internal sealed class ModelState : IDisposable
     private Dictionary<nint, WeightUse> _byAddress = [];
     private volatile bool[] _viewOps = [];
 
-    internal ModelState(nn.Module model, IReadOnlyList<QuantizationProvider> providers, QuantStats? stats)
+    internal ModelState(nn.Module model, IReadOnlyList<QuantizationProvider> providers)
     {
         Model = model;
         Providers = providers;
-        StaticScales = new StaticScales(stats);
         Weights = new WeightTable(IsReleased);
         Index();
     }
@@ -39,7 +37,7 @@ internal sealed class ModelState : IDisposable
 
     internal WeightTable Weights { get; }
 
-    internal StaticScales StaticScales { get; }
+    internal StaticScales StaticScales { get; } = new();
 
     /// <summary>Whether every op is looked at: while the use of parameters is learnt, and once values were given up.</summary>
     internal bool SeesEveryOp { get; private set; } = true;

@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using QwixSharp.Arrays;
-using QwixSharp.Calibration;
 using QwixSharp.Numerics;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -18,10 +17,10 @@ internal sealed record StaticScale(QType QType, Tensor Scale, Tensor? ZeroPoint)
 }
 
 /// <summary>
-/// The static scales of a model, by place. One that is not there yet is made of the statistics where they have it, else
-/// of the first activation that comes.
+/// The static scales of a model, by place. One that is not there yet is made of the first activation that comes; loading
+/// those that <see cref="ParamsQuantizer"/> makes of statistics replaces it.
 /// </summary>
-internal sealed class StaticScales(QuantStats? stats) : IDisposable
+internal sealed class StaticScales : IDisposable
 {
     private readonly ConcurrentDictionary<string, StaticScale> _scales = new(StringComparer.Ordinal);
 
@@ -37,7 +36,7 @@ internal sealed class StaticScales(QuantStats? stats) : IDisposable
         {
             if (_scales.TryGetValue(place, out known))
                 return known;
-            known = activation.device_type == DeviceType.META ? Abstract(activation, how, batchAxes) : Make(place, activation, how, batchAxes);
+            known = activation.device_type == DeviceType.META ? Abstract(activation, how, batchAxes) : Make(activation, how, batchAxes);
             _scales[place] = known;
         }
 
@@ -52,9 +51,9 @@ internal sealed class StaticScales(QuantStats? stats) : IDisposable
             _scales[place] = scale with { Scale = scale.Scale.alias().DetachFromDisposeScope(), ZeroPoint = scale.ZeroPoint?.alias().DetachFromDisposeScope() };
     }
 
-    private StaticScale Make(string place, Tensor activation, HowToQuantize how, IReadOnlyCollection<int> batchAxes)
+    private static StaticScale Make(Tensor activation, HowToQuantize how, IReadOnlyCollection<int> batchAxes)
     {
-        using var range = stats?.Contains(place) == true ? stats.GetRange(place) : MeanOverBatch(activation, how, batchAxes);
+        using var range = MeanOverBatch(activation, how, batchAxes);
         var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, how.QType);
         return new StaticScale(how.QType, scale.DetachFromDisposeScope(), zeroPoint?.DetachFromDisposeScope());
     }
