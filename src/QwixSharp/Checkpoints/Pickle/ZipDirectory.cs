@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Text;
 using QwixSharp.Checkpoints.Files;
 using static System.Buffers.Binary.BinaryPrimitives;
