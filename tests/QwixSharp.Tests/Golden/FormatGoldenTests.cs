@@ -1,4 +1,5 @@
 using QwixSharp.Checkpoints;
+using QwixSharp.Tests.Checkpoints;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Golden;
@@ -18,8 +19,8 @@ public class FormatGoldenTests
     public void ReadsWhatTheOwningLibraryReads(string folder)
     {
         using var scope = NewDisposeScope();
-        using var checkpoint = Checkpoint.Open(FormatFolders.Checkpoint(folder));
-        var expected = new SafetensorsFile(Path.Combine(FormatFolders.Path(folder), Expected));
+        using var checkpoint = Checkpoint.Open(FormatFile.Of(folder));
+        var expected = new SafetensorsFile(Path.Combine(FormatFolders.Folder(folder), Expected));
         var names = expected.Names.Where(n => !n.StartsWith(SourcePrefix, StringComparison.Ordinal)).Order(StringComparer.Ordinal).ToList();
         Assert.Equal(names, checkpoint.LogicalTensors.Select(t => t.Name).Order(StringComparer.Ordinal));
         foreach (var tensor in checkpoint.LogicalTensors)
@@ -38,7 +39,7 @@ public class FormatGoldenTests
     public void QArraysAreTheSameValues(string folder)
     {
         using var scope = NewDisposeScope();
-        using var checkpoint = Checkpoint.Open(FormatFolders.Checkpoint(folder));
+        using var checkpoint = Checkpoint.Open(FormatFile.Of(folder));
         foreach (var tensor in checkpoint.LogicalTensors)
         {
             if (tensor.Quantization is not { } quantization)
@@ -58,23 +59,10 @@ public class FormatGoldenTests
     }
 }
 
-/// <summary>The folders of the family <c>formats</c>, each a checkpoint with what it means beside it.</summary>
-internal static class FormatFolders
+/// <summary>The checkpoint in a folder of the family <c>formats</c>.</summary>
+internal static class FormatFile
 {
-    private static string Root => System.IO.Path.Combine(GoldenFolder.Root, "formats");
-
-    public static string Path(string folder) => System.IO.Path.Combine(Root, folder);
-
-    /// <summary>A row a folder, or one skipped row with its reason.</summary>
-    public static IEnumerable<TheoryDataRow<string>> Rows(Func<string, bool> isWanted)
-    {
-        string[] names = Directory.Exists(Root) ? [.. Directory.GetDirectories(Root).Select(d => System.IO.Path.GetFileName(d)).Where(isWanted).Order(StringComparer.Ordinal)] : [];
-        return names is []
-            ? [new TheoryDataRow<string>("none") { Skip = $"{GoldenFolder.Root} holds none of these formats." }]
-            : names.Select(n => new TheoryDataRow<string>(n));
-    }
-
-    /// <summary>The checkpoint: a file that is not what is expected of it, else the folder.</summary>
-    public static string Checkpoint(string folder) =>
-        Directory.GetFiles(Path(folder)).FirstOrDefault(f => System.IO.Path.GetExtension(f) is ".gguf" or ".bin" or ".pt") ?? Path(folder);
+    /// <summary>A single file that is not what is expected of it, else the folder.</summary>
+    public static string Of(string folder) =>
+        Directory.GetFiles(FormatFolders.Folder(folder)).FirstOrDefault(f => Path.GetExtension(f) is ".gguf" or ".bin" or ".pt") ?? FormatFolders.Folder(folder);
 }

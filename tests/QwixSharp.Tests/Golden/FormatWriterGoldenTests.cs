@@ -2,6 +2,7 @@ using System.Text.Json;
 using QwixSharp.Checkpoints;
 using QwixSharp.Checkpoints.CompressedTensors;
 using QwixSharp.Checkpoints.Gguf;
+using QwixSharp.Tests.Checkpoints;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Golden;
@@ -23,8 +24,8 @@ public class FormatWriterGoldenTests
     {
         using var scope = NewDisposeScope();
         using var temporary = new TemporaryFolder();
-        string original = FormatFolders.Checkpoint(folder), path = temporary.File("model.gguf");
-        var sources = new SafetensorsFile(Path.Combine(FormatFolders.Path(folder), "expected.safetensors"));
+        string original = FormatFile.Of(folder), path = temporary["model.gguf"];
+        var sources = new SafetensorsFile(Path.Combine(FormatFolders.Folder(folder), "expected.safetensors"));
         using var checkpoint = Assert.IsType<GgufCheckpoint>(Checkpoint.Open(original));
         using (var writer = new GgufWriter(path, checkpoint.Values, checkpoint.Tensors.Select(t => (t.Name, checkpoint.TypeOf(t.Name), t.Shape.ToArray()))))
         {
@@ -33,7 +34,7 @@ public class FormatWriterGoldenTests
                 if (checkpoint.TypeOf(entry.Name).CanWrite)
                     writer.Write(entry.Name, sources.Read(SourcePrefix + entry.Name));
                 else
-                    writer.WriteStored(entry.Name, checkpoint.GetBytes(entry.Name, 0, (int)entry.ByteLength));
+                    writer.Write(entry.Name, checkpoint.GetBytes(entry.Name, 0, (int)entry.ByteLength));
             }
 
             writer.Complete();
@@ -48,8 +49,8 @@ public class FormatWriterGoldenTests
     {
         using var scope = NewDisposeScope();
         using var temporary = new TemporaryFolder();
-        string path = temporary.File("model.gguf");
-        using var checkpoint = Assert.IsType<GgufCheckpoint>(Checkpoint.Open(FormatFolders.Checkpoint(folder)));
+        string path = temporary["model.gguf"];
+        using var checkpoint = Assert.IsType<GgufCheckpoint>(Checkpoint.Open(FormatFile.Of(folder)));
         var arrays = checkpoint.LogicalTensors.Where(t => t.Quantization is not null).ToDictionary(t => t.Name, t => t.ReadQuantized());
         var kept = arrays.Where(a => GgufWriter.TypeOf(a.Value) is not null).ToDictionary();
         Assert.NotEmpty(kept);
@@ -74,7 +75,7 @@ public class FormatWriterGoldenTests
     {
         using var scope = NewDisposeScope();
         using var temporary = new TemporaryFolder();
-        using var original = Checkpoint.Open(FormatFolders.Path(folder));
+        using var original = Checkpoint.Open(FormatFolders.Folder(folder));
         var weights = original.LogicalTensors.OfType<CompressedTensorsWeight>().ToList();
         var activations = weights[0].Activations;
         if (original.LogicalTensors.Any(t => t.IsQuantized && t.Quantization is null))
