@@ -1,7 +1,11 @@
+using QwixSharp.Arrays;
 using QwixSharp.Calibration;
 using QwixSharp.Checkpoints;
 using QwixSharp.Checkpoints.Layouts;
+using QwixSharp.Checkpoints.Prequantized;
 using QwixSharp.Providers;
+using QwixSharp.Rules;
+using static TorchSharp.torch;
 
 namespace QwixSharp;
 
@@ -48,5 +52,49 @@ public static partial class Qwix
     {
         ArgumentNullException.ThrowIfNull(checkpoint);
         return QuantizedModelCheckpoint.ReadQuantStats(checkpoint);
+    }
+
+    /// <summary>
+    /// The rules that quantize a model into the form of a checkpoint that was quantized before: those that the checkpoint holds,
+    /// or else rules inferred from its tensors. A model quantized with them takes <see cref="ProcessPrequantizedParams"/>.
+    /// </summary>
+    /// <param name="checkpoint">The checkpoint, of any layout.</param>
+    /// <param name="tileSize">The tile size of all inferred rules; null takes each tensor's own. Where given, rules are inferred in any case.</param>
+    /// <param name="transform">How the names and shapes of the checkpoint become the model's. Where given, rules are inferred in any case.</param>
+    /// <param name="weightOnly">Whether inferred rules leave activations alone; otherwise these have the type of the weights, as in the reference, save for nf4.</param>
+    /// <returns>
+    /// The rules. One is inferred for all modules whose paths differ in numbers alone, such as the layers of a model, where they
+    /// are quantized alike.
+    /// </returns>
+    /// <exception cref="CheckpointException">The checkpoint contradicts itself, or has no quantized tensors.</exception>
+    public static IReadOnlyList<QuantizationRule> RestoreQuantizationRules(Checkpoint checkpoint, Tiling? tileSize = null, CheckpointTransform? transform = null, bool weightOnly = false)
+    {
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        if (tileSize is null && transform is null && checkpoint.Layout.ReadRules(checkpoint) is { } stored)
+            return stored;
+        var rules = RuleInference.Infer(transform?.Apply(checkpoint.LogicalTensors) ?? checkpoint.LogicalTensors, tileSize, weightOnly);
+        return rules.Count > 0 ? rules : throw new CheckpointException($"{CheckpointException.Quote(checkpoint.Path)} has no quantized tensors that a model could compute with.");
+    }
+
+    /// <summary>
+    /// Turns a checkpoint that was quantized before into the state of a model: quantized parameters of a quantized model are taken
+    /// over as they are, all others are dequantized.
+    /// </summary>
+    /// <param name="checkpoint">The checkpoint, of any layout.</param>
+    /// <param name="model">
+    /// A model from <see cref="QuantizeModel{T, TResult}"/>, on the meta device or not, for quantized serving; or any other module,
+    /// for full precision. It is not changed.
+    /// </param>
+    /// <param name="transform">How the names and shapes of the checkpoint become the model's.</param>
+    /// <param name="allowExtra">Whether tensors that the model does not have are left out, rather than refused.</param>
+    /// <returns>Entries for <c>load_state_dict</c> of the model, which the caller owns.</returns>
+    /// <exception cref="CheckpointException">
+    /// A tensor is not the model's, has another shape, or is quantized otherwise than the model; the message names it.
+    /// </exception>
+    public static Dictionary<string, Tensor> ProcessPrequantizedParams(Checkpoint checkpoint, nn.Module model, CheckpointTransform? transform = null, bool allowExtra = false)
+    {
+        ArgumentNullException.ThrowIfNull(checkpoint);
+        ArgumentNullException.ThrowIfNull(model);
+        return new PrequantizedParams(model).Process(transform?.Apply(checkpoint.LogicalTensors) ?? checkpoint.LogicalTensors, allowExtra);
     }
 }
