@@ -88,6 +88,21 @@ public sealed class QuantStats : IDisposable
         }
     }
 
+    /// <summary>Forgets what was seen at a place, and adds one range.</summary>
+    internal void Replace(string place, CalibrationRange range)
+    {
+        if (_entries.TryRemove(place, out var old))
+        {
+            foreach (var (_, sum) in old.Sums)
+                sum.Dispose();
+        }
+
+        Update(place, range);
+    }
+
+    /// <summary>Whether a place was ever seen.</summary>
+    internal bool Has(string place) => _entries.TryGetValue(place, out var entry) && entry.Count > 0;
+
     /// <summary>The mean range of a place; the caller owns it.</summary>
     /// <exception cref="QwixException">The place was never seen.</exception>
     internal CalibrationRange GetRange(string place)
