@@ -65,15 +65,26 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
 
     internal override void OnEnd(OdmlRun run) => FakeQuants = run.Annotations;
 
-    internal override (Tensor Value, FakeQuantAnnotation? Annotation) FakeQuant(OdmlRun run, FakeQuantRequest request)
+    internal override (FakeQuantAnnotation? Annotation, Func<Tensor> Compute) FakeQuant(OdmlRun run, FakeQuantRequest request)
     {
-        using var scope = NewDisposeScope();
         using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
         var (scale, zeroPoint) = StaticScale(request);
-        using var array = scale is null
-            ? Quantizer.Quantize(request.Tensor, request.How)
-            : Quantizer.Quantize(request.Tensor, request.How.QType, scale, zeroPoint);
-        return (array.Dequantize().MoveToOuterDisposeScope(), Annotate(request, scale, zeroPoint));
+        var annotation = Annotate(request, scale, zeroPoint);
+        return (annotation, () => Compute(request, annotation));
+    }
+
+    private static Tensor Compute(FakeQuantRequest request, FakeQuantAnnotation annotation)
+    {
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        if (annotation.Scale.Count == 0)
+            return Quantizer.Quantize(request.Tensor, request.How).Dequantize().MoveToOuterDisposeScope();
+        long[] shape = [.. request.Tensor.shape.Select((length, axis) => axis == annotation.QuantizationDimension ? length : 1)];
+        Tensor Numbers(Tensor values) => values.to(request.Tensor.device).reshape(shape);
+        var scale = Numbers(tensor([.. annotation.Scale]));
+        var zeroPoint = annotation.ZeroPoint is { } points ? Numbers(tensor([.. points]).to(Codec.CodeDtype(request.How.QType))) : null;
+        return Quantizer.Quantize(request.Tensor, request.How.QType, scale, zeroPoint).Dequantize().MoveToOuterDisposeScope();
     }
 
     /// <summary>The scale and zero point of a tensor; null where its range is found at run time.</summary>

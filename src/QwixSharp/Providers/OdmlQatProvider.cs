@@ -1,4 +1,5 @@
 using QwixSharp.Arrays;
+using QwixSharp.Ops.Training;
 using QwixSharp.Providers.Models;
 using QwixSharp.Providers.Odml;
 using QwixSharp.Rules;
@@ -73,7 +74,7 @@ public class OdmlQatProvider : ModelProvider
             throw new RuleException($"Devices have no tiles: leave TileSize out. Rule: {rule}");
         return rule with
         {
-            ActStaticScale = rule.ActStaticScale ?? rule.ActQType is not null,
+            ActStaticScale = rule.ActStaticScale ?? (rule.ActQType is null ? null : true),
             ActCalibrationMethod = rule.ActCalibrationMethod ?? CalibrationMethod.MinMax(),
         };
     }
@@ -90,14 +91,14 @@ public class OdmlQatProvider : ModelProvider
     {
     }
 
-    /// <summary>Fake-quantizes a tensor.</summary>
-    /// <returns>A new tensor, and for a static one how it was done.</returns>
-    internal virtual (Tensor Value, FakeQuantAnnotation? Annotation) FakeQuant(OdmlRun run, FakeQuantRequest request)
+    /// <summary>How a tensor is fake-quantized: an annotation, where all numbers are known beforehand, and what does it.</summary>
+    internal virtual (FakeQuantAnnotation? Annotation, Func<Tensor> Compute) FakeQuant(OdmlRun run, FakeQuantRequest request) => (null, () =>
     {
-        using var scope = NewDisposeScope();
         using var range = request.HasStats ? AverageRange(run, request) : Calibrator.Calibrate(request.Tensor, request.How);
-        return (StraightThrough.FakeQuant(request.Tensor, range, request.How.QType).MoveToOuterDisposeScope(), null);
-    }
+        // Values may lie outside of a range that is a mean over batches, whatever the method.
+        bool clips = request.HasStats || GradientClipping.IsNeeded(request.How.Calibration);
+        return FakeQuantOp.Compute(request.Tensor, request.How.QType, range, clips);
+    });
 
     /// <summary>The mean of the ranges that were seen at the place; the tensor's own where there is none.</summary>
     private static CalibrationRange AverageRange(OdmlRun run, FakeQuantRequest request)

@@ -23,7 +23,11 @@ internal sealed class ModelRun(ModelState state) : IModelRun
     {
         if (OpTable.Find(call.Op) is { } handler)
             return handler(this, call);
-        return WeightViews.TryHandle(state, call, out var view) ? view : Proceed(call);
+        if (WeightViews.Find(state, call) is not { } view)
+            return Proceed(call);
+        var result = call.Proceed();
+        WeightViews.Remember(state, call, view, result);
+        return result;
     }
 
     public void Begin(IReadOnlyList<object?> inputs)

@@ -14,20 +14,22 @@ internal static class Decompositions
         using var scope = NewDisposeScope();
         var site = run.NextSite(call, name);
         var x = run.Quantize(Arguments.Tensor(call, 0), site.Rule, site);
-        var gate = (Tensor)run.Proceed(new(TorchOps.Sigmoid, [x], call.Module, call.ModulePath), [x])!;
+        var gate = (Tensor)run.Execute(call, TorchOps.Sigmoid, [x])!;
         run.Tag(gate, site.Rule, new() { Range = OpRanges.Sigmoid });
         gate = run.Quantize(gate, site.Rule, site, "sigmoid");
-        var result = (Tensor)run.Proceed(new(TorchOps.Multiply, [x, gate], call.Module, call.ModulePath), [x, gate])!;
-        if (OpNaming.IsInPlace(call))
+        var result = (Tensor)run.Execute(call, TorchOps.Multiply, [x, gate])!;
+        if (!OpNaming.IsInPlace(call))
         {
-            // What follows in the model may use the tensor itself or what the op returned.
-            var receiver = Arguments.Tensor(call, 0);
-            receiver.copy_(result);
-            result = ReferenceEquals(call.Op.Method.DeclaringType, typeof(Tensor)) ? receiver : receiver.alias();
+            run.Tag(result, site.Rule);
+            return result.MoveToOuterDisposeScope();
         }
 
+        var receiver = Arguments.Tensor(call, 0);
+        run.Execute(call, TorchOps.Copy, [receiver, result, false]);
+        bool returnsReceiver = call.Op.Method.DeclaringType == typeof(Tensor);
+        result = returnsReceiver ? receiver : ((Tensor)run.Execute(call, TorchOps.Alias, [receiver])!).MoveToOuterDisposeScope();
         run.Tag(result, site.Rule);
-        return ReferenceEquals(result, call.Arguments[0]) ? result : result.MoveToOuterDisposeScope();
+        return result;
     }
 
     /// <summary>softmax(q·kᵀ ÷ √d + mask)·v ("Attention Is All You Need").</summary>

@@ -42,12 +42,12 @@ internal static class JoinHandlers
     }
 
     /// <summary>
-    /// The fixed range that all inputs have. Inputs in floating point, which ask for no range themselves, take that of the
+    /// The fixed range that all inputs have. Inputs that stay in floating point do not ask for one, and take that of the
     /// others, as in the reference.
     /// </summary>
     private static (double Min, double Max)? CommonRange(TensorTag?[] tags)
     {
-        var ranges = tags.Where(t => t is { Range: not null } or { Pending: not null }).Select(t => t!.Range).Distinct().ToList();
+        var ranges = tags.Where(t => t is { Pending: not null }).Select(t => t!.Range).Distinct().ToList();
         return ranges is [var range] ? range : null;
     }
 }

@@ -17,8 +17,8 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
 {
     private readonly Dictionary<(string Path, string Op), int> _counts = [];
     private readonly List<Tensor> _owned = [];
-    private readonly IForwardObserver? _observer = ForwardObserver.Current;
-    private readonly bool _observesAlone = state.SeesEveryOp;
+    private readonly IForwardTracer? _tracer = ForwardTracer.Current;
+    private readonly bool _isLearning = state.SeesEveryOp;
 
     internal OdmlQatProvider Provider => provider;
 
@@ -30,7 +30,7 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
     internal List<FakeQuantAnnotation> Annotations { get; } = [];
 
     /// <summary>Whether ranges that are seen go into the statistics: in training, but not in the first run, which only learns.</summary>
-    internal bool UpdatesStats => state.Model.training && !_observesAlone;
+    internal bool UpdatesStats => state.Model.training && !_isLearning;
 
     internal QuantStats Stats => state.QuantStats;
 
@@ -61,27 +61,24 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
     internal Tensor Call(OpDescriptor op, in OpCall origin, params object?[] arguments) =>
         (Tensor)Handle(new OpCall(op, arguments, origin.Module, origin.ModulePath), OpNaming.Of(op))!;
 
-    /// <summary>Runs an op on other arguments, and shows it to the observer.</summary>
+    /// <summary>Runs an op on other arguments.</summary>
     internal object? Proceed(in OpCall call, object?[] arguments)
     {
-        object? result;
-        bool changed = OpNaming.IsInPlace(call) && !ReferenceEquals(arguments[0], call.Arguments[0]);
-        if (changed)
-        {
-            // The op writes over a copy of the fake-quantized values, and the model's tensor takes what comes out.
-            var receiver = (Tensor)call.Arguments[0]!;
-            using var work = ((Tensor)arguments[0]!).clone();
-            var written = call.Proceed([work, .. arguments[1..]]);
-            receiver.copy_(work);
-            result = ReferenceEquals(written, work) ? receiver : receiver.alias();
-        }
-        else
-        {
-            result = call.Proceed(arguments);
-        }
+        if (!OpNaming.IsInPlace(call) || ReferenceEquals(arguments[0], call.Arguments[0]))
+            return Execute(call, call.Op, arguments);
+        // The op writes over a copy of the fake-quantized values, and the model's tensor takes what comes out.
+        var receiver = (Tensor)call.Arguments[0]!;
+        using var work = (Tensor)Execute(call, TorchOps.Clone, [arguments[0]])!;
+        bool returnsReceiver = ReferenceEquals(Execute(call, call.Op, [work, .. arguments[1..]]), work);
+        Execute(call, TorchOps.Copy, [receiver, work, false]);
+        return returnsReceiver ? receiver : Execute(call, TorchOps.Alias, [receiver]);
+    }
 
-        _observer?.OnOp(new OpCall(call.Op, arguments, call.Module, call.ModulePath), result ?? call.Arguments[0]);
-        return result;
+    /// <summary>Runs an op in the place of a call.</summary>
+    internal object? Execute(in OpCall origin, OpDescriptor op, object?[] arguments)
+    {
+        var call = new OpCall(op, arguments, origin.Module, origin.ModulePath);
+        return _tracer is not null && _tracer.Wants(op) ? _tracer.Intercept(call) : call.Proceed();
     }
 
     /// <summary>The place of an op, which counts it, and its rule.</summary>
@@ -155,10 +152,11 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
 
     private object? Handle(in OpCall call, string name)
     {
-        if (WeightViews.TryHandle(state, call, out var view))
+        if (WeightViews.Find(state, call) is { } view)
         {
-            _observer?.OnOp(call, view);
-            return view;
+            var seen = Proceed(call, call.Arguments);
+            WeightViews.Remember(state, call, view, seen);
+            return seen;
         }
 
         var op = provider.Find(name);
@@ -212,20 +210,18 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
             }
         }
 
-        return (Tensor)Proceed(root, [quantized])!;
+        return (Tensor)Execute(root, TorchOps.Alias, [quantized])!;
     }
 
     private Tensor FakeQuant(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, bool hasStats, WeightUse? weight)
     {
-        var (quantized, annotation) = provider.FakeQuant(this, new FakeQuantRequest(tensor, how, site, operand, hasStats, weight));
-        if (annotation is not null)
-        {
-            lock (Annotations)
-                Annotations.Add(annotation);
-            _observer?.OnFakeQuant(tensor, quantized, annotation);
-        }
-
-        return quantized;
+        var request = new FakeQuantRequest(tensor, how, site, operand, hasStats, weight);
+        var (annotation, compute) = provider.FakeQuant(this, request);
+        if (annotation is null)
+            return compute();
+        lock (Annotations)
+            Annotations.Add(annotation);
+        return _tracer is null ? compute() : _tracer.FakeQuant(tensor, annotation, compute);
     }
 
     private Tensor Own(Tensor tensor)

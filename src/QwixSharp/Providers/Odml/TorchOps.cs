@@ -9,6 +9,10 @@ internal static class TorchOps
 {
     internal static OpDescriptor Alias { get; } = Of(nameof(Tensor.alias));
 
+    internal static OpDescriptor Clone { get; } = Of(nameof(Tensor.clone));
+
+    internal static OpDescriptor Copy { get; } = Of(nameof(Tensor.copy_), typeof(Tensor), typeof(bool));
+
     internal static OpDescriptor Sigmoid { get; } = Of(nameof(Tensor.sigmoid));
 
     internal static OpDescriptor Multiply { get; } = Of(nameof(Tensor.mul), typeof(Tensor));

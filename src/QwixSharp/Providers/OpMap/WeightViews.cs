@@ -26,34 +26,28 @@ internal static class WeightViews
     /// <summary>TorchSharp keeps what an index means in internal fields.</summary>
     private static readonly FieldInfo[] IndexFields = [.. typeof(TensorIndex).GetFields(BindingFlags.Instance | BindingFlags.NonPublic)];
 
-    /// <summary>Runs an op that only rearranges or casts a parameter, and remembers what it makes of it.</summary>
-    /// <returns>Whether the op was one, and <paramref name="result"/> is its result.</returns>
-    internal static bool TryHandle(ModelState state, in OpCall call, out object? result)
+    /// <summary>What an op makes of a parameter, where it only rearranges or casts one; else null.</summary>
+    internal static WeightView? Find(ModelState state, in OpCall call)
     {
-        result = null;
         if (call.Arguments.Length == 0 || call.Arguments[0] is not Tensor source || state.UseOf(source) is not { } use || OtherTensors(call))
-            return false;
+            return null;
         var name = call.Op.Method.Name;
-        bool viewed = Others.Contains(name);
-        if (!viewed && !Identities.Contains(name))
-        {
-            if (!Permutations.Contains(name) || PermutationOf(call, source) is not { } permutation)
-                return false;
-            use = use.Permuted(permutation);
-        }
-
-        result = call.Proceed();
-        Remember(state, call, result, use, viewed);
-        return true;
+        if (Identities.Contains(name))
+            return new WeightView(use, IsChain: false);
+        if (Permutations.Contains(name) && PermutationOf(call, source) is { } permutation)
+            return new WeightView(use.Permuted(permutation), IsChain: false);
+        return Others.Contains(name) ? new WeightView(use, IsChain: true) : null;
     }
 
-    private static void Remember(ModelState state, in OpCall call, object? result, WeightUse use, bool viewed)
+    /// <summary>Remembers that the result of an op is a view of a parameter.</summary>
+    internal static void Remember(ModelState state, in OpCall call, WeightView found, object? result)
     {
         var (op, arguments) = (call.Op, call.Arguments);
+        var (use, isChain) = found;
         object? Repeat(Tensor source) => op.Call([source, .. arguments.Skip(1)]);
         if (result is Tensor view)
         {
-            state.AddView(view, viewed ? use.Viewed(Text(call), t => (Tensor)Repeat(t)!) : use, op);
+            state.AddView(view, isChain ? use.Viewed(Text(call), t => (Tensor)Repeat(t)!) : use, op);
         }
         else if (result is Tensor[] views)
         {
@@ -107,3 +101,8 @@ internal static class WeightViews
 
     private static string IndexText(TensorIndex index) => string.Join(":", IndexFields.Select(f => f.GetValue(index)));
 }
+
+/// <summary>A view of a parameter that an op makes.</summary>
+/// <param name="Use">How the op's result relates to the parameter, or, for a chain, how the op's operand does.</param>
+/// <param name="IsChain">Whether the view has to be made by repeating the op.</param>
+internal readonly record struct WeightView(WeightUse Use, bool IsChain);
