@@ -21,8 +21,8 @@ public interface IQuantizedModel
     IReadOnlyDictionary<string, QArray> Weights { get; }
 
     /// <summary>
-    /// The statistics of activations that the model gathers in training; empty where its provider gathers none. They belong
-    /// to the model.
+    /// The statistics that static scales are made of: those that training gathered, in a model for training and in one that
+    /// was quantized from it. They belong to the model.
     /// </summary>
     QuantStats QuantStats { get; }
 

@@ -52,6 +52,12 @@ public abstract class ModelProvider
         };
     }
 
+    /// <summary>
+    /// Whether the provider is for training, and gives way to one that comes after it: a trained model is quantized for good
+    /// from its weights and statistics, not on top of what training simulated.
+    /// </summary>
+    internal virtual bool IsForTraining => false;
+
     internal QuantizationRule? Match(string modulePath, string opName) => _matcher.Match(modulePath, opName);
 
     internal void MarkRun() => _hasRun = true;

@@ -63,6 +63,8 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
         return base.InitRule(rule);
     }
 
+    internal override bool IsForTraining => false;
+
     internal override void OnEnd(OdmlRun run) => FakeQuants = run.Annotations;
 
     internal override (FakeQuantAnnotation? Annotation, Func<Tensor> Compute) FakeQuant(OdmlRun run, FakeQuantRequest request)
@@ -98,7 +100,7 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
 
         if (!request.HasStats)
             return (null, null);
-        if (!_quantStats.Has(request.Place))
+        if (!_quantStats.WasSeen(request.Place))
             throw new QwixException($"There are no statistics for \"{request.Place}\", an input of {request.Site}. Call the model of OdmlQatProvider in training mode on some batches, with the same rules. Known are: {string.Join(", ", _quantStats.Places)}.");
         using var average = _quantStats.GetRange(request.Place);
         return Calibrator.ComputeScaleZeroPoint(average, request.How.QType);

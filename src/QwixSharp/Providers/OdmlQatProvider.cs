@@ -79,6 +79,8 @@ public class OdmlQatProvider : ModelProvider
         };
     }
 
+    internal override bool IsForTraining => true;
+
     internal override bool CanFollow(ModelProvider other) => false;
 
     internal override IModelRun StartRun(ModelState state) => new OdmlRun(this, state);
@@ -107,6 +109,7 @@ public class OdmlQatProvider : ModelProvider
         using var ofBatch = Calibrator.Calibrate(request.Tensor, request.How);
         long[] ones = [.. request.Tensor.shape.Select(_ => 1L)];
         var seen = ofBatch.Select(t => t.mean().reshape(ones));
+        run.Stats.Reserve(request.Place, seen);
         if (run.UpdatesStats)
         {
             if (seen.Named.Any(n => !n.Value.isfinite().all().item<bool>()))
@@ -118,10 +121,7 @@ public class OdmlQatProvider : ModelProvider
                 run.Stats.Update(request.Place, seen);
         }
 
-        if (!run.Stats.Has(request.Place))
-            return seen;
-        using var mean = run.Stats.GetRange(request.Place);
-        return mean.Select(t => t.to(request.Tensor.dtype, copy: true));
+        return run.Stats.WasSeen(request.Place) ? run.Stats.GetRange(request.Place, seen) : seen;
     }
 
     private void CheckOpNames()

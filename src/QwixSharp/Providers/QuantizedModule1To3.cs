@@ -24,7 +24,7 @@ public sealed class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuanti
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
     /// <inheritdoc/>
-    public QuantStats QuantStats => Core.State.QuantStats;
+    public QuantStats QuantStats => Core.State.Statistics;
 
     internal QuantizedCore Core { get; }
 
@@ -108,7 +108,7 @@ public sealed class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
     /// <inheritdoc/>
-    public QuantStats QuantStats => Core.State.QuantStats;
+    public QuantStats QuantStats => Core.State.Statistics;
 
     internal QuantizedCore Core { get; }
 
@@ -193,7 +193,7 @@ public sealed class QuantizedModule<T1, T2, T3, TResult> : nn.Module<T1, T2, T3,
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
     /// <inheritdoc/>
-    public QuantStats QuantStats => Core.State.QuantStats;
+    public QuantStats QuantStats => Core.State.Statistics;
 
     internal QuantizedCore Core { get; }
 

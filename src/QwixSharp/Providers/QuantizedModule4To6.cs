@@ -27,7 +27,7 @@ public sealed class QuantizedModule<T1, T2, T3, T4, TResult> : nn.Module<T1, T2,
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
     /// <inheritdoc/>
-    public QuantStats QuantStats => Core.State.QuantStats;
+    public QuantStats QuantStats => Core.State.Statistics;
 
     internal QuantizedCore Core { get; }
 
@@ -114,7 +114,7 @@ public sealed class QuantizedModule<T1, T2, T3, T4, T5, TResult> : nn.Module<T1,
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
     /// <inheritdoc/>
-    public QuantStats QuantStats => Core.State.QuantStats;
+    public QuantStats QuantStats => Core.State.Statistics;
 
     internal QuantizedCore Core { get; }
 
@@ -202,7 +202,7 @@ public sealed class QuantizedModule<T1, T2, T3, T4, T5, T6, TResult> : nn.Module
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
     /// <inheritdoc/>
-    public QuantStats QuantStats => Core.State.QuantStats;
+    public QuantStats QuantStats => Core.State.Statistics;
 
     internal QuantizedCore Core { get; }
 

@@ -21,7 +21,7 @@ internal static class ModelQuantizer
         ArgumentNullException.ThrowIfNull(provider);
         var inner = (model as IHasCore)?.Core.State;
         var original = inner?.Model ?? model;
-        if (inner?.Providers.FirstOrDefault(p => !provider.CanFollow(p)) is { } other)
+        if (inner?.Providers.FirstOrDefault(p => !p.IsForTraining && !provider.CanFollow(p)) is { } other)
             throw new QwixException($"A model quantized with {other.GetType().Name} cannot be quantized further with {provider.GetType().Name}. Quantize the original model.");
         foreach (var method in methods)
             QuantizedCore.FindMethod(original, method);
@@ -31,7 +31,7 @@ internal static class ModelQuantizer
                 Interceptor.Inspect(original, QuantizedCore.FindMethod(original, method)).ThrowIfIncomplete();
         }
 
-        var state = new ModelState(original, [.. inner?.Providers ?? [], provider]);
+        var state = new ModelState(original, [.. inner?.Providers.Where(p => !p.IsForTraining) ?? [], provider]);
         if (inner is not null)
             state.CopyFrom(inner);
         var wrapper = wrap(state);

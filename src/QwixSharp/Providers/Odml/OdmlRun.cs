@@ -18,7 +18,6 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
     private readonly Dictionary<(string Path, string Op), int> _counts = [];
     private readonly List<Tensor> _owned = [];
     private readonly IForwardTracer? _tracer = ForwardTracer.Current;
-    private readonly bool _isLearning = state.SeesEveryOp;
 
     internal OdmlQatProvider Provider => provider;
 
@@ -30,9 +29,9 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
     internal List<FakeQuantAnnotation> Annotations { get; } = [];
 
     /// <summary>Whether ranges that are seen go into the statistics: in training, but not in the first run, which only learns.</summary>
-    internal bool UpdatesStats => state.Model.training && !_isLearning;
+    internal bool UpdatesStats => state.Model.training && !state.IsLearning;
 
-    internal QuantStats Stats => state.QuantStats;
+    internal QuantStats Stats => state.Statistics;
 
     public bool Wants(OpDescriptor op) => true;
 
