@@ -19,7 +19,7 @@ namespace QwixSharp.Providers;
 /// (<c>minmax</c>) with one static scale a tensor, weights symmetric per channel. There are no tiles.
 /// </para>
 /// <para>
-/// While the model is in training mode, the mean range of each tensor is gathered in
+/// While a module is in training mode, the mean range of each of its tensors is gathered in
 /// <see cref="IQuantizedModel.QuantStats"/>; in evaluation mode it is frozen. Values outside of it get no gradient, others
 /// get theirs as if there was no rounding (straight-through estimator).
 /// </para>
@@ -109,19 +109,19 @@ public class OdmlQatProvider : ModelProvider
         using var ofBatch = Calibrator.Calibrate(request.Tensor, request.How);
         long[] ones = [.. request.Tensor.shape.Select(_ => 1L)];
         var seen = ofBatch.Select(t => t.mean().reshape(ones));
-        run.Stats.Reserve(request.Place, seen);
-        if (run.UpdatesStats)
+        run.State.Statistics.Reserve(request.Place, seen);
+        if (request.Site.IsTraining && !run.State.IsLearning)
         {
             if (seen.Named.Any(n => !n.Value.isfinite().all().item<bool>()))
                 throw new QwixException($"The values of \"{request.Place}\", which {request.Site} takes, are not finite: there is no range for them. Mask by masked_fill or where with a boolean mask, and train with a smaller learning rate.");
             // A fixed range would gather rounding errors by being added up.
             if (request.How.Calibration.Kind == CalibrationKind.Fixed)
-                run.Stats.Replace(request.Place, seen);
+                run.State.Statistics.Replace(request.Place, seen);
             else
-                run.Stats.Update(request.Place, seen);
+                run.State.Statistics.Update(request.Place, seen);
         }
 
-        return run.Stats.WasSeen(request.Place) ? run.Stats.GetRange(request.Place, seen) : seen;
+        return run.State.Statistics.WasSeen(request.Place) ? run.State.Statistics.GetRange(request.Place, seen) : seen;
     }
 
     private void CheckOpNames()

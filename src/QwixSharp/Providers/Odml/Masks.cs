@@ -19,14 +19,14 @@ internal static class Masks
     /// <summary>Whether a constant operand of a call is a mask.</summary>
     internal static bool Holds(OdmlRun run, in OpCall call)
     {
+        using var scope = NewDisposeScope();
         foreach (var argument in call.Arguments)
         {
             if (argument is Scalar number && Math.Abs(number.ToDouble()) >= Huge)
                 return true;
             if (argument is not Tensor tensor || run.Tags[tensor] is not null || run.State.UseOf(tensor) is not null || !tensor.is_floating_point() || tensor.numel() == 0)
                 continue;
-            using var largest = tensor.abs().max();
-            if (!(largest.to(ScalarType.Float64).item<double>() < Huge))
+            if (!(tensor.abs().max().to(ScalarType.Float64).item<double>() < Huge))
                 return true;
         }
 

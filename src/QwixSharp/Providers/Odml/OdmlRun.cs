@@ -1,10 +1,10 @@
 using QwixSharp.Arrays;
-using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using QwixSharp.Numerics;
 using QwixSharp.Providers.Models;
 using QwixSharp.Providers.OpMap;
 using QwixSharp.Rules;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Odml;
@@ -28,15 +28,12 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
     /// <summary>The fake-quants of this pass so far, in program order, where the provider makes static ones.</summary>
     internal List<FakeQuantAnnotation> Annotations { get; } = [];
 
-    /// <summary>Whether ranges that are seen go into the statistics: in training, but not in the first run, which only learns.</summary>
-    internal bool UpdatesStats => state.Model.training && !state.IsLearning;
-
-    internal QuantStats Stats => state.Statistics;
-
     public bool Wants(OpDescriptor op) => true;
 
     public void Begin(IReadOnlyList<object?> inputs)
     {
+        if (state.IsLearning && state.Model.parameters().Any(p => p.device_type == DeviceType.META))
+            throw new QwixException($"{state.Model.GetType().Name} is on the meta device; {provider.GetType().Name} needs the values of its parameters. Load them first.");
         foreach (var input in inputs.SelectMany(TensorTree.Leaves))
             Tags[input] = new TensorTag { IsActivation = true, Range = provider.FixedRangeForInputs };
     }
@@ -68,9 +65,12 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
         // The op writes over a copy of the fake-quantized values, and the model's tensor takes what comes out.
         var receiver = (Tensor)call.Arguments[0]!;
         using var work = (Tensor)Execute(call, TorchOps.Clone, [arguments[0]])!;
-        bool returnsReceiver = ReferenceEquals(Execute(call, call.Op, [work, .. arguments[1..]]), work);
+        var written = Execute(call, call.Op, [work, .. arguments[1..]]);
         Execute(call, TorchOps.Copy, [receiver, work, false]);
-        return returnsReceiver ? receiver : Execute(call, TorchOps.Alias, [receiver]);
+        if (written is not Tensor alias || ReferenceEquals(alias, work))
+            return written is null ? null : receiver;
+        alias.Dispose();
+        return Execute(call, TorchOps.Alias, [receiver]);
     }
 
     /// <summary>Runs an op in the place of a call.</summary>
@@ -93,7 +93,7 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
         var rule = provider.Match(call.ModulePath, opName);
         if (rule is not null)
             state.MarkMatched(provider);
-        return new OdmlSite(rule, call.ModulePath, opName, opName + count);
+        return new OdmlSite(rule, call.ModulePath, opName, opName + count, call.Module.training);
     }
 
     internal bool IsActivation(object? argument) => argument is Tensor tensor && Tags[tensor] is { IsActivation: true };

@@ -7,7 +7,8 @@ namespace QwixSharp.Providers.Odml;
 /// <param name="ModulePath">The dotted path of the module that calls the op.</param>
 /// <param name="OpName">The op's name.</param>
 /// <param name="OpId">The name and its number in the module, such as <c>add0</c>.</param>
-internal sealed record OdmlSite(QuantizationRule? Rule, string ModulePath, string OpName, string OpId)
+/// <param name="IsTraining">Whether the module is in training mode.</param>
+internal sealed record OdmlSite(QuantizationRule? Rule, string ModulePath, string OpName, string OpId, bool IsTraining)
 {
     /// <summary>Whether the rule quantizes the op's activations.</summary>
     internal bool QuantizesActivations => Rule?.ActQType is not null;
