@@ -1,5 +1,6 @@
 using System.Globalization;
 using QwixSharp.Benchmarks.Checkpoints;
+using QwixSharp.Benchmarks.Figures;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
 
@@ -10,6 +11,11 @@ switch (args.FirstOrDefault())
         return 0;
     case "conv":
         ConvolutionBenchmark.Run(args.Contains("--processor-time"));
+        return 0;
+    case "peers":
+        return PeerBenchmark.Run(Option("--rows") ?? "", Option("--json"), int.Parse(Option("--threads") ?? "2", CultureInfo.InvariantCulture));
+    case "allocations":
+        SteadyProducts.Run();
         return 0;
     case "memory":
         MemoryBenchmark.Run(args.ElementAtOrDefault(1));
@@ -24,6 +30,8 @@ switch (args.FirstOrDefault())
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
                    -- conv [--processor-time]                               convolutions against other libraries
+                   -- peers [--rows PART] [--json FILE] [--threads N]       every figure against libtorch, ONNX Runtime and ggml
+                   -- allocations                                           products under BenchmarkDotNet, with what they allocate
                    -- memory [scheme]                                       memory of a quantized model
                    -- overhead                                              cost of interception
                    -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
