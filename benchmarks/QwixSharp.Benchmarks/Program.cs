@@ -1,5 +1,6 @@
 using System.Globalization;
 using QwixSharp.Benchmarks.Checkpoints;
+using QwixSharp.Benchmarks.Digits;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
 
@@ -20,11 +21,15 @@ switch (args.FirstOrDefault())
     case "checkpoint":
         CheckpointBenchmark.Run(double.Parse(Option("--size") ?? "4", CultureInfo.InvariantCulture), Option("--folder"));
         return 0;
+    case "digits":
+        DigitsBenchmark.Run();
+        return 0;
     default:
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
                    -- conv [--processor-time]                               convolutions against other libraries
                    -- memory [scheme]                                       memory of a quantized model
+                   -- digits                                                accuracy of PTQ and QAT against the reference's
                    -- overhead                                              cost of interception
                    -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
             """);

@@ -14,7 +14,7 @@ public sealed record HandwrittenDigits(Tensor Labels, Tensor Pixels)
     private const int Side = 8;
     private const int PartOfTest = 5;
 
-    /// <summary>Reads all digits: every fifth is for testing.</summary>
+    /// <summary>Reads all digits: every fifth is for testing, beginning with the first.</summary>
     /// <returns>The digits to learn from and those to test with, in the order of the file.</returns>
     public static (HandwrittenDigits Training, HandwrittenDigits Test) Read()
     {
@@ -34,7 +34,7 @@ public sealed record HandwrittenDigits(Tensor Labels, Tensor Pixels)
         return new(Labels.index_select(0, indices), Pixels.index_select(0, indices));
     }
 
-    private static bool IsTest(int row) => row % PartOfTest == PartOfTest - 1;
+    private static bool IsTest(int row) => row % PartOfTest == 0;
 
     private static HandwrittenDigits Of(IEnumerable<int[]> rows)
     {
