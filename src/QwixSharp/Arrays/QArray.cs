@@ -43,6 +43,21 @@ public sealed partial class QArray : IDisposable
         QArrayValidation.Check(this);
     }
 
+    /// <summary>Makes a QArray of which a kernel has the codes; they are restored where somebody asks for them.</summary>
+    /// <param name="qtype">The type of the codes.</param>
+    /// <param name="shape">The shape of the array.</param>
+    /// <param name="scale">The scales, on the CPU.</param>
+    /// <param name="form">The kernel's form, from which codes can be restored. Dispose the array to free it.</param>
+    internal QArray(QType qtype, ReadOnlySpan<long> shape, Tensor scale, IKernelForm form)
+    {
+        QType = qtype;
+        _shape = shape.ToArray();
+        _scaleShape = scale.shape;
+        _storage = new QArrayStorage(null, scale, form);
+        Dtype = scale.dtype;
+        Device = scale.device;
+    }
+
     /// <summary>The type of the codes.</summary>
     public QType QType { get; }
 
@@ -135,6 +150,9 @@ public sealed partial class QArray : IDisposable
     /// <summary>A form of this array that a kernel reads, made at its first use and freed with the array.</summary>
     internal T KernelForm<T>(Func<T> make) where T : class, IKernelForm => _storage.KernelForm(make);
 
+    /// <summary>A form that a kernel already reads, or null.</summary>
+    internal T? FindKernelForm<T>() where T : class, IKernelForm => _storage.FindKernelForm<T>();
+
     /// <summary>Forgets the kernels' forms, after the codes or scales were written to.</summary>
     internal void DropKernelForms() => _storage.DropKernelForms();
 
@@ -161,8 +179,8 @@ public sealed partial class QArray : IDisposable
 
     private QArray ForEach(Action<Tensor> action)
     {
-        action(Codes);
-        action(Scale);
+        foreach (var tensor in _storage.Tensors)
+            action(tensor);
         if (ZeroPoint is not null)
             action(ZeroPoint);
         return this;

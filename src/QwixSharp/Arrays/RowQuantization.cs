@@ -13,13 +13,18 @@ namespace QwixSharp.Arrays;
 /// </summary>
 internal static class RowQuantization
 {
+    /// <summary>Whether the passes compute what is asked for: symmetric absmax quantization of float32 on the CPU to at most a byte.</summary>
+    internal static bool CanQuantize(Tensor array, HowToQuantize how) =>
+        array.dtype == ScalarType.Float32 && array.device_type == DeviceType.CPU && array.numel() > 0 && array.dim() > 0
+        && how.QType is { Kind: QTypeKind.Integer, Bits: > 1 and <= 8 }
+        && how.Calibration is { Kind: CalibrationKind.AbsMax, Factor: null }
+        && how.Noise is null;
+
     /// <summary>Quantizes an array where this is possible.</summary>
     /// <returns>A QArray of the caller's, or null.</returns>
     internal static unsafe QArray? TryQuantize(Tensor array, HowToQuantize how)
     {
-        if (array.dtype != ScalarType.Float32 || array.device_type != DeviceType.CPU || array.numel() == 0 || array.dim() == 0)
-            return null;
-        if (how.QType is not { Kind: QTypeKind.Integer, Bits: > 1 and <= 8 } || how.Calibration is not { Kind: CalibrationKind.AbsMax, Factor: null } || how.Noise is not null)
+        if (!CanQuantize(array, how))
             return null;
         var shape = array.shape;
         var scaleShape = how.ScaleShape(shape);

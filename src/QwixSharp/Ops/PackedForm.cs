@@ -16,10 +16,15 @@ internal sealed class PackedForm : IKernelForm
     private readonly long[] _scaleShape;
 
     private PackedForm(QArray array, PackedWeight weight)
+        : this(array.QType, array.Shape.ToArray(), array.ScaleShape.ToArray(), weight)
+    {
+    }
+
+    private PackedForm(QType qtype, long[] shape, long[] scaleShape, PackedWeight weight)
     {
         Weight = weight;
-        _qtype = array.QType;
-        (_shape, _scaleShape) = (array.Shape.ToArray(), array.ScaleShape.ToArray());
+        _qtype = qtype;
+        (_shape, _scaleShape) = (shape, scaleShape);
     }
 
     internal PackedWeight Weight { get; }
@@ -35,6 +40,27 @@ internal sealed class PackedForm : IKernelForm
     /// <param name="operand">The operand; one batch.</param>
     internal static PackedWeight Get(ProductOperand operand) =>
         operand.Quantized!.KernelForm(() => new PackedForm(operand.Quantized!, Pack(operand))).Weight;
+
+    /// <summary>
+    /// Quantizes a matrix [rows, depth] whose second axis a product contracts straight into its packed form, in one pass over
+    /// its memory: for weights that change at every step. Dispose the array, so that the next step has its memory.
+    /// </summary>
+    /// <returns>A QArray of the caller's, which belongs to no dispose scope; or null where the pass cannot serve.</returns>
+    internal static unsafe QArray? TryQuantize(Tensor matrix, HowToQuantize how)
+    {
+        if (matrix.dim() != 2 || !RowQuantization.CanQuantize(matrix, how))
+            return null;
+        long[] shape = matrix.shape, scaleShape = how.ScaleShape(shape);
+        if (scaleShape[0] != shape[0] || (scaleShape[1] > 1 && shape[1] / scaleShape[1] > PackedWeight.LongestTile))
+            return null;
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        var source = matrix.contiguous();
+        var weight = PackedWeight.Quantize((float*)TensorMemory.Address(source), shape[0], shape[1], shape[1] / scaleShape[1], how.QType.Bits, get_num_threads());
+        var scale = empty(scaleShape, dtype: ScalarType.Float32);
+        weight.CopyScales((float*)TensorMemory.Address(scale));
+        return new QArray(how.QType, shape, scale.DetachFromDisposeScope(), new PackedForm(how.QType, shape, scaleShape, weight));
+    }
 
     /// <inheritdoc/>
     public unsafe Tensor RestoreCodes()
