@@ -1,6 +1,7 @@
 using System.Globalization;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
+using QwixSharp.Benchmarks.Training;
 
 switch (args.FirstOrDefault())
 {
@@ -13,6 +14,9 @@ switch (args.FirstOrDefault())
     case "memory":
         MemoryBenchmark.Run(args.ElementAtOrDefault(1));
         return 0;
+    case "passes":
+        PassBenchmark.Run(args.Contains("--processor-time"));
+        return 0;
     case "overhead":
         OverheadBenchmark.Run();
         return 0;
@@ -21,6 +25,7 @@ switch (args.FirstOrDefault())
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
                    -- conv [--processor-time]                               convolutions against other libraries
                    -- memory [scheme]                                       memory of a quantized model
+                   -- passes [--processor-time]                            element-wise passes of training against memory bandwidth
                    -- overhead                                              cost of interception
             """);
         return 1;

@@ -22,7 +22,7 @@ internal static unsafe class KernelGradients
     /// <returns>[.., K] of the caller's; or null where the kernels cannot serve.</returns>
     internal static Tensor? TryLhs(Tensor gradient, QArray rhs, HowToQuantize how)
     {
-        if (!CanServe(rhs) || rhs.Rank != 2 || !RowQuantization.CanQuantize(gradient, how))
+        if (!CanServe(rhs) || rhs.Rank != 2 || !RowQuantization.IsAbsMax(gradient, how))
             return null;
         long[] shape = gradient.shape;
         long columns = rhs.Shape[0], depth = rhs.Shape[1];
@@ -49,7 +49,7 @@ internal static unsafe class KernelGradients
     /// <returns>[N, K] of the caller's; or null where the kernels cannot serve.</returns>
     internal static Tensor? TryRhs(Tensor gradient, QArray lhs, HowToQuantize how)
     {
-        if (!CanServe(lhs) || lhs.ScaleShape[^1] != 1 || !RowQuantization.CanQuantize(gradient, how))
+        if (!CanServe(lhs) || lhs.ScaleShape[^1] != 1 || !RowQuantization.IsAbsMax(gradient, how))
             return null;
         long[] shape = gradient.shape, scaleShape = how.ScaleShape(shape);
         long columns = shape[^1], depth = gradient.numel() / columns, features = lhs.Shape[^1];

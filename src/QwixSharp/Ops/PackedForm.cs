@@ -48,7 +48,7 @@ internal sealed class PackedForm : IKernelForm
     /// <returns>A QArray of the caller's, which belongs to no dispose scope; or null where the pass cannot serve.</returns>
     internal static unsafe QArray? TryQuantize(Tensor matrix, HowToQuantize how)
     {
-        if (matrix.dim() != 2 || !RowQuantization.CanQuantize(matrix, how))
+        if (matrix.dim() != 2 || !RowQuantization.IsAbsMax(matrix, how))
             return null;
         long[] shape = matrix.shape, scaleShape = how.ScaleShape(shape);
         if (scaleShape[0] != shape[0] || (scaleShape[1] > 1 && shape[1] / scaleShape[1] > PackedWeight.LongestTile))

@@ -49,6 +49,63 @@ public unsafe class PassTests
         }
     }
 
+    [Theory]
+    [InlineData(4)]
+    [InlineData(8)]
+    public void AsymmetricRangesIncludeZeroAndFollowTheFormulaExactly(int bits)
+    {
+        var random = new Random(bits);
+        var range = CodeRange.OfBits(bits);
+        foreach (var (rows, columns, tile) in new[] { (1, 1, 1), (3, 37, 37), (5, 96, 32), (4, 70, 32), (300, 256, 256), (7, 50, 100) })
+            foreach (var shift in new[] { 0f, 5, -5 })
+            {
+                var shape = new RowShape(rows, columns, tile);
+                var x = Sample.Floats(random, rows * columns, 3).Select(v => v + shift).ToArray();
+                var codes = new sbyte[x.Length];
+                var scales = new float[rows * shape.Tiles];
+                var zeroPoints = new int[scales.Length];
+                var fake = new float[x.Length];
+                fixed (float* px = x, ps = scales, pf = fake)
+                fixed (int* pz = zeroPoints)
+                fixed (sbyte* pc = codes)
+                {
+                    QuantizePass.MinMax(px, shape, range, pc, ps, pz, 2);
+                    FakeQuantPass.MinMax(px, shape, range, pf, 2);
+                }
+                for (var i = 0; i < x.Length; i++)
+                {
+                    var (row, column) = (i / columns, i % columns);
+                    var from = row * columns + column / tile * tile;
+                    var values = x[from..Math.Min(from + tile, (row + 1) * columns)];
+                    var (min, max) = (MathF.Min(0, values.Min()), MathF.Max(0, values.Max()));
+                    var scale = (max - min) / (range.Highest - range.Lowest);
+                    var zero = Math.Clamp((int)MathF.Round(range.Lowest - min / scale), range.Lowest, range.Highest);
+                    var at = row * shape.Tiles + column / tile;
+                    Assert.Equal((scale, zero), (scales[at], zeroPoints[at]));
+                    Assert.Equal(Math.Clamp(MathF.Round(x[i] / scale + zero), range.Lowest, range.Highest), codes[i]);
+                    Assert.Equal((codes[i] - zero) * scale, fake[i] + 0f);
+                }
+            }
+    }
+
+    [Fact]
+    public void AsymmetricRangesOfZerosAndOfNaN()
+    {
+        Assert.Equal((1, -128), RowQuantizer.ScaleAndZeroPoint(0, 0, CodeRange.Int8));
+        foreach (var length in new[] { 1, 7, 8, 9, 20 })
+            for (var place = 0; place < length; place++)
+            {
+                var x = Sample.Floats(new Random(1), length);
+                x[place] = float.NaN;
+                fixed (float* px = x)
+                {
+                    var (min, max) = RowQuantizer.MinMax(px, length);
+                    Assert.True(float.IsNaN(min) && float.IsNaN(max));
+                    Assert.True(float.IsNaN(RowQuantizer.ScaleAndZeroPoint(min, max, CodeRange.Int8).Scale));
+                }
+            }
+    }
+
     [Fact]
     public void EveryKindOfLargestMagnitudeGivesTheReferencesScale()
     {

@@ -23,7 +23,28 @@ internal static unsafe class FakeQuantPass
             {
                 var from = row * shape.Columns + tile * shape.TileSize;
                 var scale = RowQuantizer.Scale(RowQuantizer.AbsMax(x + from, shape.Length(tile)), range);
-                Tile(x + from, shape.Length(tile), scale, range, y + from);
+                Tile(x + from, shape.Length(tile), scale, 0, range, y + from);
+            }
+        });
+    }
+
+    /// <summary>y = (code(x) − zero point) · scale with minmax scales, as quantizing and dequantizing would give it.</summary>
+    /// <param name="x">[rows, columns].</param>
+    /// <param name="shape">The sizes.</param>
+    /// <param name="range">The codes' range.</param>
+    /// <param name="y">[rows, columns], the result; may be <paramref name="x"/>.</param>
+    /// <param name="threads">How many threads take part.</param>
+    public static void MinMax(float* x, RowShape shape, CodeRange range, float* y, int threads)
+    {
+        shape.Check();
+        RowsJob.Run(shape.Rows, shape.Columns, threads, row =>
+        {
+            for (var tile = 0L; tile < shape.Tiles; tile++)
+            {
+                var from = row * shape.Columns + tile * shape.TileSize;
+                var (min, max) = RowQuantizer.MinMax(x + from, shape.Length(tile));
+                var (scale, zeroPoint) = RowQuantizer.ScaleAndZeroPoint(min, max, range);
+                Tile(x + from, shape.Length(tile), scale, zeroPoint, range, y + from);
             }
         });
     }
@@ -51,23 +72,24 @@ internal static unsafe class FakeQuantPass
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Tile(float* x, long count, float scale, CodeRange range, float* y)
+    private static void Tile(float* x, long count, float scale, float zeroPoint, CodeRange range, float* y)
     {
         var i = 0L;
         float lowest = range.Lowest, highest = range.Highest;
         if (Avx.IsSupported)
         {
             var s = Vector256.Create(scale);
+            var z = Vector256.Create(zeroPoint);
             for (; i + 8 <= count; i += 8)
             {
-                var rounded = Avx.RoundToNearestInteger(Vector256.Load(x + i) / s);
+                var rounded = Avx.RoundToNearestInteger(Vector256.Load(x + i) / s + z);
                 // The bounds come first: with a NaN the instructions return their second operand.
                 rounded = Avx.Max(Vector256.Create(lowest), Avx.Min(Vector256.Create(highest), rounded));
-                (rounded * s).Store(y + i);
+                ((rounded - z) * s).Store(y + i);
             }
         }
         for (; i < count; i++)
-            y[i] = MathF.Min(MathF.Max(MathF.Round(x[i] / scale, MidpointRounding.ToEven), lowest), highest) * scale;
+            y[i] = (MathF.Min(MathF.Max(MathF.Round(x[i] / scale + zeroPoint, MidpointRounding.ToEven), lowest), highest) - zeroPoint) * scale;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

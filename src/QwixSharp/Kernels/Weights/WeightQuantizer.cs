@@ -44,7 +44,7 @@ internal sealed unsafe class WeightQuantizer : KernelJob
         var scratch = _scratch + worker * ScratchBytes;
         var rows = stackalloc sbyte*[Columns];
         for (var column = 0; column < Columns; column++)
-            rows[column] = (sbyte*)scratch + column * _target.PaddedDepth;
+            rows[column] = (sbyte*)scratch + column * RowBytes;
         while (true)
         {
             var panel = Interlocked.Increment(ref _next) - 1;
@@ -65,7 +65,10 @@ internal sealed unsafe class WeightQuantizer : KernelJob
         }
     }
 
-    private long ScratchBytes => _target.PaddedDepth * Columns + 64;
+    /// <summary>Rows do not lie a power of two apart, or all would want the same places of the cache.</summary>
+    private long RowBytes => (_target.PaddedDepth + 127) / 128 * 128 + 64;
+
+    private long ScratchBytes => RowBytes * Columns;
 
     private void Quantize(PackedWeight target, float* values, CodeRange range, int threads)
     {
