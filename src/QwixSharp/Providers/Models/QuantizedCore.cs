@@ -73,6 +73,7 @@ internal sealed class QuantizedCore : IDisposable
     {
         State.Weights.Added += Refresh;
         State.StaticScales.Added += Refresh;
+        State.Statistics.Added += Refresh;
     }
 
     /// <summary>The buffers of weights that the model's root holds itself.</summary>
