@@ -43,17 +43,18 @@ public sealed partial class QArray : IDisposable
         QArrayValidation.Check(this);
     }
 
-    /// <summary>Makes a QArray of which a kernel has the codes; they are restored where somebody asks for them.</summary>
+    /// <summary>Makes a QArray that a kernel has in its form already.</summary>
     /// <param name="qtype">The type of the codes.</param>
     /// <param name="shape">The shape of the array.</param>
+    /// <param name="codes">The codes; where null, they are restored from the form if somebody asks for them.</param>
     /// <param name="scale">The scales, on the CPU.</param>
-    /// <param name="form">The kernel's form, from which codes can be restored. Dispose the array to free it.</param>
-    internal QArray(QType qtype, ReadOnlySpan<long> shape, Tensor scale, IKernelForm form)
+    /// <param name="form">The kernel's form, which can restore codes. Dispose the array to free it.</param>
+    internal QArray(QType qtype, ReadOnlySpan<long> shape, Tensor? codes, Tensor scale, IKernelForm form)
     {
         QType = qtype;
         _shape = shape.ToArray();
         _scaleShape = scale.shape;
-        _storage = new QArrayStorage(null, scale, form);
+        _storage = new QArrayStorage(codes, scale, form);
         Dtype = scale.dtype;
         Device = scale.device;
     }

@@ -45,8 +45,11 @@ internal sealed class PackedForm : IKernelForm
     /// Quantizes a matrix [rows, depth] whose second axis a product contracts straight into its packed form, in one pass over
     /// its memory: for weights that change at every step. Dispose the array, so that the next step has its memory.
     /// </summary>
-    /// <returns>A QArray of the caller's, which belongs to no dispose scope; or null where the pass cannot serve.</returns>
-    internal static unsafe QArray? TryQuantize(Tensor matrix, HowToQuantize how)
+    /// <param name="matrix">The matrix.</param>
+    /// <param name="how">How it is quantized.</param>
+    /// <param name="keepsCodes">Whether codes are written as a tensor too, because they will be asked for.</param>
+    /// <returns>A QArray of the caller's; or null where the pass cannot serve.</returns>
+    internal static unsafe QArray? TryQuantize(Tensor matrix, HowToQuantize how, bool keepsCodes = false)
     {
         if (matrix.dim() != 2 || !RowQuantization.IsAbsMax(matrix, how))
             return null;
@@ -56,10 +59,11 @@ internal sealed class PackedForm : IKernelForm
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         var source = matrix.contiguous();
-        var weight = PackedWeight.Quantize((float*)TensorMemory.Address(source), shape[0], shape[1], shape[1] / scaleShape[1], how.QType.Bits, get_num_threads());
+        var codes = keepsCodes ? empty(shape, dtype: ScalarType.Int8) : null;
+        var weight = PackedWeight.Quantize((float*)TensorMemory.Address(source), shape[0], shape[1], shape[1] / scaleShape[1], how.QType.Bits, get_num_threads(), codes is null ? null : (sbyte*)TensorMemory.Address(codes));
         var scale = empty(scaleShape, dtype: ScalarType.Float32);
         weight.CopyScales((float*)TensorMemory.Address(scale));
-        return new QArray(how.QType, shape, scale.DetachFromDisposeScope(), new PackedForm(how.QType, shape, scaleShape, weight));
+        return new QArray(how.QType, shape, codes is null ? null : CodePacking.Pack(codes, how.QType), scale, new PackedForm(how.QType, shape, scaleShape, weight)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>

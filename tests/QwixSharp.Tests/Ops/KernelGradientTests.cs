@@ -88,18 +88,20 @@ public class KernelGradientTests
     }
 
     [Theory]
-    [InlineData("int8", 0)]
-    [InlineData("int4", 0)]
-    [InlineData("int3", 16)]
-    [InlineData("int8", 32)]
-    public void AWeightQuantizedIntoItsPackedFormIsTheArrayThatTheGeneralWayGives(string type, int tile)
+    [InlineData("int8", 0, false)]
+    [InlineData("int8", 0, true)]
+    [InlineData("int4", 0, false)]
+    [InlineData("int4", 0, true)]
+    [InlineData("int3", 12, false)]
+    [InlineData("int8", 12, true)]
+    public void AWeightQuantizedIntoItsPackedFormIsTheArrayThatTheGeneralWayGives(string type, int tile, bool keepsCodes)
     {
         using var scope = NewDisposeScope();
         var w = ProductChecks.Random(1, 37, 96);
         var x = ProductChecks.Random(2, 5, 96);
         var how = DotGeneralOp.HowToQuantize(Linear, 2, 2, forLhs: false, QType.Parse(type), tile == 0 ? null : (Tiling)tile);
         using var plain = Quantizer.Quantize(w, how);
-        using var packed = PackedForm.TryQuantize(w, how)!;
+        using var packed = PackedForm.TryQuantize(w, how, keepsCodes)!;
         using var codes = Qwix.Quantize(x, "int8", [0]);
 
         ProductChecks.AssertEqual(Qwix.DotGeneral(codes, plain, Linear), Qwix.DotGeneral(codes, packed, Linear));

@@ -14,15 +14,16 @@ internal sealed unsafe partial class PackedWeight
     /// <param name="tileSize">How many values of K share a scale; <paramref name="depth"/> or more for one scale a row.</param>
     /// <param name="bits">2 … 8; up to 4 bits are stored as half bytes.</param>
     /// <param name="threads">How many threads take part.</param>
+    /// <param name="codes">[rows, depth], takes the codes as well; or null.</param>
     /// <exception cref="ArgumentException">A shape or tile size that cannot be packed.</exception>
-    public static PackedWeight Quantize(float* values, long rows, long depth, long tileSize, int bits, int threads)
+    public static PackedWeight Quantize(float* values, long rows, long depth, long tileSize, int bits, int threads, sbyte* codes = null)
     {
         if (bits is < 2 or > 8)
             throw new ArgumentOutOfRangeException(nameof(bits), bits, "Weights are quantized to 2 to 8 bits.");
         var packed = bits <= 4
             ? New(CodeFormat.Int4, rows, depth, tileSize, OffsetInt4, MemoryPool.Shared)
             : New(CodeFormat.Int8, rows, depth, tileSize, null, MemoryPool.Shared);
-        WeightQuantizer.Run(packed, values, CodeRange.OfBits(bits), threads);
+        WeightQuantizer.Run(packed, values, CodeRange.OfBits(bits), threads, codes);
         return packed;
     }
 

@@ -22,6 +22,7 @@ internal sealed unsafe class WeightQuantizer : KernelJob
     private PackedWeight _target = null!;
     private float* _values;
     private CodeRange _range;
+    private sbyte* _codes;
     private byte* _scratch;
     private int _next;
 
@@ -30,10 +31,12 @@ internal sealed unsafe class WeightQuantizer : KernelJob
     /// <param name="values">[rows, depth], row-major.</param>
     /// <param name="range">The codes' range, that of the format or narrower.</param>
     /// <param name="threads">How many threads take part.</param>
-    public static void Run(PackedWeight target, float* values, CodeRange range, int threads)
+    /// <param name="codes">[rows, depth], takes the codes as well; or null.</param>
+    public static void Run(PackedWeight target, float* values, CodeRange range, int threads, sbyte* codes = null)
     {
         var job = _cached ?? new WeightQuantizer();
         _cached = null;
+        job._codes = codes;
         job.Quantize(target, values, range, (long)target.Rows * target.Depth < SmallestShared ? 1 : threads);
         _cached = job;
     }
@@ -54,7 +57,11 @@ internal sealed unsafe class WeightQuantizer : KernelJob
             {
                 var row = panel * Columns + column;
                 if (row < _target.Rows)
+                {
                     QuantizeRow(_values + (long)row * _target.Depth, rows[column], _target.Scales(panel) + column);
+                    if (_codes != null)
+                        CopyCodes(rows[column], _codes + (long)row * _target.Depth);
+                }
                 else
                     Clear(rows[column], _target.Scales(panel) + column);
             }
@@ -94,6 +101,15 @@ internal sealed unsafe class WeightQuantizer : KernelJob
             var scale = _target.IsSplitChannel ? whole : RowQuantizer.Scale(RowQuantizer.AbsMax(x + start, count), _range);
             scales[tile * Columns] = scale;
             RowQuantizer.Quantize(x + start, count, scale, 0, _range, codes + (long)tile * _target.PaddedTile);
+        }
+    }
+
+    private void CopyCodes(sbyte* padded, sbyte* codes)
+    {
+        for (var tile = 0; tile < _target.Tiles; tile++)
+        {
+            var start = (long)tile * _target.TileSize;
+            Unsafe.CopyBlockUnaligned(codes + start, padded + (long)tile * _target.PaddedTile, (uint)Math.Min(_target.TileSize, _target.Depth - start));
         }
     }
 

@@ -72,7 +72,7 @@ internal sealed class ConvGeneralTraining : ITrainedProduct
     }
 
     private TrainedOperand Quantize(Tensor operand, OperandSettings settings, int channelwiseAxis) =>
-        TrainedOperand.Quantize(operand, settings, () => How(settings.QType!, settings.Calibration, channelwiseAxis), clips: false);
+        TrainedOperand.Quantize(operand, settings, () => How(settings.QType!, settings.Calibration, channelwiseAxis), clips: false, StepQuantizer.Quantize);
 
     private HowToQuantize How(QType qtype, CalibrationMethod calibration, int channelwiseAxis) =>
         new() { QType = qtype, Calibration = calibration, ChannelwiseAxes = _settings.DisableChannelwiseAxes ? [] : [channelwiseAxis] };
