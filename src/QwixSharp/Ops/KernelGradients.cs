@@ -69,6 +69,37 @@ internal static unsafe class KernelGradients
         return result.MoveToOuterDisposeScope();
     }
 
+    /// <summary>The gradient of a convolution, multiplied by scales, then quantized and dequantized.</summary>
+    /// <param name="gradient">[batch, features, spatial].</param>
+    /// <param name="factors">The scales, 1 long on all axes but one of the first two.</param>
+    /// <param name="how">How the product is quantized: with a scale for each index of one of the first two axes.</param>
+    /// <returns>An array of its shape of the caller's; or null where the kernels cannot serve.</returns>
+    internal static Tensor? TryRound(Tensor gradient, Tensor factors, HowToQuantize how)
+    {
+        if (!RowQuantization.IsAbsMax(gradient, how) || factors.dtype != ScalarType.Float32 || gradient.dim() < 2 || how.TiledAxes.Count > 0 || how.ChannelwiseAxes is not [0 or 1])
+            return null;
+        long[] shape = gradient.shape, factorShape = factors.shape;
+        if (factorShape.Length != shape.Length || factorShape[2..].Any(length => length != 1) || (factorShape[0] > 1 && factorShape[1] > 1))
+            return null;
+
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        Tensor incoming = gradient.contiguous(), multipliers = factors.contiguous(), result = empty(shape, dtype: ScalarType.Float32);
+        FakeQuantPass.AbsMaxOfChannels(
+            Floats(incoming),
+            shape[0],
+            shape[1],
+            gradient.numel() / (shape[0] * shape[1]),
+            Floats(multipliers),
+            factorShape[0] > 1 ? 1 : 0,
+            factorShape[1] > 1 ? 1 : 0,
+            scalePerChannel: how.ChannelwiseAxes[0] == 1,
+            CodeRange.OfBits(how.QType.Bits),
+            Floats(result),
+            get_num_threads());
+        return result.MoveToOuterDisposeScope();
+    }
+
     private static bool CanServe(QArray residual) =>
         residual.Device.type == DeviceType.CPU && residual.Dtype == ScalarType.Float32 && residual.ZeroPoint is null
         && residual.QType is { Kind: QTypeKind.Integer, Bits: <= 8 } && residual.Rank >= 2 && residual.TiledAxes().Count == 0;

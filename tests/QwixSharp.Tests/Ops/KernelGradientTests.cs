@@ -41,6 +41,31 @@ public class KernelGradientTests
             ProductChecks.AssertEqual(Qwix.DotGeneral(scaled, lhs.GetQValue(), new([0], [0])), KernelGradients.TryRhs(gradient, lhs, how)!);
     }
 
+    [Theory]
+    [InlineData(0, 0, "int8", 3, 5, 7)]
+    [InlineData(0, 1, "int8", 3, 5, 64)]
+    [InlineData(1, 0, "int8", 20, 33, 9)]
+    [InlineData(1, 1, "int4", 4, 16, 1)]
+    public void AGradientOfAConvolutionIsRoundedAsTheGeneralWayDoes(int scaledAxis, int channelwiseAxis, string type, int batch, int features, int pixels)
+    {
+        using var scope = NewDisposeScope();
+        var gradient = ProductChecks.Random(1, batch, features, pixels, 1);
+        long[] factorShape = [1, 1, 1, 1];
+        factorShape[scaledAxis] = gradient.shape[scaledAxis];
+        var factors = ProductChecks.Random(2, factorShape).abs();
+        var how = new HowToQuantize { QType = QType.Parse(type), ChannelwiseAxes = [channelwiseAxis] };
+
+        using var quantized = Quantizer.Quantize(gradient * factors, how);
+        ProductChecks.AssertEqual(quantized.Dequantize(), KernelGradients.TryRound(gradient, factors, how)!);
+        using var alone = Quantizer.Quantize(gradient, how);
+        ProductChecks.AssertEqual(alone.Dequantize(), KernelGradients.TryRound(gradient, ones(1, 1, 1, 1), how)!);
+
+        Assert.Null(KernelGradients.TryRound(gradient, factors, how with { ChannelwiseAxes = [] }));
+        Assert.Null(KernelGradients.TryRound(gradient, ones(1, 1, pixels, 1).expand(1, 1, pixels, 2), how));
+        gradient[0, 0, 0, 0] = float.NaN;
+        Assert.True(KernelGradients.TryRound(gradient, factors, how)![0, 0].isnan().all().item<bool>());
+    }
+
     [Fact]
     public void LeadingAxesAreRows()
     {

@@ -23,7 +23,7 @@ internal static unsafe class FakeQuantPass
             {
                 var from = row * shape.Columns + tile * shape.TileSize;
                 var scale = RowQuantizer.Scale(RowQuantizer.AbsMax(x + from, shape.Length(tile)), range);
-                Tile(x + from, shape.Length(tile), scale, 0, range, y + from);
+                Tile(x + from, shape.Length(tile), 1, scale, 0, range, y + from);
             }
         });
     }
@@ -44,9 +44,48 @@ internal static unsafe class FakeQuantPass
                 var from = row * shape.Columns + tile * shape.TileSize;
                 var (min, max) = RowQuantizer.MinMax(x + from, shape.Length(tile));
                 var (scale, zeroPoint) = RowQuantizer.ScaleAndZeroPoint(min, max, range);
-                Tile(x + from, shape.Length(tile), scale, zeroPoint, range, y + from);
+                Tile(x + from, shape.Length(tile), 1, scale, zeroPoint, range, y + from);
             }
         });
+    }
+
+    /// <summary>y = code(x · factor) · scale of an array [outer, channels, inner], with a scale for each index of one of the first two axes.</summary>
+    /// <param name="x">[outer, channels, inner].</param>
+    /// <param name="outer">The length of the first axis.</param>
+    /// <param name="channels">The length of the second axis.</param>
+    /// <param name="inner">The length of the last axis.</param>
+    /// <param name="factors">What x is multiplied by before.</param>
+    /// <param name="outerStep">The distance of factors along the first axis, 0 where they do not change.</param>
+    /// <param name="channelStep">The distance of factors along the second axis, 0 where they do not change.</param>
+    /// <param name="scalePerChannel">Whether the second axis has the scales; else the first.</param>
+    /// <param name="range">The codes' range.</param>
+    /// <param name="y">[outer, channels, inner], the result.</param>
+    /// <param name="threads">How many threads take part.</param>
+    public static void AbsMaxOfChannels(float* x, long outer, long channels, long inner, float* factors, long outerStep, long channelStep, bool scalePerChannel, CodeRange range, float* y, int threads)
+    {
+        var (groups, members) = scalePerChannel ? (channels, outer) : (outer, channels);
+        RowsJob.Run(groups, members * inner, threads, group =>
+        {
+            // The largest product has the largest value: rounding keeps the order. Bits of magnitudes have it too, NaN last.
+            var largest = 0;
+            for (var member = 0L; member < members; member++)
+            {
+                var (place, factor) = Segment(group, member);
+                largest = Math.Max(largest, BitConverter.SingleToInt32Bits(RowQuantizer.AbsMax(x + place, inner) * factor) & int.MaxValue);
+            }
+            var scale = RowQuantizer.Scale(BitConverter.Int32BitsToSingle(largest), range);
+            for (var member = 0L; member < members; member++)
+            {
+                var (place, factor) = Segment(group, member);
+                Tile(x + place, inner, factor, scale, 0, range, y + place);
+            }
+        });
+
+        (long Place, float Factor) Segment(long group, long member)
+        {
+            var (first, second) = scalePerChannel ? (member, group) : (group, member);
+            return ((first * channels + second) * inner, factors[first * outerStep + second * channelStep]);
+        }
     }
 
     /// <summary>The gradient's mask: y = gradient where low ≤ x ≤ high, else 0. A NaN in x gives 0.</summary>
@@ -72,24 +111,25 @@ internal static unsafe class FakeQuantPass
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Tile(float* x, long count, float scale, float zeroPoint, CodeRange range, float* y)
+    private static void Tile(float* x, long count, float factor, float scale, float zeroPoint, CodeRange range, float* y)
     {
         var i = 0L;
         float lowest = range.Lowest, highest = range.Highest;
         if (Avx.IsSupported)
         {
+            var f = Vector256.Create(factor);
             var s = Vector256.Create(scale);
             var z = Vector256.Create(zeroPoint);
             for (; i + 8 <= count; i += 8)
             {
-                var rounded = Avx.RoundToNearestInteger(Vector256.Load(x + i) / s + z);
+                var rounded = Avx.RoundToNearestInteger(Vector256.Load(x + i) * f / s + z);
                 // The bounds come first: with a NaN the instructions return their second operand.
                 rounded = Avx.Max(Vector256.Create(lowest), Avx.Min(Vector256.Create(highest), rounded));
                 ((rounded - z) * s).Store(y + i);
             }
         }
         for (; i < count; i++)
-            y[i] = (MathF.Min(MathF.Max(MathF.Round(x[i] / scale + zeroPoint, MidpointRounding.ToEven), lowest), highest) - zeroPoint) * scale;
+            y[i] = (MathF.Min(MathF.Max(MathF.Round(x[i] * factor / scale + zeroPoint, MidpointRounding.ToEven), lowest), highest) - zeroPoint) * scale;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
