@@ -55,9 +55,7 @@ internal static unsafe class RowQuantizer
                 b = Vector512.Max(b, Vector512.Load((int*)x + i + 16) & mask);
             }
             a = Vector512.Max(a, b);
-            var half = Vector256.Max(a.GetLower(), a.GetUpper());
-            for (var lane = 0; lane < 8; lane++)
-                largest = Math.Max(largest, half.GetElement(lane));
+            largest = Largest(Vector256.Max(a.GetLower(), a.GetUpper()));
         }
         else
         {
@@ -69,13 +67,19 @@ internal static unsafe class RowQuantizer
                 a = Vector256.Max(a, Vector256.Load((int*)x + i) & mask);
                 b = Vector256.Max(b, Vector256.Load((int*)x + i + 8) & mask);
             }
-            a = Vector256.Max(a, b);
-            for (var lane = 0; lane < 8; lane++)
-                largest = Math.Max(largest, a.GetElement(lane));
+            largest = Largest(Vector256.Max(a, b));
         }
         for (; i < count; i++)
             largest = Math.Max(largest, ((int*)x)[i] & int.MaxValue);
         return BitConverter.Int32BitsToSingle(largest);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Largest(Vector256<int> v)
+    {
+        var four = Vector128.Max(v.GetLower(), v.GetUpper());
+        four = Vector128.Max(four, Vector128.Shuffle(four, Vector128.Create(2, 3, 0, 1)));
+        return Math.Max(four.GetElement(0), four.GetElement(1));
     }
 
     /// <summary>
