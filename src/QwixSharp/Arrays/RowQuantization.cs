@@ -28,6 +28,26 @@ internal static class RowQuantization
         return RowLayout.Of(shape, scaleShape) is { } rows ? Quantize(array, how.QType, rows, scaleShape, isAsymmetric) : null;
     }
 
+    /// <summary>Quantizes and dequantizes an array at once where this is possible.</summary>
+    /// <returns>An array of its shape of the caller's, without a gradient; or null.</returns>
+    internal static unsafe Tensor? TryRound(Tensor array, HowToQuantize how)
+    {
+        bool isAsymmetric = IsMinMax(array, how);
+        if ((!isAsymmetric && !IsAbsMax(array, how)) || RowLayout.Of(array.shape, how.ScaleShape(array.shape)) is not { } rows)
+            return null;
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        Tensor source = array.contiguous(), result = empty(array.shape, dtype: ScalarType.Float32);
+        var range = CodeRange.OfBits(how.QType.Bits);
+        var values = (float*)TensorMemory.Address(source);
+        var rounded = (float*)TensorMemory.Address(result);
+        if (isAsymmetric)
+            FakeQuantPass.MinMax(values, rows, range, rounded, get_num_threads());
+        else
+            FakeQuantPass.AbsMax(values, rows, range, rounded, get_num_threads());
+        return result.MoveToOuterDisposeScope();
+    }
+
     private static bool IsMinMax(Tensor array, HowToQuantize how) =>
         IsPlain(array, how) && how.Calibration is { Kind: CalibrationKind.MinMax, Factor: null } && how.QType.SupportsAsymmetric;
 

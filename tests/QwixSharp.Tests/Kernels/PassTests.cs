@@ -35,7 +35,7 @@ public unsafe class PassTests
                 FakeQuantPass.AbsMax(px, shape, range, pf, 2);
             }
             Assert.Equal(codes, again);
-            Assert.Equal(y, fake.Select(v => v + 0f));
+            Assert.Equal(y.Select(BitConverter.SingleToInt32Bits), fake.Select(BitConverter.SingleToInt32Bits));
             for (var i = 0; i < x.Length; i++)
             {
                 var (row, column) = (i / columns, i % columns);
@@ -83,7 +83,7 @@ public unsafe class PassTests
                     var at = row * shape.Tiles + column / tile;
                     Assert.Equal((scale, zero), (scales[at], zeroPoints[at]));
                     Assert.Equal(Math.Clamp(MathF.Round(x[i] / scale + zero), range.Lowest, range.Highest), codes[i]);
-                    Assert.Equal((codes[i] - zero) * scale, fake[i] + 0f);
+                    Assert.Equal((codes[i] - zero) * scale, fake[i]);
                 }
             }
     }
@@ -175,6 +175,28 @@ public unsafe class PassTests
             var tile = i / 21 * 3 + i % 21 / 8;
             Assert.Equal(table[codes[i]] * scales[tile], y[i]);
             Assert.Equal(x[i] >= low[tile] && x[i] <= high[tile] ? y[i] : 0, masked[i]);
+        }
+    }
+
+    [Fact]
+    public void ResultsThatAreWrittenAroundTheCachesAreTheSame()
+    {
+        const int Rows = 1030, Columns = 8200;
+        var x = Sample.Floats(new Random(9), Rows * Columns);
+        float[] low = [.. Enumerable.Repeat(-0.5f, Rows)], high = [.. Enumerable.Repeat(0.25f, Rows)];
+        float[] together = new float[x.Length], one = new float[Columns], masked = new float[x.Length];
+        fixed (float* px = x, pt = together, po = one, pm = masked, pl = low, ph = high)
+        {
+            FakeQuantPass.AbsMax(px, new(Rows, Columns, Columns), CodeRange.Int8, pt, 2);
+            FakeQuantPass.Mask(px, pt, new(Rows, Columns, Columns), pl, ph, pm, 2);
+            for (var row = 0; row < Rows; row += 103)
+            {
+                var from = row * Columns;
+                FakeQuantPass.AbsMax(px + from, new(1, Columns, Columns), CodeRange.Int8, po, 1);
+                Assert.Equal(one, new Span<float>(pt + from, Columns));
+                FakeQuantPass.Mask(px + from, pt + from, new(1, Columns, Columns), pl, ph, po, 1);
+                Assert.Equal(one, new Span<float>(pm + from, Columns));
+            }
         }
     }
 

@@ -8,6 +8,9 @@ namespace QwixSharp.Kernels.Passes;
 /// <summary>Quantize and dequantize at once, for training, without codes in memory.</summary>
 internal static unsafe class FakeQuantPass
 {
+    /// <summary>A result of more bytes leaves the caches before anybody reads it, so it is written around them.</summary>
+    private const long MostCachedBytes = 32L << 20;
+
     /// <summary>y = code(x) · scale with absmax scales, as quantizing and dequantizing would give it.</summary>
     /// <param name="x">[rows, columns].</param>
     /// <param name="shape">The sizes.</param>
@@ -23,7 +26,7 @@ internal static unsafe class FakeQuantPass
             {
                 var from = row * shape.Columns + tile * shape.TileSize;
                 var scale = RowQuantizer.Scale(RowQuantizer.AbsMax(x + from, shape.Length(tile)), range);
-                Tile(x + from, shape.Length(tile), 1, scale, 0, range, y + from);
+                Tile(x + from, shape.Length(tile), 1, scale, 0, range, y + from, Streams(shape, x, y, from));
             }
         });
     }
@@ -44,7 +47,7 @@ internal static unsafe class FakeQuantPass
                 var from = row * shape.Columns + tile * shape.TileSize;
                 var (min, max) = RowQuantizer.MinMax(x + from, shape.Length(tile));
                 var (scale, zeroPoint) = RowQuantizer.ScaleAndZeroPoint(min, max, range);
-                Tile(x + from, shape.Length(tile), 1, scale, zeroPoint, range, y + from);
+                Tile(x + from, shape.Length(tile), 1, scale, zeroPoint, range, y + from, Streams(shape, x, y, from));
             }
         });
     }
@@ -77,7 +80,7 @@ internal static unsafe class FakeQuantPass
             for (var member = 0L; member < members; member++)
             {
                 var (place, factor) = Segment(group, member);
-                Tile(x + place, inner, factor, scale, 0, range, y + place);
+                Tile(x + place, inner, factor, scale, 0, range, y + place, streams: false);
             }
         });
 
@@ -105,13 +108,13 @@ internal static unsafe class FakeQuantPass
             {
                 var from = row * shape.Columns + tile * shape.TileSize;
                 var bound = row * shape.Tiles + tile;
-                MaskTile(x + from, gradient + from, shape.Length(tile), low[bound], high[bound], y + from);
+                MaskTile(x + from, gradient + from, shape.Length(tile), low[bound], high[bound], y + from, Streams(shape, gradient, y, from));
             }
         });
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Tile(float* x, long count, float factor, float scale, float zeroPoint, CodeRange range, float* y)
+    private static void Tile(float* x, long count, float factor, float scale, float zeroPoint, CodeRange range, float* y, bool streams)
     {
         var i = 0L;
         float lowest = range.Lowest, highest = range.Highest;
@@ -120,20 +123,22 @@ internal static unsafe class FakeQuantPass
             var f = Vector256.Create(factor);
             var s = Vector256.Create(scale);
             var z = Vector256.Create(zeroPoint);
+            // 0 less a zero point of 0 is +0, and added to −0 it gives the +0 of a code.
+            var back = Vector256.Create(0 - zeroPoint);
             for (; i + 8 <= count; i += 8)
             {
                 var rounded = Avx.RoundToNearestInteger(Vector256.Load(x + i) * f / s + z);
                 // The bounds come first: with a NaN the instructions return their second operand.
                 rounded = Avx.Max(Vector256.Create(lowest), Avx.Min(Vector256.Create(highest), rounded));
-                ((rounded - z) * s).Store(y + i);
+                Store((rounded + back) * s, y + i, streams);
             }
         }
         for (; i < count; i++)
-            y[i] = (MathF.Min(MathF.Max(MathF.Round(x[i] * factor / scale + zeroPoint, MidpointRounding.ToEven), lowest), highest) - zeroPoint) * scale;
+            y[i] = (MathF.Min(MathF.Max(MathF.Round(x[i] * factor / scale + zeroPoint, MidpointRounding.ToEven), lowest), highest) + (0 - zeroPoint)) * scale;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void MaskTile(float* x, float* gradient, long count, float low, float high, float* y)
+    private static void MaskTile(float* x, float* gradient, long count, float low, float high, float* y, bool streams)
     {
         var i = 0L;
         var l = Vector256.Create(low);
@@ -142,9 +147,21 @@ internal static unsafe class FakeQuantPass
         {
             var v = Vector256.Load(x + i);
             var inside = Vector256.GreaterThanOrEqual(v, l) & Vector256.LessThanOrEqual(v, h);
-            (inside & Vector256.Load(gradient + i)).Store(y + i);
+            Store(inside & Vector256.Load(gradient + i), y + i, streams);
         }
         for (; i < count; i++)
             y[i] = x[i] >= low && x[i] <= high ? gradient[i] : 0;
+    }
+
+    private static bool Streams(RowShape shape, float* x, float* y, long from) =>
+        shape.Rows * shape.Columns * sizeof(float) > MostCachedBytes && x != y && ((nint)(y + from) & 31) == 0;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store(Vector256<float> v, float* y, bool streams)
+    {
+        if (streams)
+            v.StoreAlignedNonTemporal(y);
+        else
+            v.Store(y);
     }
 }
