@@ -175,35 +175,27 @@ public class QtProviderTests
     public void TrainingResumesFromACheckpointBitForBit()
     {
         using var scope = NewDisposeScope();
-        int threads = get_num_threads();
-        set_num_threads(1);
-        try
-        {
-            Tensor[] batches = [.. Enumerable.Range(0, 6).Select(_ => randn(4, 8))];
-            using var model = Net();
-            using var qat = Qwix.QuantizeModel(model, new QtProvider(Static), batches[0]);
-            qat.train();
-            using var optimizer = optim.Adam(qat.parameters(), 0.01);
-            foreach (var batch in batches[..3])
-                Step(qat, optimizer, batch);
-            using var file = new MemoryStream();
-            qat.save(file);
-            using var moments = new MemoryStream();
-            optimizer.save_state_dict(new BinaryWriter(moments));
-            var expected = batches[3..].Select(b => Step(qat, optimizer, b)).ToList();
+        using var oneThread = new OneThread();
+        Tensor[] batches = [.. Enumerable.Range(0, 6).Select(_ => randn(4, 8))];
+        using var model = Net();
+        using var qat = Qwix.QuantizeModel(model, new QtProvider(Static), batches[0]);
+        qat.train();
+        using var optimizer = optim.Adam(qat.parameters(), 0.01);
+        foreach (var batch in batches[..3])
+            Step(qat, optimizer, batch);
+        using var file = new MemoryStream();
+        qat.save(file);
+        using var moments = new MemoryStream();
+        optimizer.save_state_dict(new BinaryWriter(moments));
+        var expected = batches[3..].Select(b => Step(qat, optimizer, b)).ToList();
 
-            using var fresh = Net();
-            using var resumed = Qwix.QuantizeModel(fresh, new QtProvider(Static), batches[5]);
-            resumed.load(new MemoryStream(file.ToArray()));
-            resumed.train();
-            using var second = optim.Adam(resumed.parameters(), 0.01);
-            second.load_state_dict(new BinaryReader(new MemoryStream(moments.ToArray())));
-            Assert.Equal(expected, batches[3..].Select(b => Step(resumed, second, b)));
-        }
-        finally
-        {
-            set_num_threads(threads);
-        }
+        using var fresh = Net();
+        using var resumed = Qwix.QuantizeModel(fresh, new QtProvider(Static), batches[5]);
+        resumed.load(new MemoryStream(file.ToArray()));
+        resumed.train();
+        using var second = optim.Adam(resumed.parameters(), 0.01);
+        second.load_state_dict(new BinaryReader(new MemoryStream(moments.ToArray())));
+        Assert.Equal(expected, batches[3..].Select(b => Step(resumed, second, b)));
     }
 
     [Fact]
@@ -351,6 +343,7 @@ public class QtProviderTests
     [Fact]
     public void AThousandStepsLeaveNothingBehind()
     {
+        using var oneThread = new OneThread();
         using var model = Sequential(("conv", Conv2d(2, 8, 3)), ("act", ReLU()), ("flat", Flatten()), ("fc", Linear(8 * 16, 4)));
         using var x = randn(4, 2, 6, 6);
         foreach (var rules in new[] { Static, Backward })
@@ -374,6 +367,60 @@ public class QtProviderTests
         }
     }
 
+    [Fact]
+    public void AThousandStepsHoldMemoryFlat()
+    {
+        using var oneThread = new OneThread();
+        using var model = Sequential(("a", Linear(256, 256)), ("act", ReLU()), ("b", Linear(256, 256)));
+        using var x = randn(8, 256);
+        using var qat = Qwix.QuantizeModel(model, new QtProvider(Static), x);
+        qat.train();
+        using var optimizer = optim.SGD(qat.parameters(), 1e-3);
+        long Resident(int steps)
+        {
+            for (int i = 0; i < steps; i++)
+                Step(qat, optimizer, x);
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+            using var process = System.Diagnostics.Process.GetCurrentProcess();
+            return process.WorkingSet64;
+        }
+
+        long before = Resident(200), after = Resident(1000);
+        // One weight's gradient, or its codes, left behind by every step would be 256 or 64 MB.
+        Assert.True(after - before < 48L << 20, $"{(after - before) >> 20} MB more after 1,000 steps");
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData("int8")]
+    public void EveryParameterOfEveryKindOfModuleGetsItsGradient(string? backward)
+    {
+        using var scope = NewDisposeScope();
+        using var model = new Mixed();
+        var ids = randint(40, [2, 6], ScalarType.Int64);
+        model.call(ids).square().sum().backward();
+        var plain = model.named_parameters().Where(p => p.parameter.grad is not null).ToDictionary(p => p.name, p => p.parameter.grad!.clone());
+        model.zero_grad();
+        using var qt = Qwix.QuantizeModel(model, new QtProvider([new QtRule { WeightQType = "int8", ActQType = "int8", BwdQType = backward }]), ids);
+        qt.call(ids).square().sum().backward();
+        foreach (var (name, parameter) in qt.named_parameters().Where(p => plain.ContainsKey(p.name)))
+        {
+            // A gradient may be nothing but rounding where the exact one is zero, as that of a bias before a softmax is.
+            if (plain[name].abs().max().item<float>() > 1e-4f)
+                Assert.True(Golden.GoldenValue.Snr(plain[name], parameter.grad!) > 3, $"{name}: {Golden.GoldenValue.Snr(plain[name], parameter.grad!):f1} dB");
+        }
+    }
+
+    [Fact]
+    public void AnAbstractModelHasShapes()
+    {
+        using var scope = NewDisposeScope();
+        using var model = Sequential(("conv", Conv2d(2, 8, 3, device: META)), ("flat", Flatten()), ("fc", Linear(8 * 16, 4, device: META)));
+        using var qat = Qwix.QuantizeModel(model, new QtProvider(Static), randn(4, 2, 6, 6));
+        Assert.Equal([4L, 4], qat.call(empty([4, 2, 6, 6], device: META)).shape);
+    }
+
     private static TorchSharp.Modules.Sequential Net() => Sequential(("a", Linear(8, 16)), ("act", ReLU()), ("b", Linear(16, 4)));
 
     private static float Step(nn.Module<Tensor, Tensor> model, optim.Optimizer optimizer, Tensor x)
@@ -384,6 +431,16 @@ public class QtProviderTests
         loss.backward();
         optimizer.step();
         return loss.item<float>();
+    }
+
+    /// <summary>Lets libtorch use one thread for a while.</summary>
+    private sealed class OneThread : IDisposable
+    {
+        private readonly int _before = get_num_threads();
+
+        public OneThread() => set_num_threads(1);
+
+        public void Dispose() => set_num_threads(_before);
     }
 
     /// <summary>A float32 layer around layers of another dtype.</summary>
