@@ -1,4 +1,5 @@
 using System.Globalization;
+using QwixSharp.Benchmarks.Checkpoints;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
 using QwixSharp.Benchmarks.Training;
@@ -23,6 +24,9 @@ switch (args.FirstOrDefault())
     case "overhead":
         OverheadBenchmark.Run();
         return 0;
+    case "checkpoint":
+        CheckpointBenchmark.Run(double.Parse(Option("--size") ?? "4", CultureInfo.InvariantCulture), Option("--folder"));
+        return 0;
     default:
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
@@ -31,6 +35,9 @@ switch (args.FirstOrDefault())
                    -- training [part of a model's name] [--processor-time] a training step against the plain one
                    -- passes [--processor-time]                            element-wise passes of training against memory bandwidth
                    -- overhead                                              cost of interception
+                   -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
             """);
         return 1;
 }
+
+string? Option(string name) => args.SkipWhile(a => a != name).ElementAtOrDefault(1);

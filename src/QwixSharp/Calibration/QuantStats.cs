@@ -104,6 +104,22 @@ public sealed class QuantStats : IDisposable
         }
     }
 
+    /// <summary>Forgets what was seen at a place, and adds one range.</summary>
+    /// <exception cref="QwixException">The place had ranges of another shape or kind before.</exception>
+    internal void Replace(string place, CalibrationRange range)
+    {
+        using var noGrad = no_grad();
+        Reserve(place, range);
+        var entry = _entries[place];
+        lock (entry)
+        {
+            CheckFits(place, entry, range);
+            foreach (var ((_, sum), (_, value)) in entry.Sums.Zip(range.Named))
+                sum.copy_(value);
+            entry.Count.fill_(1);
+        }
+    }
+
     /// <summary>Whether any range was seen at a place.</summary>
     internal bool WasSeen(string place) => _entries.TryGetValue(place, out var entry) && entry.Count.item<int>() > 0;
 

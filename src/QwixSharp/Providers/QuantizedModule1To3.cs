@@ -31,7 +31,7 @@ public sealed class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuanti
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T input) => Core.Run(() => Copy(Original, input));
+    public override TResult forward(T input) => Core.Run(() => Copy(Original, input), [input]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
@@ -115,7 +115,7 @@ public sealed class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T1 input1, T2 input2) => Core.Run(() => Copy(Original, input1, input2));
+    public override TResult forward(T1 input1, T2 input2) => Core.Run(() => Copy(Original, input1, input2), [input1, input2]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
@@ -200,7 +200,7 @@ public sealed class QuantizedModule<T1, T2, T3, TResult> : nn.Module<T1, T2, T3,
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T1 input1, T2 input2, T3 input3) => Core.Run(() => Copy(Original, input1, input2, input3));
+    public override TResult forward(T1 input1, T2 input2, T3 input3) => Core.Run(() => Copy(Original, input1, input2, input3), [input1, input2, input3]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();

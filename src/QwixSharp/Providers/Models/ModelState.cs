@@ -16,13 +16,13 @@ internal sealed class ModelState : IDisposable
 {
     private readonly ConditionalWeakTable<Tensor, WeightUse> _views = [];
     private readonly HashSet<string> _usedElsewhere = new(StringComparer.Ordinal);
-    private readonly HashSet<QuantizationProvider> _matched = [];
+    private readonly HashSet<ModelProvider> _matched = [];
     private readonly HashSet<string> _released = new(StringComparer.Ordinal);
     private Dictionary<Tensor, WeightUse> _parameters = [];
     private Dictionary<nint, WeightUse> _byAddress = [];
     private volatile bool[] _viewOps = [];
 
-    internal ModelState(nn.Module model, IReadOnlyList<QuantizationProvider> providers)
+    internal ModelState(nn.Module model, IReadOnlyList<ModelProvider> providers)
     {
         Model = model;
         Providers = providers;
@@ -34,7 +34,7 @@ internal sealed class ModelState : IDisposable
     internal nn.Module Model { get; }
 
     /// <summary>The providers; for each op the first that handles it wins.</summary>
-    internal IReadOnlyList<QuantizationProvider> Providers { get; }
+    internal IReadOnlyList<ModelProvider> Providers { get; }
 
     internal WeightTable Weights { get; }
 
@@ -56,13 +56,13 @@ internal sealed class ModelState : IDisposable
     internal void EndLearning() => (IsLearning, SeesEveryOp) = (false, _released.Count > 0);
 
     /// <summary>Whether any rule of a provider has matched an op of this model.</summary>
-    internal bool HasMatched(QuantizationProvider provider)
+    internal bool HasMatched(ModelProvider provider)
     {
         lock (_matched)
             return _matched.Contains(provider);
     }
 
-    internal void MarkMatched(QuantizationProvider provider)
+    internal void MarkMatched(ModelProvider provider)
     {
         if (!SeesEveryOp)
             return; // known since the first run
