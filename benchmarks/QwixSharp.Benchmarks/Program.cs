@@ -3,6 +3,7 @@ using QwixSharp.Benchmarks.Checkpoints;
 using QwixSharp.Benchmarks.Digits;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
+using QwixSharp.Benchmarks.Training;
 
 switch (args.FirstOrDefault())
 {
@@ -14,6 +15,12 @@ switch (args.FirstOrDefault())
         return 0;
     case "memory":
         MemoryBenchmark.Run(args.ElementAtOrDefault(1));
+        return 0;
+    case "training":
+        TrainingBenchmark.Run(args.Skip(1).FirstOrDefault(a => !a.StartsWith("--", StringComparison.Ordinal)) ?? "", args.Contains("--processor-time"));
+        return 0;
+    case "passes":
+        PassBenchmark.Run(args.Contains("--processor-time"));
         return 0;
     case "overhead":
         OverheadBenchmark.Run();
@@ -30,6 +37,8 @@ switch (args.FirstOrDefault())
                    -- conv [--processor-time]                               convolutions against other libraries
                    -- memory [scheme]                                       memory of a quantized model
                    -- digits                                                accuracy of PTQ and QAT against the reference's
+                   -- training [part of a model's name] [--processor-time] a training step against the plain one
+                   -- passes [--processor-time]                            element-wise passes of training against memory bandwidth
                    -- overhead                                              cost of interception
                    -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
             """);

@@ -13,6 +13,9 @@ public sealed class DigitsTraining(int batchSize, params long[] shape)
     /// <summary>Some images, as an example of an input.</summary>
     public Tensor Example => Images(_digits.Training.Pixels.narrow(0, 0, 2));
 
+    /// <summary>How many images it judges by.</summary>
+    public long TestImages => _digits.Test.Labels.shape[0];
+
     /// <summary>Trains with Adam on batches in an order that the seed decides.</summary>
     /// <param name="network">The network; it is left in evaluation mode.</param>
     /// <param name="epochs">How often it sees each image.</param>

@@ -4,7 +4,8 @@ namespace QwixSharp.Samples.Common;
 
 /// <summary>The loss and the accuracy of training runs, step by step, drawn as one picture: the loss above, the accuracy below.</summary>
 /// <param name="title">Shown above.</param>
-public sealed class LearningCurves(string title)
+/// <param name="unit">What the steps are, shown below.</param>
+public sealed class LearningCurves(string title, string unit = "step")
 {
     private const int Width = 900;
     private const int Height = 800;
@@ -45,7 +46,7 @@ public sealed class LearningCurves(string title)
         curve.Values.Add(value);
     }
 
-    private static void Draw(Plot plot, Dictionary<string, Curve> curves, string title, string axis, Alignment legend)
+    private void Draw(Plot plot, Dictionary<string, Curve> curves, string title, string axis, Alignment legend)
     {
         foreach (var (run, curve) in curves)
         {
@@ -56,7 +57,7 @@ public sealed class LearningCurves(string title)
         }
 
         plot.Title(title);
-        plot.XLabel("step");
+        plot.XLabel(unit);
         plot.YLabel(axis);
         plot.ShowLegend(legend);
     }

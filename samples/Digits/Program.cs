@@ -36,13 +36,13 @@ for (int i = 0; i < args.Length; i += 2)
 }
 
 var training = new DigitsTraining(64, 1, 8, 8);
-var curves = new LearningCurves("A small CNN learns handwritten digits");
+var curves = new LearningCurves("A small CNN learns handwritten digits", "epoch");
 var accuracies = new Dictionary<string, List<double>>();
 StepProgress.Run([.. Enumerable.Range(1, seeds).Select(seed => ($"Train and quantize: seed {seed}", (Action<Action<double>>)(report => Run(seed, report))))]);
 
 double Mean(string run) => 100 * accuracies[run].Average();
 string Percent(double value) => ResultTable.Number(value, 1);
-var table = new ResultTable($"Accuracy on 359 test images in percent, mean of {seeds} trainings; activations int8", "weights", "PTQ", "QAT", "QAT wins back");
+var table = new ResultTable($"Accuracy on {training.TestImages} test images in percent", "weights", "PTQ", "QAT", "QAT wins back");
 table.Add("float32", Percent(Mean("float32")), "", "");
 foreach (string type in weightTypes)
 {
@@ -51,6 +51,7 @@ foreach (string type in weightTypes)
 }
 
 table.Write();
+Console.WriteLine($"Means of {seeds} trainings. Activations are int8.");
 Console.WriteLine($"Learning curves: {curves.Save(plot)}");
 return 0;
 

@@ -43,6 +43,22 @@ public sealed partial class QArray : IDisposable
         QArrayValidation.Check(this);
     }
 
+    /// <summary>Makes a QArray that a kernel has in its form already.</summary>
+    /// <param name="qtype">The type of the codes.</param>
+    /// <param name="shape">The shape of the array.</param>
+    /// <param name="codes">The codes; where null, they are restored from the form if somebody asks for them.</param>
+    /// <param name="scale">The scales, on the CPU.</param>
+    /// <param name="form">The kernel's form, which can restore codes. Dispose the array to free it.</param>
+    internal QArray(QType qtype, ReadOnlySpan<long> shape, Tensor? codes, Tensor scale, IKernelForm form)
+    {
+        QType = qtype;
+        _shape = shape.ToArray();
+        _scaleShape = scale.shape;
+        _storage = new QArrayStorage(codes, scale, form);
+        Dtype = scale.dtype;
+        Device = scale.device;
+    }
+
     /// <summary>The type of the codes.</summary>
     public QType QType { get; }
 
@@ -135,6 +151,9 @@ public sealed partial class QArray : IDisposable
     /// <summary>A form of this array that a kernel reads, made at its first use and freed with the array.</summary>
     internal T KernelForm<T>(Func<T> make) where T : class, IKernelForm => _storage.KernelForm(make);
 
+    /// <summary>A form that a kernel already reads, or null.</summary>
+    internal T? FindKernelForm<T>() where T : class, IKernelForm => _storage.FindKernelForm<T>();
+
     /// <summary>Forgets the kernels' forms, after the codes or scales were written to.</summary>
     internal void DropKernelForms() => _storage.DropKernelForms();
 
@@ -161,8 +180,8 @@ public sealed partial class QArray : IDisposable
 
     private QArray ForEach(Action<Tensor> action)
     {
-        action(Codes);
-        action(Scale);
+        foreach (var tensor in _storage.Tensors)
+            action(tensor);
         if (ZeroPoint is not null)
             action(ZeroPoint);
         return this;

@@ -19,12 +19,12 @@ internal interface IKernelForm : IDisposable
 /// The codes and scales of one array, and the form in which a kernel has them. To save memory, a kernel's form can stand
 /// for all. Safe for several threads.
 /// </summary>
-internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
+internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelForm[] forms) : IDisposable
 {
     private readonly Lock _gate = new();
     private volatile Tensor? _codes = codes;
     private volatile Tensor? _scale = scale;
-    private volatile IKernelForm[] _forms = [];
+    private volatile IKernelForm[] _forms = forms;
 
     internal Tensor Codes
     {
@@ -47,6 +47,12 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
                 return _scale ??= Restoring.RestoreScale();
         }
     }
+
+    /// <summary>The tensors that are there now; those restored later belong to no dispose scope.</summary>
+    internal IEnumerable<Tensor> Tensors => new[] { _codes, _scale }.OfType<Tensor>();
+
+    /// <summary>A form that was made already, or null.</summary>
+    internal T? FindKernelForm<T>() where T : class, IKernelForm => _forms.OfType<T>().FirstOrDefault();
 
     private IKernelForm Restoring => _forms.First(f => f.CanRestore);
 
