@@ -1,4 +1,5 @@
 using QwixSharp.Arrays;
+using QwixSharp.Providers.Lora;
 using QwixSharp.Providers.Models;
 using QwixSharp.Rules;
 using TorchSharp;
@@ -32,6 +33,15 @@ public sealed class OpSite
     /// <summary>The op's name and its number among the ops of that name that the module has called, such as <c>dot_general0</c>.</summary>
     public string OpId { get; }
 
+    /// <summary>The quantized form of the weight that the op has used last; null where it has used none.</summary>
+    internal QArray? QuantizedWeight { get; private set; }
+
+    /// <summary>The model's adapters, where it has any.</summary>
+    internal LoraAdapters? Adapters => _state.Adapters;
+
+    /// <summary>Whether the model is in training mode.</summary>
+    internal bool IsTraining => _state.Model.training;
+
     /// <summary>The tiles of activations: a map of axes is meant for the weight, and its activation has one scale along its contraction.</summary>
     internal Tiling? ActTiling => Rule.TileSize is { Axes: null } ? Rule.TileSize : null;
 
@@ -51,7 +61,7 @@ public sealed class OpSite
     /// <param name="how">Says how, in terms of the parameter's axes.</param>
     /// <returns>The array; it stays the model's, do not dispose it.</returns>
     /// <exception cref="QwixException">The weight cannot be quantized so; the message names it.</exception>
-    public QArray QuantizeWeight(ModelOperand weight, long key, Func<HowToQuantize> how) => _state.Weights.Get(this, weight, key, how);
+    public QArray QuantizeWeight(ModelOperand weight, long key, Func<HowToQuantize> how) => QuantizedWeight = _state.Weights.Get(this, weight, key, how);
 
     /// <summary>The parameter's axes for axes of an operand.</summary>
     /// <param name="operand">An operand.</param>

@@ -97,6 +97,9 @@ public abstract class QuantizationProvider
     /// <returns>[shape of indices…, features…]; a new tensor.</returns>
     protected internal abstract Tensor Embedding(OpSite site, ModelOperand table, Tensor indices);
 
+    /// <summary>Whether the model's own parameters are frozen: no gradient flows to them, and the quantized model shows them as buffers.</summary>
+    internal virtual bool FreezesParameters => false;
+
     internal QuantizationRule? Match(string modulePath, string opName) => _matcher.Match(modulePath, opName);
 
     internal void MarkRun() => _hasRun = true;

@@ -37,7 +37,7 @@ internal static class GoldenLayout
 
     public static QuantizationRule Rule(JsonElement rule)
     {
-        var result = new QuantizationRule();
+        var result = rule.TryGetProperty("rank", out var rank) ? new LoraRule { Rank = rank.GetInt32(), Alpha = rule.GetProperty("alpha").GetDouble() } : new QuantizationRule();
         foreach (var setting in rule.EnumerateObject())
         {
             var value = setting.Value;
@@ -52,6 +52,8 @@ internal static class GoldenLayout
                 "weight_calibration_method" => result with { WeightCalibrationMethod = value.GetString()! },
                 "act_calibration_method" => result with { ActCalibrationMethod = value.GetString() },
                 "act_batch_axes" => result with { ActBatchAxes = [.. value.EnumerateArray().Select(e => e.GetInt32())] },
+                "rank" or "alpha" => result,
+                "dropout" => (LoraRule)result with { Dropout = value.GetDouble() },
                 _ => throw new NotSupportedException($"Rule setting {setting.Name}."),
             };
         }

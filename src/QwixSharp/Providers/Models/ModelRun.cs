@@ -20,9 +20,22 @@ internal sealed class ModelRun(ModelState state) : IOpInterceptor
 
     public object? Intercept(in OpCall call)
     {
-        if (OpTable.Find(call.Op) is { } handler)
-            return handler(this, call);
-        return WeightViews.Handle(this, call);
+        return state.Adapters is null ? Answer(call) : Answer(Freeze(call));
+    }
+
+    private object? Answer(in OpCall call) => OpTable.Find(call.Op) is { } handler ? handler(this, call) : WeightViews.Handle(this, call);
+
+    /// <summary>The call with parameters that no gradient flows to.</summary>
+    private OpCall Freeze(in OpCall call)
+    {
+        object?[] arguments = Array.ConvertAll(call.Arguments, argument => argument switch
+        {
+            Tensor tensor => state.Frozen(tensor),
+            Tensor[] tensors => Array.ConvertAll(tensors, state.Frozen),
+            IEnumerable<Tensor> tensors => tensors.Select(state.Frozen).ToList(),
+            _ => argument,
+        });
+        return new OpCall(call.Op, arguments, call.Module, call.ModulePath);
     }
 
     /// <summary>The provider and site of an op, or null where no rule quantizes it.</summary>
@@ -62,7 +75,7 @@ internal sealed class ModelRun(ModelState state) : IOpInterceptor
             state.MarkUsedElsewhere(use);
             if (!state.IsReleased(use))
                 continue;
-            if (!ReferenceEquals(argument, use.Parameter))
+            if (!state.IsParameter(argument, use))
                 throw new QwixException($"{call.Op.Name} in module \"{call.ModulePath}\" needs the values of a view of parameter \"{use.Name}\", which were given up. Do not call ReleaseOriginalWeights on this model.");
             restored ??= [.. call.Arguments];
             var values = state.Restore(use);
