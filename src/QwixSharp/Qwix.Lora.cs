@@ -1,6 +1,9 @@
+using QwixSharp.Checkpoints;
+using QwixSharp.Checkpoints.Peft;
 using QwixSharp.Providers;
 using QwixSharp.Providers.Lora;
 using QwixSharp.Providers.Models;
+using QwixSharp.Rules;
 using static TorchSharp.torch;
 
 namespace QwixSharp;
@@ -10,7 +13,7 @@ public static partial class Qwix
 {
     /// <summary>
     /// Gives a model low-rank adapters: runs it once on the input, in evaluation mode and without gradients, and makes an
-    /// adapter for the weight of each op that a <see cref="QwixSharp.Rules.LoraRule"/> matches. The model is not changed.
+    /// adapter for the weight of each op that a <see cref="LoraRule"/> matches. The model is not changed.
     /// </summary>
     /// <typeparam name="T">The type of the input.</typeparam>
     /// <typeparam name="TResult">The type of the result.</typeparam>
@@ -19,7 +22,7 @@ public static partial class Qwix
     /// <param name="input">An input such as the model will have.</param>
     /// <param name="methods">Other public methods of the model that will be called, by <see cref="IQuantizedModel.Invoke"/>; checked to exist.</param>
     /// <returns>A module around the model whose parameters are the adapters; see <see cref="ILoraModel"/>. The caller owns it.</returns>
-    /// <exception cref="QwixSharp.Rules.RuleException">No rule matches any op, or none gives a weight an adapter.</exception>
+    /// <exception cref="RuleException">No rule matches any op, or none gives a weight an adapter.</exception>
     /// <exception cref="QwixException">A rank does not fit its weight, or a weight cannot be quantized as its rule says; the message names it.</exception>
     /// <exception cref="QwixSharp.Interception.InterceptionException">The provider is strict, and not all code of the model can be seen.</exception>
     public static LoraModule<T, TResult> ApplyLora<T, TResult>(nn.Module<T, TResult> model, LoraProvider provider, T input, params string[] methods) =>
@@ -109,4 +112,43 @@ public static partial class Qwix
     /// <returns>A module around the model. The caller owns it.</returns>
     public static LoraModule<T1, T2, T3, T4, T5, T6, TResult> ApplyLora<T1, T2, T3, T4, T5, T6, TResult>(nn.Module<T1, T2, T3, T4, T5, T6, TResult> model, LoraProvider provider, T1 input1, T2 input2, T3 input3, T4 input4, T5 input5, T6 input6, params string[] methods) =>
         LoraModel.Checked(ModelQuantizer.Quantize(model, provider, methods, s => new LoraModule<T1, T2, T3, T4, T5, T6, TResult>(s), q => q.forward(ModelQuantizer.ToModelDevice(model, input1), ModelQuantizer.ToModelDevice(model, input2), ModelQuantizer.ToModelDevice(model, input3), ModelQuantizer.ToModelDevice(model, input4), ModelQuantizer.ToModelDevice(model, input5), ModelQuantizer.ToModelDevice(model, input6))), provider);
+
+    /// <summary>The rules of an adapter that Hugging Face's PEFT, or <see cref="SaveAdapter"/>, wrote: those that make room for it on its base.</summary>
+    /// <param name="folder">The folder with <c>adapter_config.json</c> and <c>adapter_model.safetensors</c>.</param>
+    /// <returns>A rule for each rank and scaling. For QLoRA give them a weight type: <c>rule with { WeightQType = "nf4", TileSize = 64 }</c>.</returns>
+    /// <exception cref="CheckpointException">The folder holds no adapter, or one with settings that are not known here; the message names them.</exception>
+    public static IReadOnlyList<LoraRule> ReadAdapterRules(string folder)
+    {
+        using var adapter = PeftAdapter.Open(folder);
+        return adapter.Rules();
+    }
+
+    /// <summary>
+    /// Loads an adapter that Hugging Face's PEFT, or <see cref="SaveAdapter"/>, wrote. An adapter of the same name is
+    /// replaced; a new one is not active until <see cref="LoraAdapters.Set"/>.
+    /// </summary>
+    /// <param name="model">What <see cref="ApplyLora{T, TResult}"/> gave, with adapters wherever the file has them.</param>
+    /// <param name="folder">The folder with <c>adapter_config.json</c> and <c>adapter_model.safetensors</c>.</param>
+    /// <param name="name">The adapter's name on the model.</param>
+    /// <exception cref="CheckpointException">The folder holds no adapter, or one with settings that are not known here; the message names them.</exception>
+    /// <exception cref="QwixException">The adapter does not fit the model; the message names the module. The model is unchanged.</exception>
+    public static void LoadAdapter(ILoraModel model, string folder, string name = LoraAdapters.Default)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        using var adapter = PeftAdapter.Open(folder);
+        adapter.PutOn(model, name);
+    }
+
+    /// <summary>
+    /// Saves an adapter alone, in the layout of Hugging Face's PEFT: <c>adapter_config.json</c> and
+    /// <c>adapter_model.safetensors</c>.
+    /// </summary>
+    /// <param name="model">The model.</param>
+    /// <param name="folder">The folder; made where there is none.</param>
+    /// <param name="name">The adapter; the active one unless told.</param>
+    /// <param name="baseModel">The name of the base model, such as one on the Hugging Face hub, for the file to say; or null.</param>
+    /// <exception cref="QwixException">There is no such adapter, or PEFT has no layout for one of its weights; the message names it.</exception>
+    /// <exception cref="CheckpointException">The folder cannot be written to.</exception>
+    public static void SaveAdapter(ILoraModel model, string folder, string? name = null, string? baseModel = null) =>
+        PeftWriter.Write(model, folder, name, baseModel);
 }
