@@ -40,6 +40,7 @@ foreach (var example in task.Test.DistinctBy(t => t.Label).Take(3))
 
 using var vocabulary = MiniLM.OpenVocabulary();
 var tokenizer = BertTokenizer.Create(vocabulary, new BertOptions { RemoveNonSpacingMarks = true });
+MiniLM.Load().Dispose(); // what the libraries themselves need is no method's memory
 var curves = new LearningCurves("all-MiniLM-L6-v2 learns a text task");
 var training = new Training(task, tokenizer, steps, curves);
 List<Outcome> outcomes = [];

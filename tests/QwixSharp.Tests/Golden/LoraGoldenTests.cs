@@ -119,7 +119,9 @@ internal sealed class LoraCase(GoldenFamily family, JsonElement test)
     private Tensor Adapter(string name, JsonElement value)
     {
         var tensor = GoldenValue.Tensor(family, value.GetProperty("array"));
-        return (IsConfused(name) ? zeros_like(tensor) : tensor) is var adapter && adapter.dim() > 2 ? GoldenLayout.Kernel(adapter) : adapter;
+        if (IsConfused(name))
+            tensor = zeros_like(tensor);
+        return tensor.dim() > 2 ? GoldenLayout.Kernel(tensor) : tensor;
     }
 
     private bool IsConfused(string name)

@@ -32,27 +32,36 @@ internal static class LoraMerge
     /// <summary>A copy of a parameter or buffer, of the numbers that the model computes with.</summary>
     private static Tensor Base(ModelState state, string name, Tensor tensor)
     {
-        var value = state.WholeArray(name) is { } array ? array.Dequantize()
-            : state.IsReleased(name) ? throw new QwixException($"The values of parameter \"{name}\" were given up, and only parts of it are quantized, so that it cannot be put together again. Merge before ReleaseOriginalWeights.")
-            : tensor.detach().clone();
+        if (state.WholeArray(name) is { } array)
+            return array.Dequantize();
+        var value = tensor.detach().contiguous().clone();
+        foreach (var (_, part) in state.Weights.All.Where(w => w.Value.Use.Name == name))
+            View(value, part.Use, "only a copy of it is quantized").copy_(part.Array.Dequantize());
+        if (state.IsReleased(name) && value.isnan().any().item<bool>())
+            throw new QwixException($"The values of parameter \"{name}\" were given up, and only parts of it are quantized, so that it cannot be put together again. Merge before ReleaseOriginalWeights.");
         return value;
     }
 
     private static void Add(Tensor parameter, LoraTarget target, LoraWeights weights)
     {
-        var use = target.Use;
-        // The view shares the parameter's memory, so that adding to it adds to the parameter.
-        var view = use.Apply?.Invoke(parameter) ?? (use.Permutation is null ? parameter.alias() : parameter.t());
-        if (!SharesMemory(parameter, view))
-            throw new QwixException($"The adapter for \"{use.ArrayName}\" cannot be merged: {target.Place} uses a copy of the parameter, not a view.");
+        var view = View(parameter, target.Use, $"{target.Place} uses a copy of it");
+        if (target.Use.Permutation is not null)
+            view = view.t();
         try
         {
             view.add_(target.Form.WeightDelta(weights.A, weights.B).to(view.dtype), alpha: weights.Scaling);
         }
         catch (NotSupportedException error)
         {
-            throw new QwixException($"The adapter for \"{use.ArrayName}\" cannot be merged: {error.Message}.", error);
+            throw new QwixException($"The adapter for \"{target.Use.ArrayName}\" cannot be merged: {error.Message}.", error);
         }
+    }
+
+    /// <summary>A parameter as an op sees it, but for the order of axes, in the parameter's own memory: what is written to it is written to the parameter.</summary>
+    private static Tensor View(Tensor parameter, WeightUse use, string otherwise)
+    {
+        var view = use.Apply?.Invoke(parameter) ?? parameter.alias();
+        return SharesMemory(parameter, view) ? view : throw new QwixException($"Parameter \"{use.ArrayName}\" cannot be merged with its adapter: {otherwise}, not a view.");
     }
 
     private static bool SharesMemory(Tensor whole, Tensor view)
