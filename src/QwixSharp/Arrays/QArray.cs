@@ -145,6 +145,12 @@ public sealed partial class QArray : IDisposable
     internal QArray Alias() => Select(t => t.alias());
 
     /// <summary>
+    /// The same array for a short time, which the caller disposes. What only a kernel has, in a form of its own, is restored
+    /// for this array alone.
+    /// </summary>
+    internal QArray Lend() => new(QType, _shape, _storage.LendCodes(), _storage.LendScale(), ZeroPoint?.alias());
+
+    /// <summary>
     /// Frees codes and scales where a kernel has them in a form of its own; they are restored from that when they are asked
     /// for again.
     /// </summary>

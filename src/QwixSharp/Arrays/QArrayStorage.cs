@@ -48,6 +48,18 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
         }
     }
 
+    internal Tensor LendCodes()
+    {
+        lock (_gate)
+            return _codes?.alias() ?? Restoring.RestoreCodes();
+    }
+
+    internal Tensor LendScale()
+    {
+        lock (_gate)
+            return _scale?.alias() ?? Restoring.RestoreScale();
+    }
+
     private IKernelForm Restoring => _forms.First(f => f.CanRestore);
 
     internal T KernelForm<T>(Func<T> make) where T : class, IKernelForm

@@ -1,3 +1,4 @@
+using QwixSharp.Arrays;
 using QwixSharp.Ops;
 using QwixSharp.Providers.Lora;
 using QwixSharp.Rules;
@@ -132,7 +133,7 @@ public sealed class LoraProvider : PtqProvider
         if (!is_grad_enabled() || !(lhs.Value.requires_grad || rhs.Value.requires_grad))
             return quantized();
         if (hasGradient && lhs.IsWeight != rhs.IsWeight)
-            return LinearFunction.Apply(lhs.IsWeight ? rhs.Value : lhs.Value, quantized, g => gradient(g, site.QuantizedWeight!));
+            return LinearFunction.Apply(lhs.IsWeight ? rhs.Value : lhs.Value, quantized, g => Backward(g, site.QuantizedWeight!, gradient));
         if (site.Rule.ActQType is null)
             return quantized(); // autograd knows the product of two activations, and that with a dequantized weight
         if (lhs.IsWeight || rhs.IsWeight)
@@ -143,6 +144,13 @@ public sealed class LoraProvider : PtqProvider
         using (no_grad())
             rounding = quantized() - straight;
         return (straight + rounding).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The numbers of the weight are there during this call alone.</summary>
+    private static Tensor Backward(Tensor gradient, QArray weight, Func<Tensor, Operand, Tensor> transpose)
+    {
+        using var lent = weight.Lend();
+        return transpose(gradient, lent);
     }
 
     /// <summary>A product with what the active adapter adds to it.</summary>
