@@ -1,4 +1,5 @@
 using System.Globalization;
+using QwixSharp.Benchmarks.Lora;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
 
@@ -16,12 +17,16 @@ switch (args.FirstOrDefault())
     case "overhead":
         OverheadBenchmark.Run();
         return 0;
+    case "lora":
+        LoraBenchmark.Run(args.Contains("--processor-time"));
+        return 0;
     default:
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
                    -- conv [--processor-time]                               convolutions against other libraries
                    -- memory [scheme]                                       memory of a quantized model
                    -- overhead                                              cost of interception
+                   -- lora [--processor-time]                               training steps with adapters against full fine-tuning
             """);
         return 1;
 }
