@@ -48,6 +48,8 @@ public sealed class LoraProvider : PtqProvider
                 throw new RuleException($"Alpha is {lora.Alpha}; it must be a finite number. Rule: {rule}");
             if (lora.Dropout is not (>= 0 and < 1))
                 throw new RuleException($"Dropout is {lora.Dropout}; it is a probability of at least 0 and below 1. Rule: {rule}");
+            if (lora is { DoubleQuantization: true, WeightQType: null })
+                throw new RuleException($"DoubleQuantization is for the scales of a quantized weight: set WeightQType. Rule: {rule}");
         }
 
         return base.InitRule(rule);

@@ -22,6 +22,13 @@ public sealed record LoraRule : QuantizationRule
     public double Dropout { get; init; }
 
     /// <summary>
+    /// Whether the scales of the quantized weight are quantized too, to 8 bits in blocks of 256, which saves about 0.4 bits
+    /// a weight with tiles of 64. The weight is then dequantized for each product rather than kept in the kernels' form, and
+    /// a state that is loaded has plain scales. Needs <see cref="QuantizationRule.WeightQType"/>.
+    /// </summary>
+    public bool DoubleQuantization { get; init; }
+
+    /// <summary>
     /// Fills A in place. A linear layer's is [in, rank], a convolution's [rank, in ÷ groups, spatial…]. Null is He's
     /// uniform distribution over ±√(6 ÷ n), where n values of the input meet in one value of x·A.
     /// </summary>

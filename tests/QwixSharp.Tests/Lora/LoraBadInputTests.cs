@@ -21,6 +21,7 @@ public sealed class LoraBadInputTests
         Refused<RuleException>(() => new LoraProvider(Rule with { Dropout = 1 }), "Dropout is 1");
         Refused<RuleException>(() => new LoraProvider(Rule with { Dropout = double.NaN }), "Dropout");
         Refused<RuleException>(() => new LoraProvider(Rule with { Alpha = double.PositiveInfinity }), "Alpha");
+        Refused<RuleException>(() => new LoraProvider(Rule with { DoubleQuantization = true }), "DoubleQuantization", "WeightQType");
         Refused<RuleException>(() => new LoraProvider([new QuantizationRule { WeightQType = "int8" }]), "LoraRule", "PtqProvider");
     }
 
