@@ -164,7 +164,7 @@ public sealed class LoraProvider : PtqProvider
         if (site.Adapters!.At(site, weight, makeForm) is not { } lora)
             return product;
         using var scope = NewDisposeScope();
-        var x = lora.Dropout > 0 && site.IsTraining ? nn.functional.dropout(input.Value, lora.Dropout, training: true) : input.Value;
+        var x = lora.Dropout > 0 && site.IsInTraining ? nn.functional.dropout(input.Value, lora.Dropout, training: true) : input.Value;
         var sum = product.add(makeForm.Delta(x, lora.A, lora.B), alpha: lora.Scaling);
         product.Dispose();
         return sum.MoveToOuterDisposeScope();

@@ -43,6 +43,12 @@ public abstract class QuantizationProvider
         ? _matcher.Unused()
         : throw new InvalidOperationException("No model has been quantized with this provider yet: call Qwix.QuantizeModel first.");
 
+    /// <summary>
+    /// Whether the provider is for training, and gives way to one that comes after it: a trained model is quantized for good
+    /// from its weights and statistics, not on top of what training simulated.
+    /// </summary>
+    internal virtual bool IsForTraining => false;
+
     /// <summary>Checks a rule and fills in the provider's defaults.</summary>
     /// <param name="rule">The rule as the user wrote it.</param>
     /// <returns>The rule to use.</returns>

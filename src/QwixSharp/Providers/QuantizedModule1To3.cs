@@ -1,4 +1,5 @@
 using QwixSharp.Arrays;
+using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using QwixSharp.Providers.Models;
 using TorchSharp;
@@ -21,6 +22,9 @@ public class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuantizedMode
 
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
+
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
 
     internal QuantizedCore Core { get; }
 
@@ -103,6 +107,9 @@ public class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult>, IQua
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
@@ -184,6 +191,9 @@ public class QuantizedModule<T1, T2, T3, TResult> : nn.Module<T1, T2, T3, TResul
 
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
+
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
 
     internal QuantizedCore Core { get; }
 

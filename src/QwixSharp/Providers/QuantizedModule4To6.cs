@@ -1,4 +1,5 @@
 using QwixSharp.Arrays;
+using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using QwixSharp.Providers.Models;
 using TorchSharp;
@@ -24,6 +25,9 @@ public class QuantizedModule<T1, T2, T3, T4, TResult> : nn.Module<T1, T2, T3, T4
 
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
+
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
 
     internal QuantizedCore Core { get; }
 
@@ -109,6 +113,9 @@ public class QuantizedModule<T1, T2, T3, T4, T5, TResult> : nn.Module<T1, T2, T3
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
@@ -193,6 +200,9 @@ public class QuantizedModule<T1, T2, T3, T4, T5, T6, TResult> : nn.Module<T1, T2
 
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
+
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
 
     internal QuantizedCore Core { get; }
 

@@ -14,6 +14,23 @@ internal static class RuleValidation
             throw new RuleException($"OpNames has \"{unknown}\", which is no op. Known are: {string.Join(", ", OpNames.All)}. Rule: {rule}");
         CheckSymmetry(rule, rule.WeightQType, rule.WeightCalibrationMethod, nameof(rule.WeightCalibrationMethod));
         CheckSymmetry(rule, rule.ActQType, rule.ActCalibrationMethod, nameof(rule.ActCalibrationMethod));
+        if (rule is QtRule training)
+            CheckTraining(training);
+    }
+
+    private static void CheckTraining(QtRule rule)
+    {
+        if (rule.BwdCalibrationMethod is null || rule.ChannelwiseNoiseAxes is null || rule.DlhsResidualCalibrationMethod is null || rule.DrhsResidualCalibrationMethod is null)
+            throw new RuleException("BwdCalibrationMethod, ChannelwiseNoiseAxes, DlhsResidualCalibrationMethod and DrhsResidualCalibrationMethod of a rule cannot be null.");
+        if (rule.BwdQType is null && (rule.BwdStochasticRounding is not null || rule.BwdWeightGradTileSize is not null))
+            throw new RuleException($"BwdStochasticRounding and BwdWeightGradTileSize say how gradients are quantized, but BwdQType is not set, which says that they are. Rule: {rule}");
+        CheckSymmetry(rule, rule.BwdQType, rule.BwdCalibrationMethod, nameof(rule.BwdCalibrationMethod));
+        CheckSymmetry(rule, rule.DlhsResidualQType, rule.DlhsResidualCalibrationMethod, nameof(rule.DlhsResidualCalibrationMethod));
+        CheckSymmetry(rule, rule.DrhsResidualQType, rule.DrhsResidualCalibrationMethod, nameof(rule.DrhsResidualCalibrationMethod));
+        bool asymmetricResidual = rule.DlhsResidualQType is not null && !rule.DlhsResidualCalibrationMethod.IsSymmetric
+            || rule.DrhsResidualQType is not null && !rule.DrhsResidualCalibrationMethod.IsSymmetric;
+        if (rule.BwdQType is not null && !rule.BwdCalibrationMethod.IsSymmetric && asymmetricResidual)
+            throw new RuleException($"Gradients and the operands they are multiplied with cannot both be asymmetric: give BwdCalibrationMethod or the residual's a symmetric method. Rule: {rule}");
     }
 
     private static void CheckSymmetry(QuantizationRule rule, Numerics.QType? qtype, Arrays.CalibrationMethod? method, string setting)

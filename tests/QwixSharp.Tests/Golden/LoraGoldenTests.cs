@@ -54,7 +54,7 @@ public class LoraGoldenTests
         var sibling = family.Manifest.GetProperty("cases").EnumerateArray().FirstOrDefault(c => c.GetProperty("model").GetString() == model);
         Assert.SkipWhen(sibling.ValueKind == JsonValueKind.Undefined, $"The folder has no case of the model {model}, whose shapes this refusal needs.");
         var test = new LoraCase(family, sibling);
-        var rules = refused.GetProperty("rules").EnumerateArray().Select(GoldenLayout.Rule).ToArray();
+        var rules = refused.GetProperty("rules").EnumerateArray().Select(r => GoldenLayout.Rule(r)).ToArray();
         using var module = test.BuildModel();
         module.load_state_dict(test.FloatingPoint, strict: false);
         module.eval();
@@ -88,7 +88,7 @@ internal sealed class LoraCase(GoldenFamily family, JsonElement test)
 {
     private readonly string _model = test.GetProperty("model").GetString()!;
 
-    public QuantizationRule[] Rules { get; } = [.. test.GetProperty("rules").EnumerateArray().Select(GoldenLayout.Rule)];
+    public QuantizationRule[] Rules { get; } = [.. test.GetProperty("rules").EnumerateArray().Select(r => GoldenLayout.Rule(r))];
 
     public Tensor Input => GoldenModels.TakesImages(_model) ? GoldenLayout.Image(Tensor("x")) : Tensor("x");
 

@@ -29,7 +29,7 @@ internal static class ModelQuantizer
                 Interceptor.Inspect(original, QuantizedCore.FindMethod(original, method)).ThrowIfIncomplete();
         }
 
-        var state = new ModelState(original, [.. inner?.Providers ?? [], provider]);
+        var state = new ModelState(original, [.. inner?.Providers.Where(p => !p.IsForTraining) ?? [], provider]);
         if (inner is not null)
             state.CopyFrom(inner);
         var wrapper = wrap(state);

@@ -48,7 +48,7 @@ internal sealed class ModelRun(ModelState state) : IOpInterceptor
                 continue;
             state.MarkMatched(provider);
             if (provider.Handles(rule))
-                return (provider, new OpSite(state, rule, call.ModulePath, opName, count));
+                return (provider, new OpSite(state, rule, call, opName, count));
         }
 
         return null;

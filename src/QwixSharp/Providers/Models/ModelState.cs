@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using QwixSharp.Arrays;
+using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using QwixSharp.Providers.Lora;
 using TorchSharp;
@@ -42,8 +43,17 @@ internal sealed class ModelState : IDisposable
 
     internal StaticScales StaticScales { get; } = new();
 
+    /// <summary>The statistics of activations that training gathered.</summary>
+    internal QuantStats Statistics { get; } = new();
+
     /// <summary>The adapters of a model whose own parameters are frozen; else null.</summary>
     internal LoraAdapters? Adapters { get; }
+
+    /// <summary>Whether the model trains, so that its statistics are part of its state.</summary>
+    internal bool IsForTraining => Providers.Any(p => p.IsForTraining);
+
+    /// <summary>Whether this is the first run, which shows what there is and must change nothing.</summary>
+    internal bool IsLearning { get; private set; } = true;
 
     /// <summary>
     /// Whether every op is looked at: while the use of parameters is learnt, where these are frozen, and once values were
@@ -52,7 +62,7 @@ internal sealed class ModelState : IDisposable
     internal bool SeesEveryOp { get; private set; } = true;
 
     /// <summary>Ends the first run, in which the use of parameters is learnt.</summary>
-    internal void EndLearning() => SeesEveryOp = _released.Count > 0 || Adapters is not null;
+    internal void EndLearning() => (IsLearning, SeesEveryOp) = (false, _released.Count > 0 || Adapters is not null);
 
     /// <summary>Whether any rule of a provider has matched an op of this model.</summary>
     internal bool HasMatched(QuantizationProvider provider)
@@ -124,6 +134,7 @@ internal sealed class ModelState : IDisposable
     {
         Weights.CopyFrom(other.Weights);
         StaticScales.CopyFrom(other.StaticScales);
+        Statistics.CopyFrom(other.Statistics);
         _released.UnionWith(other._released);
         lock (other._usedElsewhere)
             _usedElsewhere.UnionWith(other._usedElsewhere);
@@ -182,6 +193,8 @@ internal sealed class ModelState : IDisposable
         Index();
         Weights.Move(device, dtype);
         StaticScales.Move(device);
+        if (device is not null)
+            Statistics.Move(device);
         Adapters?.Move(device, dtype);
     }
 
@@ -189,6 +202,7 @@ internal sealed class ModelState : IDisposable
     {
         Weights.Dispose();
         StaticScales.Dispose();
+        Statistics.Dispose();
         Adapters?.Dispose();
         Thaw();
     }

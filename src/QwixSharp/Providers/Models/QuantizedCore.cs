@@ -73,6 +73,7 @@ internal sealed class QuantizedCore : IDisposable
     {
         State.Weights.Added += Refresh;
         State.StaticScales.Added += Refresh;
+        State.Statistics.Added += Refresh;
         if (State.Adapters is { } adapters)
             adapters.Changed += Refresh;
     }
