@@ -36,7 +36,4 @@ public sealed record LoraRule : QuantizationRule
 
     /// <summary>Fills B, [rank, out], in place. Null is zeros, so that a new adapter changes nothing.</summary>
     public Action<torch.Tensor>? InitializeB { get; init; }
-
-    /// <summary>s.</summary>
-    internal double Scaling => Alpha / (RankStabilized ? Math.Sqrt(Rank) : Rank);
 }
