@@ -13,6 +13,9 @@ internal static partial class DotNetApi
     private const int MembersPerNamespace = 700;
     private const int TypesPerTestType = 5;
 
+    /// <summary>A few members have dozens of parameters, of which the first tell enough.</summary>
+    private const int WordsPerText = 24;
+
     private static readonly string[] Namespaces =
     [
         "System.Collections.Generic", "System.ComponentModel", "System.Data", "System.Diagnostics", "System.IO",
@@ -70,7 +73,7 @@ internal static partial class DotNetApi
             ConstructorInfo constructor => ["new", .. Parameters(constructor.GetParameters())],
             _ => [member.MemberType.ToString(), member.Name],
         };
-        return string.Join(' ', parts.SelectMany(part => Word().Matches(part)).Select(word => word.Value.ToLowerInvariant()));
+        return string.Join(' ', parts.SelectMany(part => Word().Matches(part)).Take(WordsPerText).Select(word => word.Value.ToLowerInvariant()));
     }
 
     private static IEnumerable<string> Parameters(ParameterInfo[] parameters) => parameters.SelectMany(p => new[] { p.ParameterType.Name, p.Name ?? "" });

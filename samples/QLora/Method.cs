@@ -21,7 +21,7 @@ internal sealed record Method(string Name, double LearningRate, Func<int, TextBa
     public static IReadOnlyList<Method> All { get; } =
     [
         new("frozen encoder", 1e-2, (labels, _) => new Classifier(MiniLM.Load(), labels, trainsEncoder: false)),
-        new("QLoRA, nf4 tile 64, rank 16", 1e-3, (labels, example) => new Classifier(QLora(example), labels, trainsEncoder: true)),
+        new("QLoRA, nf4 tile 64, rank 16", 2e-3, (labels, example) => new Classifier(QLora(example), labels, trainsEncoder: true)),
         new("full fine-tuning", 2e-4, (labels, _) => new Classifier(MiniLM.Load(), labels, trainsEncoder: true)),
     ];
 

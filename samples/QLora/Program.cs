@@ -7,13 +7,13 @@ const string Usage = """
     Teaches all-MiniLM-L6-v2 to tell texts apart: QLoRA against full fine-tuning and against a frozen encoder.
 
       --data FILE.tsv   a task of your own: a label, a tab and a text on each line (default: .NET's own API)
-      --steps N         how long each method trains (default: 250)
+      --steps N         how long each method trains (default: 300)
       --plot FILE.png   where the learning curves go (default: qlora.png)
     """;
 
 string? data = null;
 var plot = "qlora.png";
-var steps = 250;
+var steps = 300;
 for (var i = 0; i < args.Length; i += 2)
 {
     switch (args[i], i + 1 < args.Length ? args[i + 1] : null)

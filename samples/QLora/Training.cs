@@ -15,7 +15,7 @@ internal sealed record Outcome(Method Method, double Accuracy, long Trained, dou
 /// <summary>Trains classifiers on a task, all on the same batches in the same order.</summary>
 internal sealed class Training(TextTask task, BertTokenizer tokenizer, int steps, LearningCurves curves)
 {
-    private const int BatchSize = 32;
+    private const int BatchSize = 16;
     private const int Seed = 1;
     private const int Evaluations = 4;
 
@@ -71,7 +71,7 @@ internal sealed class Training(TextTask task, BertTokenizer tokenizer, int steps
         model.eval();
         long right = 0;
         // Texts of like length share a batch, which then has little filling.
-        foreach (var chunk in texts.OrderBy(t => t.Text.Length).Chunk(2 * BatchSize))
+        foreach (var chunk in texts.OrderBy(t => t.Text.Length).Chunk(BatchSize))
         {
             using var scope = NewDisposeScope();
             using var batch = Batch(chunk);
