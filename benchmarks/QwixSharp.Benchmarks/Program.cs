@@ -1,6 +1,7 @@
 using System.Globalization;
 using QwixSharp.Benchmarks.Checkpoints;
 using QwixSharp.Benchmarks.Digits;
+using QwixSharp.Benchmarks.Lora;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
 using QwixSharp.Benchmarks.Training;
@@ -31,6 +32,9 @@ switch (args.FirstOrDefault())
     case "digits":
         DigitsBenchmark.Run();
         return 0;
+    case "lora":
+        LoraBenchmark.Run(args.Contains("--processor-time"));
+        return 0;
     default:
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
@@ -41,6 +45,7 @@ switch (args.FirstOrDefault())
                    -- passes [--processor-time]                            element-wise passes of training against memory bandwidth
                    -- overhead                                              cost of interception
                    -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
+                   -- lora [--processor-time]                               training steps with adapters against full fine-tuning
             """);
         return 1;
 }

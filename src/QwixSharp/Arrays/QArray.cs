@@ -89,7 +89,7 @@ public sealed partial class QArray : IDisposable
     /// <summary>The bytes that codes, scales and zero points take.</summary>
     public long ByteSize =>
         (Product(CodePacking.PackedShape(_shape, QType)) * (QType.Bits > 8 ? 2 : 1))
-        + (Product(_scaleShape) * ElementSize(Dtype))
+        + (_storage.DoubleQuantized?.ByteSize ?? Product(_scaleShape) * ElementSize(Dtype))
         + (ZeroPoint is null ? 0 : ZeroPoint.NumberOfElements * ZeroPoint.ElementSize);
 
     /// <summary>The tile size of each axis that is cut into more than one tile and is not per channel.</summary>
@@ -120,7 +120,8 @@ public sealed partial class QArray : IDisposable
         var values = Codec.Decode(GetQValue(), QType, Dtype);
         if (ZeroPoint is not null)
             values = GenericBroadcast.Apply((a, b) => a - b, values, ZeroPoint.to(Dtype));
-        return GenericBroadcast.Apply((a, b) => a * b, values, Scale).MoveToOuterDisposeScope();
+        using var scale = LendScale();
+        return GenericBroadcast.Apply((a, b) => a * b, values, scale).MoveToOuterDisposeScope();
     }
 
     /// <summary>The same array with scales of another dtype, and thus another dtype when dequantized.</summary>
@@ -162,6 +163,25 @@ public sealed partial class QArray : IDisposable
 
     /// <summary>The same array in tensors of its own, which share memory with this one's.</summary>
     internal QArray Alias() => Select(t => t.alias());
+
+    /// <summary>
+    /// The same array for a short time, which the caller disposes. What only a kernel has, in a form of its own, is restored
+    /// for this array alone.
+    /// </summary>
+    internal QArray Lend() => new(QType, _shape, _storage.LendCodes(), LendScale(), ZeroPoint?.alias());
+
+    /// <summary>The scales for a short time; the caller disposes them.</summary>
+    internal Tensor LendScale() => _storage.LendScale();
+
+    /// <summary>Whether the scales are quantized themselves.</summary>
+    internal bool HasDoubleQuantizedScale => _storage.DoubleQuantized is not null;
+
+    /// <summary>Quantizes the scales: from now on the array stands for the numbers that the quantized scales give.</summary>
+    internal QArray QuantizeScale()
+    {
+        _storage.QuantizeScale();
+        return this;
+    }
 
     /// <summary>
     /// Frees codes and scales where a kernel has them in a form of its own; they are restored from that when they are asked

@@ -24,6 +24,7 @@ internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelF
     private readonly Lock _gate = new();
     private volatile Tensor? _codes = codes;
     private volatile Tensor? _scale = scale;
+    private volatile DoubleQuantizedScale? _doubleQuantized;
     private volatile IKernelForm[] _forms = forms;
 
     internal Tensor Codes
@@ -44,7 +45,7 @@ internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelF
             if (_scale is { } known)
                 return known;
             lock (_gate)
-                return _scale ??= Restoring.RestoreScale();
+                return _scale ??= RestoreScale();
         }
     }
 
@@ -53,6 +54,35 @@ internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelF
 
     /// <summary>A form that was made already, or null.</summary>
     internal T? FindKernelForm<T>() where T : class, IKernelForm => _forms.OfType<T>().FirstOrDefault();
+
+    /// <summary>The scales in quantized form; null where they are only plain.</summary>
+    internal DoubleQuantizedScale? DoubleQuantized => _doubleQuantized;
+
+    internal Tensor LendCodes()
+    {
+        lock (_gate)
+            return _codes?.alias() ?? Restoring.RestoreCodes();
+    }
+
+    internal Tensor LendScale()
+    {
+        lock (_gate)
+            return _scale?.alias() ?? RestoreScale();
+    }
+
+    /// <summary>Quantizes the scales, and frees the plain ones until they are asked for.</summary>
+    internal void QuantizeScale()
+    {
+        lock (_gate)
+        {
+            var plain = _scale!;
+            _doubleQuantized = new DoubleQuantizedScale(plain);
+            _scale = null;
+            plain.Dispose();
+        }
+    }
+
+    private Tensor RestoreScale() => _doubleQuantized?.Restore() ?? Restoring.RestoreScale();
 
     private IKernelForm Restoring => _forms.First(f => f.CanRestore);
 
@@ -76,6 +106,13 @@ internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelF
     {
         lock (_gate)
         {
+            // The plain scales are what was written to.
+            if (_scale is not null)
+            {
+                _doubleQuantized?.Dispose();
+                _doubleQuantized = null;
+            }
+
             if (_forms.Length == 0)
                 return;
             // Codes that only a form has are brought back before it goes.
@@ -90,6 +127,12 @@ internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelF
     {
         lock (_gate)
         {
+            if (_doubleQuantized is not null)
+            {
+                _scale?.Dispose();
+                _scale = null;
+            }
+
             if (!_forms.Any(f => f.CanRestore))
                 return;
             _codes?.Dispose();
@@ -106,6 +149,7 @@ internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelF
             _forms = [];
             _codes?.Dispose();
             _scale?.Dispose();
+            _doubleQuantized?.Dispose();
         }
     }
 }

@@ -32,9 +32,12 @@ internal sealed class PackedForm : IKernelForm
     /// <inheritdoc/>
     public bool CanRestore => _shape.Length == 2;
 
-    /// <summary>Whether kernels can serve an array as the right side of a product.</summary>
+    /// <summary>
+    /// Whether kernels can serve an array as the right side of a product. Of scales that are quantized they would keep a
+    /// plain copy, which is what these are to save.
+    /// </summary>
     internal static bool CanServe(QArray array) =>
-        array.Rank > 0 && array.Device.type == DeviceType.CPU && array.Dtype == ScalarType.Float32 && array.ZeroPoint is null && array.QType.Bits <= 8;
+        array.Rank > 0 && array.Device.type == DeviceType.CPU && array.Dtype == ScalarType.Float32 && array.ZeroPoint is null && array.QType.Bits <= 8 && !array.HasDoubleQuantizedScale;
 
     /// <summary>The packed form of an operand [rows, depth] whose axes are in order.</summary>
     /// <param name="operand">The operand; one batch.</param>
