@@ -1,8 +1,11 @@
 using System.Globalization;
 using QwixSharp.Benchmarks.Checkpoints;
+using QwixSharp.Benchmarks.Digits;
 using QwixSharp.Benchmarks.Figures;
+using QwixSharp.Benchmarks.Lora;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
+using QwixSharp.Benchmarks.Training;
 
 switch (args.FirstOrDefault())
 {
@@ -20,11 +23,23 @@ switch (args.FirstOrDefault())
     case "memory":
         MemoryBenchmark.Run(args.ElementAtOrDefault(1));
         return 0;
+    case "training":
+        TrainingBenchmark.Run(args.Skip(1).FirstOrDefault(a => !a.StartsWith("--", StringComparison.Ordinal)) ?? "", args.Contains("--processor-time"));
+        return 0;
+    case "passes":
+        PassBenchmark.Run(args.Contains("--processor-time"));
+        return 0;
     case "overhead":
         OverheadBenchmark.Run();
         return 0;
     case "checkpoint":
         CheckpointBenchmark.Run(double.Parse(Option("--size") ?? "4", CultureInfo.InvariantCulture), Option("--folder"));
+        return 0;
+    case "digits":
+        DigitsBenchmark.Run();
+        return 0;
+    case "lora":
+        LoraBenchmark.Run(args.Contains("--processor-time"));
         return 0;
     default:
         Console.Error.WriteLine("""
@@ -33,8 +48,12 @@ switch (args.FirstOrDefault())
                    -- peers [--rows PART] [--json FILE] [--threads N]       every figure against libtorch, ONNX Runtime and ggml
                    -- allocations                                           products under BenchmarkDotNet, with what they allocate
                    -- memory [scheme]                                       memory of a quantized model
+                   -- digits                                                accuracy of PTQ and QAT against the reference's
+                   -- training [part of a model's name] [--processor-time] a training step against the plain one
+                   -- passes [--processor-time]                            element-wise passes of training against memory bandwidth
                    -- overhead                                              cost of interception
                    -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
+                   -- lora [--processor-time]                               training steps with adapters against full fine-tuning
             """);
         return 1;
 }

@@ -2,7 +2,7 @@ using QwixSharp.Arrays;
 using QwixSharp.Benchmarks.Peers;
 using QwixSharp.Providers;
 using QwixSharp.Rules;
-using QwixSharp.Samples.Quickstart;
+using QwixSharp.Samples.Common;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,4 +1,4 @@
-using QwixSharp.Samples.Quickstart;
+using QwixSharp.Samples.Common;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Benchmarks.Peers;
