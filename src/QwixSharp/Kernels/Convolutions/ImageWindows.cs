@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace QwixSharp.Kernels.Convolutions;
 
@@ -52,9 +53,19 @@ internal unsafe struct ImageWindows
         return target + count;
     }
 
+    /// <summary>Rows of a shallow image are so short that the call of a general copy would take most of the time.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static sbyte* Copy(sbyte* from, sbyte* target, int count)
     {
-        Unsafe.CopyBlockUnaligned(target, from, (uint)count);
+        if (count is >= 16 and <= 32)
+        {
+            // The two overlap where there are fewer than 32.
+            var last = Vector128.Load(from + count - 16);
+            Vector128.Load(from).Store(target);
+            last.Store(target + count - 16);
+        }
+        else
+            Unsafe.CopyBlockUnaligned(target, from, (uint)count);
         return target + count;
     }
 }

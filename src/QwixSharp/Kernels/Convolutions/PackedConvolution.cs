@@ -9,7 +9,7 @@ namespace QwixSharp.Kernels.Convolutions;
 /// A convolution of integer codes: windows of the image are the rows of a product with the packed weight of each group. The
 /// windows are made while the product packs its rows, so that they never lie in memory as a whole.
 /// </summary>
-internal sealed unsafe class PackedConvolution : IDisposable
+internal sealed unsafe class PackedConvolution : ConvolutionKernel
 {
     private readonly ConvolutionShape _kernel;
     private readonly PackedWeight[] _groups;
@@ -79,20 +79,8 @@ internal sealed unsafe class PackedConvolution : IDisposable
         });
     }
 
-    /// <summary>Convolves one image; exact sums, then scale, bias and activation.</summary>
-    /// <param name="image">[height, width, channels] codes.</param>
-    /// <param name="height">The image's height.</param>
-    /// <param name="width">The image's width.</param>
-    /// <param name="scale">The image's scale.</param>
-    /// <param name="zeroPoint">The image's zero point, in the codes' range: also what padding is filled with.</param>
-    /// <param name="y">The result: [out channels, pixels], or [pixels, out channels] if <paramref name="channelsLast"/>.</param>
-    /// <param name="channelsLast">The result's layout.</param>
-    /// <param name="bias">[out channels], or null.</param>
-    /// <param name="activation">Applied last.</param>
-    /// <param name="threads">How many threads take part.</param>
-    /// <param name="selector">Which kernels; the best of the machine if null.</param>
-    /// <exception cref="ArgumentException">The kernel does not fit the image.</exception>
-    public void Run(sbyte* image, int height, int width, float scale, int zeroPoint, float* y, bool channelsLast, float* bias, FusedActivation activation, int threads, KernelSelector? selector = null)
+    /// <inheritdoc/>
+    public override void Run(sbyte* image, int height, int width, float scale, int zeroPoint, float* y, bool channelsLast, float* bias, FusedActivation activation, int threads, KernelSelector? selector = null)
     {
         var shape = _kernel with { Height = height, Width = width };
         shape.Check();
@@ -126,10 +114,8 @@ internal sealed unsafe class PackedConvolution : IDisposable
         nint BiasOf(int channel) => bias == null ? 0 : (nint)(bias + channel);
     }
 
-    /// <summary>Gives the codes back as they were packed.</summary>
-    /// <param name="codes">[out channels, channels of a group, kernel height, kernel width], row-major, the result.</param>
-    /// <param name="threads">How many threads take part.</param>
-    public void CopyCodes(sbyte* codes, int threads)
+    /// <inheritdoc/>
+    public override void CopyCodes(sbyte* codes, int threads)
     {
         using var reordered = new AlignedMemory((long)_kernel.GroupOutChannels * _kernel.WindowSize);
         for (var group = 0; group < _kernel.Groups; group++)
@@ -139,12 +125,11 @@ internal sealed unsafe class PackedConvolution : IDisposable
         }
     }
 
-    /// <summary>The scale of an output channel.</summary>
-    /// <param name="channel">The channel, all groups together.</param>
-    public float Scale(int channel) => _groups[channel / _kernel.GroupOutChannels].Scale(channel % _kernel.GroupOutChannels, 0);
+    /// <inheritdoc/>
+    public override float Scale(int channel) => _groups[channel / _kernel.GroupOutChannels].Scale(channel % _kernel.GroupOutChannels, 0);
 
-    /// <summary>Frees the weight.</summary>
-    public void Dispose() => Array.ForEach(_groups, g => g.Dispose());
+    /// <inheritdoc/>
+    public override void Dispose() => Array.ForEach(_groups, g => g.Dispose());
 
     /// <summary>Puts up to four channels of some pixels beside each other.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
