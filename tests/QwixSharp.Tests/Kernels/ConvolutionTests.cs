@@ -38,6 +38,23 @@ public unsafe class ConvolutionTests
     }
 
     [Fact]
+    public void ImagesOfCodesGetTheirChannelsLast()
+    {
+        var random = new Random(2);
+        foreach (var channels in new[] { 1, 3, 16, 20, 37, 64 })
+            foreach (var pixels in new[] { 1, 16, 150, 256, 400, 784 })
+            {
+                sbyte[] image = new sbyte[channels * pixels], codes = new sbyte[image.Length];
+                for (var i = 0; i < image.Length; i++)
+                    image[i] = (sbyte)random.Next(-128, 128);
+                fixed (sbyte* pi = image, pc = codes)
+                    PackedConvolution.ChannelsLast(pi, channels, pixels, pc, 2);
+                for (var i = 0; i < codes.Length; i++)
+                    Assert.Equal(image[i % channels * pixels + i / channels], codes[i]);
+            }
+    }
+
+    [Fact]
     public void SizesThatDoNotFitAreNamed()
     {
         var shape = new ConvolutionShape { Height = 2, Width = 9, Channels = 4, OutChannels = 4, KernelHeight = 3, KernelWidth = 3 };

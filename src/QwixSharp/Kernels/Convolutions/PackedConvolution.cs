@@ -1,4 +1,6 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Passes;
 using QwixSharp.Kernels.Weights;
@@ -11,6 +13,9 @@ namespace QwixSharp.Kernels.Convolutions;
 /// </summary>
 internal sealed unsafe class PackedConvolution : ConvolutionKernel
 {
+    /// <summary>The bytes of a vector, which are transposed together.</summary>
+    private const int Square = 16;
+
     private readonly ConvolutionShape _kernel;
     private readonly PackedWeight[] _groups;
 
@@ -74,7 +79,12 @@ internal sealed unsafe class PackedConvolution : ConvolutionKernel
         {
             var first = (int)block * Block;
             var count = Math.Min(Block, pixels - first);
-            for (var channel = 0; channel < channels; channel += 4)
+            var channel = 0;
+            if (Sse2.IsSupported && count % Square == 0)
+                for (; channel + Square <= channels; channel += Square)
+                    for (var pixel = first; pixel < first + count; pixel += Square)
+                        Transpose(image + (long)channel * pixels + pixel, pixels, codes + (long)pixel * channels + channel, channels);
+            for (; channel < channels; channel += 4)
                 PlaceChannels(image + (long)channel * pixels + first, pixels, Math.Min(4, channels - channel), count, codes + (long)first * channels + channel, channels);
         });
     }
@@ -87,13 +97,7 @@ internal sealed unsafe class PackedConvolution : ConvolutionKernel
         var pixels = checked(shape.OutHeight * shape.OutWidth);
         for (var group = 0; group < shape.Groups; group++)
         {
-            var windows = new ImageWindows
-            {
-                Image = image,
-                FirstChannel = group * shape.GroupChannels,
-                Padding = checked((sbyte)zeroPoint),
-                Shape = shape,
-            };
+            var windows = new ImageWindows(image, group * shape.GroupChannels, checked((sbyte)zeroPoint), shape);
             var input = new QuantizedInput
             {
                 Source = QuantizedSource.Codes,
@@ -130,6 +134,29 @@ internal sealed unsafe class PackedConvolution : ConvolutionKernel
 
     /// <inheritdoc/>
     public override void Dispose() => Array.ForEach(_groups, g => g.Dispose());
+
+    /// <summary>Sixteen channels of sixteen pixels, to sixteen pixels of sixteen channels: four shuffles of all bytes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Transpose(sbyte* from, long fromStride, sbyte* to, long toStride)
+    {
+        var rows = stackalloc Vector128<sbyte>[Square];
+        var shuffled = stackalloc Vector128<sbyte>[Square];
+        for (var i = 0; i < Square; i++)
+            rows[i] = Vector128.Load(from + i * fromStride);
+        for (var stage = 0; stage < 4; stage++)
+        {
+            for (var i = 0; i < Square / 2; i++)
+            {
+                shuffled[2 * i] = Sse2.UnpackLow(rows[i], rows[i + Square / 2]);
+                shuffled[2 * i + 1] = Sse2.UnpackHigh(rows[i], rows[i + Square / 2]);
+            }
+            var swapped = rows;
+            rows = shuffled;
+            shuffled = swapped;
+        }
+        for (var i = 0; i < Square; i++)
+            rows[i].Store(to + i * toStride);
+    }
 
     /// <summary>Puts up to four channels of some pixels beside each other.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
