@@ -29,16 +29,16 @@ internal sealed class Candidate(string name, Func<Prepared> prepare)
         IsRight = _prepared.IsRight();
     }
 
-    /// <summary>Runs a turn: once to wake threads and fill caches, then timed, more often when it is short.</summary>
+    /// <summary>
+    /// Runs a turn: once to wake threads and fill caches, then timed, three times when it is short. A run that is long enough
+    /// not to feel its start is timed at once.
+    /// </summary>
     public void Turn(bool keep)
     {
-        var repeats = Time() < 5 ? 3 : 1;
-        for (var i = 0; i < repeats; i++)
-        {
-            var time = Time();
-            if (keep)
-                _times.Add(time);
-        }
+        var first = Time();
+        double[] times = first > 50 ? [first] : first > 5 ? [Time()] : [Time(), Time(), Time()];
+        if (keep)
+            _times.AddRange(times);
     }
 
     public void End()
