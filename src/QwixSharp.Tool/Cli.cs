@@ -36,6 +36,7 @@ internal static class Cli
             new CompareCommand(),
             new ReportCommand(),
             new DequantizeCommand(),
+            new SensitivityCommand(),
             new CompletionCommand(),
         };
         foreach (var help in root.Options.OfType<HelpOption>())
