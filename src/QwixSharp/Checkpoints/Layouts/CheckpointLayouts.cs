@@ -4,7 +4,7 @@ namespace QwixSharp.Checkpoints.Layouts;
 internal static class CheckpointLayouts
 {
     /// <summary>The layouts in the order in which they are asked; the last takes every checkpoint.</summary>
-    private static readonly ICheckpointLayout[] All = [new PlainLayout()];
+    private static readonly ICheckpointLayout[] All = [new QwixLayout(), new PlainLayout()];
 
     internal static (ICheckpointLayout Layout, IReadOnlyList<LogicalTensor> Tensors) Read(Checkpoint checkpoint)
     {
