@@ -32,10 +32,12 @@ internal static class Cli
         var root = new RootCommand("Quantizes, inspects, compares and converts checkpoints of neural networks.")
         {
             CommonOptions.Json,
+            new QuantizeCommand(),
             new InspectCommand(),
             new CompareCommand(),
             new ReportCommand(),
             new DequantizeCommand(),
+            new ConvertCommand(),
             new SensitivityCommand(),
             new CompletionCommand(),
         };

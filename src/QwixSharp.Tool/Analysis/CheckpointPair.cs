@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using QwixSharp.Checkpoints;
+using QwixSharp.Tool.Output;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tool.Analysis;
@@ -61,7 +62,7 @@ internal sealed class CheckpointPair : IDisposable
     }
 
     /// <summary>Looks at every pair of tensors, several at once; the results are in the order of <see cref="Common"/>.</summary>
-    internal async Task<IReadOnlyList<T>> MapAsync<T>(Func<LogicalTensor, LogicalTensor, T> look, Action<long> done, CancellationToken cancel)
+    internal async Task<IReadOnlyList<T>> MapAsync<T>(Func<LogicalTensor, LogicalTensor, T> look, ByteProgress progress, CancellationToken cancel)
     {
         var results = new T[Common.Count];
         var options = new ParallelOptions { CancellationToken = cancel, MaxDegreeOfParallelism = Environment.ProcessorCount };
@@ -69,7 +70,7 @@ internal sealed class CheckpointPair : IDisposable
         {
             var (a, b) = Common[i];
             results[i] = look(a, b);
-            done(a.Stored.Sum(s => s.ByteLength) + b.Stored.Sum(s => s.ByteLength));
+            progress.Add(a.Stored.Sum(s => s.ByteLength) + b.Stored.Sum(s => s.ByteLength));
             return ValueTask.CompletedTask;
         });
         return results;

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.RegularExpressions;
+using QwixSharp.Tool.Output;
 
 namespace QwixSharp.Tool.Commands;
 
@@ -13,8 +14,19 @@ internal static class CommonOptions
         Recursive = true,
     };
 
-    /// <summary>Permission to replace what is there.</summary>
-    internal static Option<bool> Force { get; } = new("--force", "-f") { Description = "Replace an output that is there already." };
+    /// <summary>The option of a size such as <c>300MB</c>.</summary>
+    internal static Option<long?> Size(string name, string description) => new(name)
+    {
+        Description = description,
+        HelpName = "SIZE",
+        CustomParser = result =>
+        {
+            if (ByteSize.TryParse(result.Tokens[0].Value) is { } bytes)
+                return bytes;
+            result.AddError($"'{result.Tokens[0].Value}' is no size; write such as 300MB.");
+            return null;
+        },
+    };
 
     /// <summary>A checkpoint to read.</summary>
     internal static Argument<string> Checkpoint(string name, string description) => new(name) { Description = description };

@@ -40,7 +40,7 @@ internal sealed class CompareCommand : QwixCommand
         if (pair.Common.Count == 0 && pair.OtherShape.Count == 0)
             throw new QwixException($"The two have no tensor of one name. {pair.A.Path} has {Some(pair.OnlyInA)}; {pair.B.Path} has {Some(pair.OnlyInB)}.");
 
-        var errors = await terminal.WithProgressAsync("comparing", pair.Bytes, done => pair.MapAsync(CheckpointPair.Measure, done, cancel));
+        var errors = await terminal.WithProgressAsync("comparing", pair.Bytes, progress => pair.MapAsync(CheckpointPair.Measure, progress, cancel));
         var all = errors.Aggregate(TensorError.None("all"), (sum, e) => sum.Plus(e));
         var failed = errors.Where(e => !IsWithin(e, arguments)).Select(e => e.Name).ToHashSet(StringComparer.Ordinal);
         var shown = Sort(errors, arguments.GetRequiredValue(_sort)).Take(arguments.GetValue(_top) ?? int.MaxValue).ToList();

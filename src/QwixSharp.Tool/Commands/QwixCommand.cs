@@ -28,7 +28,7 @@ internal abstract class QwixCommand : Command
         }
         catch (Exception e) when (e is OperationCanceledException || cancel.IsCancellationRequested)
         {
-            terminal.WriteError("Stopped. Nothing was left half-written.");
+            terminal.WriteError("Stopped. Nothing is half-written under the output's name; qwix quantize into a folder goes on from OUT.partial when run again.");
             return ExitCode.Interrupted;
         }
         catch (Exception e) when (e is QwixException or IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)

@@ -34,7 +34,7 @@ internal sealed class ReportCommand : QwixCommand
         using var pair = CheckpointPair.Open(arguments.GetRequiredValue(_a), arguments.GetRequiredValue(_b), arguments.GetValue(_include), arguments.GetValue(_exclude));
         if (pair.Common.Count == 0)
             throw new QwixException($"{pair.A.Path} and {pair.B.Path} have no tensor of one name and shape, so that there is nothing to report.");
-        var reports = await terminal.WithProgressAsync("comparing", pair.Bytes, done => pair.MapAsync(TensorReport.Of, done, cancel));
+        var reports = await terminal.WithProgressAsync("comparing", pair.Bytes, progress => pair.MapAsync(TensorReport.Of, progress, cancel));
         await WholeFile.WriteAsync(path, ReportPage.Write(pair, reports), cancel);
         if (terminal.Json)
             terminal.WriteJson(new { Path = path, Tensors = reports.Count });

@@ -36,19 +36,7 @@ internal sealed class SensitivityCommand : QwixCommand
 
     private readonly Option<Regex?> _include = CommonOptions.Pattern("--include", "Only tensors whose whole name matches.");
     private readonly Option<Regex?> _exclude = CommonOptions.Pattern("--exclude", "No tensors whose whole name matches.");
-    private readonly Option<long?> _targetSize = new("--target-size")
-    {
-        Description = "Suggest rules with which the weights take no more than this, such as 300MB.",
-        HelpName = "SIZE",
-        CustomParser = result =>
-        {
-            if (ByteSize.TryParse(result.Tokens[0].Value) is { } bytes)
-                return bytes;
-            result.AddError($"'{result.Tokens[0].Value}' is no size; write such as 300MB.");
-            return null;
-        },
-    };
-
+    private readonly Option<long?> _targetSize = CommonOptions.Size("--target-size", "Suggest rules with which the weights take no more than this, such as 300MB.");
     private readonly Option<double?> _targetBits = new("--target-bits") { Description = "Suggest rules with which a weight takes no more than this on average, scales included.", HelpName = "BITS" };
     private readonly Option<string?> _output = new("--output", "-o") { Description = "Write the suggested rules to this file, for qwix quantize --rules.", HelpName = "FILE" };
 
@@ -79,7 +67,7 @@ internal sealed class SensitivityCommand : QwixCommand
         var tensors = checkpoint.LogicalTensors.Where(t => IsChosen(t, arguments) && schemes.Any(s => s.Fits(t.Shape))).ToList();
         if (tensors.Count == 0)
             throw new QwixException($"{checkpoint.Path} has no floating-point weight of two axes or more that any of the schemes fits.");
-        var layers = await terminal.WithProgressAsync("measuring", tensors.Sum(t => t.Stored.Sum(s => s.ByteLength)), done => MeasureAsync(tensors, schemes, done, cancel));
+        var layers = await terminal.WithProgressAsync("measuring", tensors.Sum(t => t.Stored.Sum(s => s.ByteLength)), progress => MeasureAsync(tensors, schemes, progress, cancel));
         var rules = Suggest(layers, arguments, out var chosen);
         if (rules is not null && arguments.GetValue(_output) is { } path)
             await WholeFile.WriteAsync(path, RuleJson.Write(rules) + "\n", cancel);
@@ -105,7 +93,7 @@ internal sealed class SensitivityCommand : QwixCommand
         !tensor.IsQuantized && tensor.Shape.Count >= 2 && tensor.Dtype is ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16 or ScalarType.Float64
         && arguments.GetValue(_include)?.IsMatch(tensor.Name) != false && arguments.GetValue(_exclude)?.IsMatch(tensor.Name) != true;
 
-    private static async Task<IReadOnlyList<LayerSensitivity>> MeasureAsync(IReadOnlyList<LogicalTensor> tensors, IReadOnlyList<Scheme> schemes, Action<long> done, CancellationToken cancel)
+    private static async Task<IReadOnlyList<LayerSensitivity>> MeasureAsync(IReadOnlyList<LogicalTensor> tensors, IReadOnlyList<Scheme> schemes, ByteProgress progress, CancellationToken cancel)
     {
         var layers = new LayerSensitivity[tensors.Count];
         var options = new ParallelOptions { CancellationToken = cancel, MaxDegreeOfParallelism = Environment.ProcessorCount };
@@ -121,7 +109,7 @@ internal sealed class SensitivityCommand : QwixCommand
                 return new SchemeEffect(scheme, scheme.BytesOf(tensor.Shape, scaleBits), scheme.Measure(tensor.Name, weight).SnrDb);
             });
             layers[i] = new(tensor.Name, tensor.Shape, [.. effects.OrderByDescending(e => e.SnrDb)]);
-            done(tensor.Stored.Sum(s => s.ByteLength));
+            progress.Add(tensor.Stored.Sum(s => s.ByteLength));
             return ValueTask.CompletedTask;
         });
         return layers;

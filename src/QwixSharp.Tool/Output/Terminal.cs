@@ -64,19 +64,23 @@ internal sealed class Terminal
     /// </summary>
     /// <param name="title">What is done.</param>
     /// <param name="total">Bytes in all.</param>
-    /// <param name="work">The work; it calls what it is given with the number of bytes just done, from any thread.</param>
-    internal async Task<T> WithProgressAsync<T>(string title, long total, Func<Action<long>, Task<T>> work)
+    /// <param name="work">The work.</param>
+    internal async Task<T> WithProgressAsync<T>(string title, long total, Func<ByteProgress, Task<T>> work)
     {
         if (!_error.Profile.Out.IsTerminal || Json)
-            return await work(_ => { });
+            return await work(new ByteProgress(null));
         return await _error.Progress()
             .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new TransferSpeedColumn(), new RemainingTimeColumn())
-            .StartAsync(async context =>
-            {
-                var task = context.AddTask(Markup.Escape(title), maxValue: Math.Max(1, total));
-                return await work(bytes => task.Increment(bytes));
-            });
+            .StartAsync(context => work(new ByteProgress(context.AddTask(Markup.Escape(title), maxValue: Math.Max(1, total)))));
     }
+
+    /// <inheritdoc cref="WithProgressAsync{T}"/>
+    internal Task WithProgressAsync(string title, long total, Action<ByteProgress> work) =>
+        WithProgressAsync(title, total, progress => Task.Run(() =>
+        {
+            work(progress);
+            return true;
+        }));
 
     private static IAnsiConsole ConsoleOn(TextWriter writer)
     {
