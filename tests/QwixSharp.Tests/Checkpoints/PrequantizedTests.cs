@@ -1,3 +1,4 @@
+using QwixSharp.Arrays;
 using QwixSharp.Checkpoints;
 using QwixSharp.Numerics;
 using QwixSharp.Providers;
@@ -83,7 +84,7 @@ public sealed class PrequantizedTests : IDisposable
         using var scope = NewDisposeScope();
         using var model = Sequential(("up", Linear(32, 64)));
         using var served = Qwix.QuantizeModel(model, new PtqProvider([new() { WeightQType = "fp8", TileSize = 16 }]), randn(2, 32));
-        using var blocks = Qwix.Quantize(model.state_dict()["up.weight"], "fp8", tiledAxes: new Dictionary<int, Arrays.TileSize> { [0] = 16, [1] = 16 });
+        using var blocks = Qwix.Quantize(model.state_dict()["up.weight"], "fp8", tiledAxes: new Dictionary<int, TileSize> { [0] = 16, [1] = 16 });
         using (var writer = SafetensorsWriter.Create(_folder["m.safetensors"], [new("up.weight.qvalue", CheckpointDtype.Float8E4M3Fn, [64, 32]), new("up.weight.scale", CheckpointDtype.Float32, [4, 2])]))
         {
             writer.Write("up.weight.qvalue", blocks.Codes);
