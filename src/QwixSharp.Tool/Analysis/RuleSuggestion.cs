@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using QwixSharp.Arrays;
 using QwixSharp.Rules;
 
 namespace QwixSharp.Tool.Analysis;
@@ -62,7 +63,7 @@ internal static class RuleSuggestion
             {
                 ModulePath = string.Join('|', g.Select(c => Regex.Escape(c.Path))),
                 WeightQType = g.Key.QType,
-                TileSize = g.Key.TileSize is { } tile ? tile : null,
+                TileSize = g.Key.TileSize is { } tile ? new TileSize(tile) : null,
             }),
     ];
 

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using System.Text.RegularExpressions;
 using QwixSharp.Tool.Output;
 
@@ -13,6 +14,9 @@ internal static class CommonOptions
         Description = "Write the result as one JSON document.",
         Recursive = true,
     };
+
+    /// <summary>Whether the user gave an option, well formed or not.</summary>
+    internal static bool Has(this SymbolResult result, Option option) => result.GetResult(option) is { Implicit: false };
 
     /// <summary>The option of a size such as <c>300MB</c>.</summary>
     internal static Option<long?> Size(string name, string description) => new(name)

@@ -29,7 +29,7 @@ internal sealed class ConvertCommand : ConversionCommand
         Add(_ggufType);
         Validators.Add(result =>
         {
-            if (result.GetValue(_ggufType) is not null && result.GetValue(_to) != "gguf")
+            if (result.Has(_ggufType) && result.GetResult(_to)?.Tokens is not [{ Value: "gguf" }])
                 result.AddError("--gguf-type is for --to gguf.");
         });
     }

@@ -38,10 +38,10 @@ internal sealed class QuantizeCommand : QwixCommand
             Add(option);
         Validators.Add(result =>
         {
-            bool hasRules = result.GetValue(_rules) is not null, hasType = result.GetValue(_weightQType) is not null;
+            bool hasRules = result.Has(_rules), hasType = result.Has(_weightQType);
             if (hasRules == hasType)
                 result.AddError("Give either --rules or --weight-qtype.");
-            if (hasRules && (result.GetValue(_tileSize) is not null || ((Option<string?>[])[_actQType, _calibration, _include, _exclude]).Any(o => result.GetValue(o) is not null)))
+            if (hasRules && (result.Has(_tileSize) || ((Option[])[_actQType, _calibration, _include, _exclude]).Any(o => result.Has(o))))
                 result.AddError("--tile-size, --act-qtype, --calibration, --include and --exclude are for --weight-qtype; with --rules, write them into the rules.");
         });
     }

@@ -52,9 +52,9 @@ internal sealed class SensitivityCommand : QwixCommand
             Add(option);
         Validators.Add(result =>
         {
-            if (result.GetValue(_targetSize) is not null && result.GetValue(_targetBits) is not null)
+            if (result.Has(_targetSize) && result.Has(_targetBits))
                 result.AddError("Give either --target-size or --target-bits.");
-            if (result.GetValue(_output) is not null && result.GetValue(_targetSize) is null && result.GetValue(_targetBits) is null)
+            if (result.Has(_output) && !result.Has(_targetSize) && !result.Has(_targetBits))
                 result.AddError("Rules are suggested for a target: give --target-size or --target-bits.");
         });
     }
