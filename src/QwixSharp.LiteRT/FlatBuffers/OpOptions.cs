@@ -80,6 +80,7 @@ internal sealed record OptionTable(byte Union, params OptionField[] Fields)
         [BuiltinOp.Pow] = new(56),
         [BuiltinOp.ArgMin] = new(57, OutputType),
         [BuiltinOp.LogicalOr] = new(60),
+        [BuiltinOp.OneHot] = new(61, Axis),
         [BuiltinOp.LogicalAnd] = new(62),
         [BuiltinOp.LogicalNot] = new(63),
         [BuiltinOp.FloorDiv] = new(65),
