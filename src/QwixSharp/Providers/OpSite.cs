@@ -1,4 +1,5 @@
 using QwixSharp.Arrays;
+using QwixSharp.Interception;
 using QwixSharp.Providers.Models;
 using QwixSharp.Rules;
 using TorchSharp;
@@ -10,12 +11,14 @@ namespace QwixSharp.Providers;
 public sealed class OpSite
 {
     private readonly ModelState _state;
+    private readonly nn.Module _module;
 
-    internal OpSite(ModelState state, QuantizationRule rule, string modulePath, string opName, int count)
+    internal OpSite(ModelState state, QuantizationRule rule, in OpCall call, string opName, int count)
     {
         _state = state;
         Rule = rule;
-        ModulePath = modulePath;
+        ModulePath = call.ModulePath;
+        _module = call.Module;
         OpName = opName;
         OpId = opName + count;
     }
@@ -72,11 +75,36 @@ public sealed class OpSite
         if (Rule.ActStaticScale != true)
             return isAbstract ? Quantizer.Abstract(activation, how) : Quantizer.Quantize(activation, how);
         var place = Place(side);
-        var scale = _state.StaticScales.Get(place, activation, how, Rule.ActBatchAxes);
+        var scale = _state.StaticScales.Get(place, activation, how, Rule.ActBatchAxes, _state.Statistics);
         if (isAbstract)
             return Quantizer.Abstract(activation, how);
         CheckFits(place, activation, scale.Scale);
         return Quantizer.Quantize(activation, how.QType, scale.Scale, scale.ZeroPoint);
+    }
+
+    /// <summary>The range that a static scale is made of: the mean of all that were seen in training mode, this one included.</summary>
+    /// <param name="range">The range of an activation.</param>
+    /// <param name="side">Which operand it is.</param>
+    /// <returns>A range that the caller owns.</returns>
+    /// <exception cref="QwixException">In evaluation mode nothing was seen before, or the shapes of ranges changed.</exception>
+    internal CalibrationRange Average(CalibrationRange range, string side)
+    {
+        var place = Place(side);
+        var mean = StaticScales.MeanOverBatch(range, Rule.ActBatchAxes);
+        if (_state.IsLearning)
+        {
+            _state.Statistics.Reserve(place, mean);
+            return mean;
+        }
+
+        using (mean)
+        {
+            if (_module.training)
+                _state.Statistics.Update(place, mean);
+            else if (!_state.Statistics.WasSeen(place))
+                throw new QwixException($"No statistics were gathered for the static scale \"{place}\" of {this}. Run some batches in training mode (model.train()) before evaluation, or load a state dict that has them.");
+            return _state.Statistics.GetRange(place, mean);
+        }
     }
 
     private void CheckFits(string place, Tensor activation, Tensor scale)

@@ -63,8 +63,9 @@ public class PtqProvider : QuantizationProvider
         {
             var stored = StoredEquation(equation, operands);
             long key = stored.Aggregate(17L, (hash, letter) => unchecked((hash * 31) + letter));
-            using var left = Prepare(site, lhs, "lhs", key, (q, t, c) => EinsumOp.HowToQuantize(stored, lhsRank, rhsRank, true, q, t, c));
-            using var right = Prepare(site, rhs, "rhs", key, (q, t, c) => EinsumOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
+            var (leftSide, rightSide) = EinsumSides.AreExchanged(equation, lhsRank, rhsRank) ? ("rhs", "lhs") : ("lhs", "rhs");
+            using var left = Prepare(site, lhs, leftSide, key, (q, t, c) => EinsumOp.HowToQuantize(stored, lhsRank, rhsRank, true, q, t, c));
+            using var right = Prepare(site, rhs, rightSide, key, (q, t, c) => EinsumOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
             return left.IsAbstract || right.IsAbstract
                 ? EinsumOp.Compute(equation, null, [lhs.Value, rhs.Value])
                 : EinsumOp.Compute(stored, null, [left.Operand, right.Operand]);
@@ -76,29 +77,47 @@ public class PtqProvider : QuantizationProvider
     {
         ArgumentNullException.ThrowIfNull(site);
         ArgumentNullException.ThrowIfNull(convolution);
-        if (site.Rule.WeightQType!.IsMicroScaled || site.Rule.ActQType is { IsMicroScaled: true })
-            throw new QwixException($"{site} cannot be quantized: micro-scaled types need tiles, which convolutions do not have. Give convolutions another type by a rule in front with OpNames = [\"{OpNames.ConvGeneralDilated}\"]. Rule: {site.Rule}");
+        CheckConvolution(site);
         int outputFeatures = convolution.Transposed ? 1 : 0;
         return Guard(site, () =>
         {
             // As in the reference, convolutions have no tiles.
             using var kernel = Prepare(site, weight, "rhs", outputFeatures, (q, _, c) => Channelwise(outputFeatures, q, c));
             using var activation = Prepare(site, input, "lhs", 0, (q, _, c) => Channelwise(0, q, c));
-            bool isAbstract = activation.IsAbstract || kernel.IsAbstract;
-            if (convolution.Transposed)
-                return isAbstract ? TransposedConvolution.Abstract(input.Value, weight.Value, convolution) : TransposedConvolution.Compute(activation.Operand, kernel.Operand, convolution);
-            return ConvGeneralOp.Compute(
-                isAbstract ? input.Value : activation.Operand,
-                isAbstract ? weight.Value : kernel.Operand,
-                convolution.Strides,
-                ConvPadding.Explicit([.. convolution.Padding]),
-                lhsDilation: null,
-                rhsDilation: convolution.Dilation,
-                dimensionNumbers: null,
-                featureGroupCount: (int)convolution.Groups,
-                batchGroupCount: 1,
-                preferredElementType: null);
+            return activation.IsAbstract || kernel.IsAbstract
+                ? Convolve(input.Value, weight.Value, convolution)
+                : Convolve(activation.Operand, kernel.Operand, convolution);
         });
+    }
+
+    /// <summary>The convolution that a model calls for, of operands that are quantized or not.</summary>
+    internal static Tensor Convolve(Operand input, Operand weight, ConvolutionCall convolution)
+    {
+        if (convolution.Transposed)
+        {
+            return input.Tensor is { device_type: DeviceType.META } x && weight.Tensor is { } w
+                ? TransposedConvolution.Abstract(x, w, convolution)
+                : TransposedConvolution.Compute(input, weight, convolution);
+        }
+
+        return ConvGeneralOp.Compute(
+            input,
+            weight,
+            convolution.Strides,
+            ConvPadding.Explicit([.. convolution.Padding]),
+            lhsDilation: null,
+            rhsDilation: convolution.Dilation,
+            dimensionNumbers: null,
+            featureGroupCount: (int)convolution.Groups,
+            batchGroupCount: 1,
+            preferredElementType: null);
+    }
+
+    /// <exception cref="QwixException">The rule asks for a type that convolutions cannot have.</exception>
+    internal static void CheckConvolution(OpSite site)
+    {
+        if (site.Rule.WeightQType!.IsMicroScaled || site.Rule.ActQType is { IsMicroScaled: true })
+            throw new QwixException($"{site} cannot be quantized: micro-scaled types need tiles, which convolutions do not have. Give convolutions another type by a rule in front with OpNames = [\"{OpNames.ConvGeneralDilated}\"]. Rule: {site.Rule}");
     }
 
     /// <inheritdoc/>
@@ -163,7 +182,7 @@ public class PtqProvider : QuantizationProvider
     private static long AxesKey(IReadOnlyList<int> axes) => axes.Aggregate(1L, (key, axis) => (key * 16) + axis);
 
     /// <summary>Says where an op is that cannot be quantized as its rule asks.</summary>
-    private static Tensor Guard(OpSite site, Func<Tensor> compute)
+    internal static Tensor Guard(OpSite site, Func<Tensor> compute)
     {
         try
         {

@@ -1,4 +1,5 @@
 using QwixSharp.Arrays;
+using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using QwixSharp.Providers.Models;
 using TorchSharp;
@@ -22,12 +23,15 @@ public sealed class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuanti
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T input) => Core.Run(() => Copy(Original, input));
+    public override TResult forward(T input) => Core.Run(() => Copy(Original, input), [input]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
@@ -103,12 +107,15 @@ public sealed class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T1 input1, T2 input2) => Core.Run(() => Copy(Original, input1, input2));
+    public override TResult forward(T1 input1, T2 input2) => Core.Run(() => Copy(Original, input1, input2), [input1, input2]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
@@ -185,12 +192,15 @@ public sealed class QuantizedModule<T1, T2, T3, TResult> : nn.Module<T1, T2, T3,
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T1 input1, T2 input2, T3 input3) => Core.Run(() => Copy(Original, input1, input2, input3));
+    public override TResult forward(T1 input1, T2 input2, T3 input3) => Core.Run(() => Copy(Original, input1, input2, input3), [input1, input2, input3]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();

@@ -1,4 +1,5 @@
 using QwixSharp.Arrays;
+using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using QwixSharp.Providers.Models;
 using TorchSharp;
@@ -25,12 +26,15 @@ public sealed class QuantizedModule<T1, T2, T3, T4, TResult> : nn.Module<T1, T2,
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4) => Core.Run(() => Copy(Original, input1, input2, input3, input4));
+    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4) => Core.Run(() => Copy(Original, input1, input2, input3, input4), [input1, input2, input3, input4]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
@@ -109,12 +113,15 @@ public sealed class QuantizedModule<T1, T2, T3, T4, T5, TResult> : nn.Module<T1,
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4, T5 input5) => Core.Run(() => Copy(Original, input1, input2, input3, input4, input5));
+    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4, T5 input5) => Core.Run(() => Copy(Original, input1, input2, input3, input4, input5), [input1, input2, input3, input4, input5]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
@@ -194,12 +201,15 @@ public sealed class QuantizedModule<T1, T2, T3, T4, T5, T6, TResult> : nn.Module
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4, T5 input5, T6 input6) => Core.Run(() => Copy(Original, input1, input2, input3, input4, input5, input6));
+    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4, T5 input5, T6 input6) => Core.Run(() => Copy(Original, input1, input2, input3, input4, input5, input6), [input1, input2, input3, input4, input5, input6]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();

@@ -90,7 +90,7 @@ internal sealed class PtqCase(GoldenFamily family, JsonElement test)
 {
     private readonly string _model = test.GetProperty("model").GetString()!;
 
-    public QuantizationRule[] Rules { get; } = [.. test.GetProperty("rules").EnumerateArray().Select(r => GoldenLayout.Rule(r))];
+    public QuantizationRule[] Rules => [.. test.GetProperty("rules").EnumerateArray().Select(r => GoldenLayout.Rule(r))];
 
     public Tensor Input => Layout(Tensor("x"));
 

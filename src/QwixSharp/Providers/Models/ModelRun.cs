@@ -10,8 +10,9 @@ namespace QwixSharp.Providers.Models;
 /// One forward pass of a quantized model: takes the TorchSharp ops that it sees to the provider whose rule they fall
 /// under, and keeps track of views of weights.
 /// </summary>
-internal sealed class ModelRun(ModelState state) : IOpInterceptor
+internal sealed class ModelRun(ModelState state) : IModelRun
 {
+    private readonly QuantizationProvider[] _providers = [.. state.Providers.Cast<QuantizationProvider>()];
     private readonly Dictionary<(string Path, string Op), int> _counts = [];
 
     internal ModelState State => state;
@@ -22,20 +23,34 @@ internal sealed class ModelRun(ModelState state) : IOpInterceptor
     {
         if (OpTable.Find(call.Op) is { } handler)
             return handler(this, call);
-        return WeightViews.Handle(this, call);
+        if (WeightViews.Find(state, call) is not { } view)
+            return Proceed(call);
+        var result = call.Proceed();
+        WeightViews.Remember(state, call, view, result);
+        return result;
+    }
+
+    public void Begin(IReadOnlyList<object?> inputs)
+    {
+    }
+
+    public TResult End<TResult>(string method, TResult result) => result;
+
+    public void Dispose()
+    {
     }
 
     /// <summary>The provider and site of an op, or null where no rule quantizes it.</summary>
     internal (QuantizationProvider Provider, OpSite Site)? Find(in OpCall call, string opName)
     {
         int count = NextCount(call.ModulePath, opName);
-        foreach (var provider in state.Providers)
+        foreach (var provider in _providers)
         {
             if (provider.Match(call.ModulePath, opName) is not { } rule)
                 continue;
             state.MarkMatched(provider);
             if (provider.Handles(rule))
-                return (provider, new OpSite(state, rule, call.ModulePath, opName, count));
+                return (provider, new OpSite(state, rule, call, opName, count));
         }
 
         return null;

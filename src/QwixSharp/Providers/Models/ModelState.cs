@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using QwixSharp.Arrays;
+using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -15,13 +16,13 @@ internal sealed class ModelState : IDisposable
 {
     private readonly ConditionalWeakTable<Tensor, WeightUse> _views = [];
     private readonly HashSet<string> _usedElsewhere = new(StringComparer.Ordinal);
-    private readonly HashSet<QuantizationProvider> _matched = [];
+    private readonly HashSet<ModelProvider> _matched = [];
     private readonly HashSet<string> _released = new(StringComparer.Ordinal);
     private Dictionary<Tensor, WeightUse> _parameters = [];
     private Dictionary<nint, WeightUse> _byAddress = [];
     private volatile bool[] _viewOps = [];
 
-    internal ModelState(nn.Module model, IReadOnlyList<QuantizationProvider> providers)
+    internal ModelState(nn.Module model, IReadOnlyList<ModelProvider> providers)
     {
         Model = model;
         Providers = providers;
@@ -33,26 +34,35 @@ internal sealed class ModelState : IDisposable
     internal nn.Module Model { get; }
 
     /// <summary>The providers; for each op the first that handles it wins.</summary>
-    internal IReadOnlyList<QuantizationProvider> Providers { get; }
+    internal IReadOnlyList<ModelProvider> Providers { get; }
 
     internal WeightTable Weights { get; }
 
     internal StaticScales StaticScales { get; } = new();
 
+    /// <summary>The statistics of activations that training gathered.</summary>
+    internal QuantStats Statistics { get; } = new();
+
+    /// <summary>Whether the model trains, so that its statistics are part of its state.</summary>
+    internal bool IsForTraining => Providers.Any(p => p.IsForTraining);
+
+    /// <summary>Whether this is the first run, which shows what there is and must change nothing.</summary>
+    internal bool IsLearning { get; private set; } = true;
+
     /// <summary>Whether every op is looked at: while the use of parameters is learnt, and once values were given up.</summary>
     internal bool SeesEveryOp { get; private set; } = true;
 
     /// <summary>Ends the first run, in which the use of parameters is learnt.</summary>
-    internal void EndLearning() => SeesEveryOp = _released.Count > 0;
+    internal void EndLearning() => (IsLearning, SeesEveryOp) = (false, _released.Count > 0);
 
     /// <summary>Whether any rule of a provider has matched an op of this model.</summary>
-    internal bool HasMatched(QuantizationProvider provider)
+    internal bool HasMatched(ModelProvider provider)
     {
         lock (_matched)
             return _matched.Contains(provider);
     }
 
-    internal void MarkMatched(QuantizationProvider provider)
+    internal void MarkMatched(ModelProvider provider)
     {
         if (!SeesEveryOp)
             return; // known since the first run
@@ -108,6 +118,7 @@ internal sealed class ModelState : IDisposable
     {
         Weights.CopyFrom(other.Weights);
         StaticScales.CopyFrom(other.StaticScales);
+        Statistics.CopyFrom(other.Statistics);
         _released.UnionWith(other._released);
         lock (other._usedElsewhere)
             _usedElsewhere.UnionWith(other._usedElsewhere);
@@ -161,12 +172,15 @@ internal sealed class ModelState : IDisposable
         Index();
         Weights.Move(device, dtype);
         StaticScales.Move(device);
+        if (device is not null)
+            Statistics.Move(device);
     }
 
     public void Dispose()
     {
         Weights.Dispose();
         StaticScales.Dispose();
+        Statistics.Dispose();
     }
 
     private static void GiveUp(Tensor parameter)

@@ -85,6 +85,12 @@ internal static class QuantizedState
                 target.register_buffer(local + "_zero_point", zeroPoint);
         }
 
+        if (state.IsForTraining)
+        {
+            foreach (var (place, name, tensor) in state.Statistics.Live().Where(s => ModuleOf(s.Place) == path))
+                target.register_buffer($"{place[(path.Length == 0 ? 0 : path.Length + 1)..]}.{name}", tensor);
+        }
+
         foreach (var (name, child) in source.named_children())
         {
             var mirror = new MirrorModule(child.GetName(), ArraysOf(child, Join(path, name), state));
