@@ -19,4 +19,14 @@ internal static class EinsumSides
         var free = first.Where(c => !second.Contains(c) && output.Contains(c)).Concat(second.Where(c => !first.Contains(c) && output.Contains(c)));
         return !batch.Concat(free).SequenceEqual(output);
     }
+
+    /// <summary>The equation with its operands in the other order, every axis named and the output explicit.</summary>
+    /// <param name="equation">An equation of two operands.</param>
+    /// <param name="firstRank">The number of axes of the first operand.</param>
+    /// <param name="secondRank">The number of axes of the second.</param>
+    internal static string Exchange(string equation, int firstRank, int secondRank)
+    {
+        var parsed = EinsumEquation.Parse(equation, firstRank, secondRank);
+        return $"{parsed.Inputs[1]},{parsed.Inputs[0]}->{parsed.Output}";
+    }
 }

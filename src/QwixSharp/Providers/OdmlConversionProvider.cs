@@ -111,7 +111,7 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
         if (!_parameters.TryGetValue(weight.Name, out var stored))
             throw new QwixException($"The parameters given have no \"{weight.Name}\", which {request.Site} takes. Give the whole state_dict() of the model.");
         if (!stored.shape.SequenceEqual(weight.Parameter.shape))
-            throw new QwixException($"The parameter \"{weight.Name}\" given has the shape [{string.Join(", ", stored.shape)}]; the model's has [{string.Join(", ", weight.Parameter.shape)}].");
+            throw new QwixException($"The parameter \"{weight.Name}\" given, which {request.Site} takes, has the shape [{string.Join(", ", stored.shape)}]; the model's has [{string.Join(", ", weight.Parameter.shape)}].");
         return weight.See(stored);
     }
 

@@ -35,6 +35,9 @@ public sealed class OpSite
     /// <summary>The op's name and its number among the ops of that name that the module has called, such as <c>dot_general0</c>.</summary>
     public string OpId { get; }
 
+    /// <summary>Whether the module that calls the op is in training mode.</summary>
+    internal bool IsInTraining => _module.training;
+
     /// <summary>The tiles of activations: a map of axes is meant for the weight, and its activation has one scale along its contraction.</summary>
     internal Tiling? ActTiling => Rule.TileSize is { Axes: null } ? Rule.TileSize : null;
 
@@ -99,7 +102,7 @@ public sealed class OpSite
 
         using (mean)
         {
-            if (_module.training)
+            if (IsInTraining)
                 _state.Statistics.Update(place, mean);
             else if (!_state.Statistics.WasSeen(place))
                 throw new QwixException($"No statistics were gathered for the static scale \"{place}\" of {this}. Run some batches in training mode (model.train()) before evaluation, or load a state dict that has them.");

@@ -1,6 +1,7 @@
 using QwixSharp.Arrays;
 using QwixSharp.Numerics;
 using QwixSharp.Ops;
+using QwixSharp.Ops.Training;
 using QwixSharp.Rules;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -39,7 +40,7 @@ public class PtqProvider : QuantizationProvider
             OpSite.WeightAxes(rhs, dimensionNumbers.RhsContracting),
             OpSite.WeightAxes(lhs, dimensionNumbers.LhsBatch),
             OpSite.WeightAxes(rhs, dimensionNumbers.RhsBatch));
-        return Guard(site, () =>
+        return WithoutGradient(site, [lhs, rhs], () =>
         {
             using var left = Prepare(site, lhs, "lhs", AxesKey(stored.LhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, true, q, t, c));
             using var right = Prepare(site, rhs, "rhs", AxesKey(stored.RhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
@@ -59,7 +60,7 @@ public class PtqProvider : QuantizationProvider
             throw new QwixException($"The einsum \"{equation}\" at {site} has {operands.Count} operands; one of two can be quantized. Write it as several, or put a rule without WeightQType for it in front.");
         ModelOperand lhs = operands[0], rhs = operands[1];
         int lhsRank = (int)lhs.Value.dim(), rhsRank = (int)rhs.Value.dim();
-        return Guard(site, () =>
+        return WithoutGradient(site, operands, () =>
         {
             var stored = StoredEquation(equation, operands);
             long key = stored.Aggregate(17L, (hash, letter) => unchecked((hash * 31) + letter));
@@ -79,7 +80,7 @@ public class PtqProvider : QuantizationProvider
         ArgumentNullException.ThrowIfNull(convolution);
         CheckConvolution(site);
         int outputFeatures = convolution.Transposed ? 1 : 0;
-        return Guard(site, () =>
+        return WithoutGradient(site, [input, weight], () =>
         {
             // As in the reference, convolutions have no tiles.
             using var kernel = Prepare(site, weight, "rhs", outputFeatures, (q, _, c) => Channelwise(outputFeatures, q, c));
@@ -127,7 +128,7 @@ public class PtqProvider : QuantizationProvider
         ArgumentNullException.ThrowIfNull(indices);
         if (OpSite.WeightAxes(table, [0, 1])[0] != 0)
             throw new QwixException($"The embedding table \"{table.WeightName}\" is transposed at {site}; take rows of the parameter itself.");
-        return Guard(site, () =>
+        return WithoutGradient(site, [table], () =>
         {
             // Rows are quantized as an output layer tied to the table would quantize them.
             using var rows = Prepare(site, table, "rhs", AxesKey([1]), (q, t, c) => DotGeneralOp.HowToQuantize(new([0], [1]), 1, 2, false, q, t, c));
@@ -180,6 +181,24 @@ public class PtqProvider : QuantizationProvider
     }
 
     private static long AxesKey(IReadOnlyList<int> axes) => axes.Aggregate(1L, (key, axis) => (key * 16) + axis);
+
+    /// <summary>
+    /// Computes an op that has no gradient for weights, nor for activations that are quantized. In training mode a backward
+    /// pass that would need one is refused. Weights that are frozen need none.
+    /// </summary>
+    private static Tensor WithoutGradient(OpSite site, IReadOnlyList<ModelOperand> operands, Func<Tensor> compute)
+    {
+        var result = Guard(site, compute);
+        if (!is_grad_enabled() || !site.IsInTraining || result.device_type == DeviceType.META)
+            return result;
+        foreach (var operand in operands.Where(o => o.Value.requires_grad && (o.IsWeight || site.Rule.ActQType is not null)))
+        {
+            var what = operand.WeightName is { } name ? $"its weight \"{name}\"" : "its activation";
+            return RefusedGradient.Mark(result, operand.Value, $"{site} is quantized by PtqProvider, which has no gradient for {what}. To train, make the model with QtProvider, or with LoraProvider for adapters; to compute without training, call eval(); to train other parameters only, freeze the weight (requires_grad = false).");
+        }
+
+        return result;
+    }
 
     /// <summary>Says where an op is that cannot be quantized as its rule asks.</summary>
     internal static Tensor Guard(OpSite site, Func<Tensor> compute)

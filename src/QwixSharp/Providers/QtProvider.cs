@@ -68,9 +68,12 @@ public class QtProvider : QuantizationProvider
             return EinsumOp.Compute(equation, null, [first.Value, second.Value]);
         return Guard(site, () =>
         {
-            bool exchanged = EinsumSides.AreExchanged(equation, (int)first.Value.dim(), (int)second.Value.dim());
-            var settings = Settings(site, first, second, exchanged);
-            return EinsumOp.Compute(equation, null, [first.Value, second.Value], (l, r, numbers) => DotGeneralTraining.Compute(l.Tensor!, r.Tensor!, numbers, settings));
+            int firstRank = (int)first.Value.dim(), secondRank = (int)second.Value.dim();
+            var (ordered, lhs, rhs) = EinsumSides.AreExchanged(equation, firstRank, secondRank)
+                ? (EinsumSides.Exchange(equation, firstRank, secondRank), second, first)
+                : (equation, first, second);
+            var settings = Settings(site, lhs, rhs);
+            return EinsumOp.Compute(ordered, null, [lhs.Value, rhs.Value], (l, r, numbers) => DotGeneralTraining.Compute(l.Tensor!, r.Tensor!, numbers, settings));
         });
     }
 
@@ -109,7 +112,7 @@ public class QtProvider : QuantizationProvider
         return Guard(site, () => FakeQuantOp.Compute(rows, DotGeneralOp.HowToQuantize(new([0], [1]), 1, 2, false, rule.WeightQType!, rule.TileSize, rule.WeightCalibrationMethod))).MoveToOuterDisposeScope();
     }
 
-    private TrainingSettings Settings(OpSite site, ModelOperand lhs, ModelOperand rhs, bool exchanged = false)
+    private TrainingSettings Settings(OpSite site, ModelOperand lhs, ModelOperand rhs)
     {
         var rule = (QtRule)site.Rule;
         var (ofLhs, ofRhs) = (Gradient(rule, lhs.IsWeight), Gradient(rule, rhs.IsWeight));
@@ -117,8 +120,8 @@ public class QtProvider : QuantizationProvider
         ofRhs = ofRhs with { ResidualQType = rule.DrhsResidualQType, ResidualCalibration = rule.DrhsResidualCalibrationMethod };
         return new TrainingSettings
         {
-            Lhs = lhs.IsWeight ? Weight(rule) : Activation(site, exchanged ? "rhs" : "lhs"),
-            Rhs = rhs.IsWeight ? Weight(rule) : Activation(site, exchanged ? "lhs" : "rhs"),
+            Lhs = lhs.IsWeight ? Weight(rule) : Activation(site, "lhs"),
+            Rhs = rhs.IsWeight ? Weight(rule) : Activation(site, "rhs"),
             LhsGradient = ofLhs,
             RhsGradient = ofRhs,
             DisableChannelwiseAxes = rule.DisableChannelwiseAxes,

@@ -197,19 +197,7 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
         if (provider.FixedRangeForOutputs is { } range)
             Tags[result] = tag = (tag ?? new()) with { Range = range };
         var quantized = Quantize(result, tag?.Pending, site);
-        if (ReferenceEquals(quantized, result))
-            return result;
-        lock (_owned)
-        {
-            // Made for this result alone, it is the caller's; else the caller has a tensor of its own.
-            if (ReferenceEquals(_owned[^1], quantized))
-            {
-                _owned.RemoveAt(_owned.Count - 1);
-                return quantized;
-            }
-        }
-
-        return (Tensor)Execute(root, TorchOps.Alias, [quantized])!;
+        return ReferenceEquals(quantized, result) ? result : (Tensor)Execute(root, TorchOps.Alias, [quantized])!;
     }
 
     private Tensor FakeQuant(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, bool hasStats, WeightUse? weight)
