@@ -45,9 +45,9 @@ public static class LiteRtConverter
         using var noGradient = no_grad();
         var captured = ModelCapture.Run(model, exampleInputs, options.InputNames, scope);
         var graph = GraphLowering.Lower(captured, options.ChannelsLast);
-        GraphPasses.Run(graph);
+        GraphPasses.Run(graph, options);
         Name(graph, options.OutputNames);
-        return new LiteRtFile(ModelWriter.Write(graph, options.Signature, "Written by QwixSharp", new Dictionary<string, byte[]> { [MetadataName] = Metadata("float32") }));
+        return new LiteRtFile(ModelWriter.Write(graph, options.Signature, "Written by QwixSharp", new Dictionary<string, byte[]> { [MetadataName] = Metadata(Scheme(graph)) }));
     }
 
     private static void Name(Graph graph, IReadOnlyList<string>? outputNames)
@@ -62,6 +62,17 @@ public static class LiteRtConverter
 
         foreach (var (name, tensor) in graph.Outputs)
             tensor.Name = name;
+    }
+
+    /// <summary>How a file is quantized: the types of its weights and of its activations.</summary>
+    private static string Scheme(Graph graph)
+    {
+        var weights = graph.Ops.SelectMany(o => o.Inputs).Where(t => t is { IsConstant: true, Quantization: not null } && t.Type is LiteRtType.Int4 or LiteRtType.Int8).Select(t => t!.Type).Distinct().Order().ToList();
+        if (weights.Count == 0)
+            return "float32";
+        var activations = graph.Ops.SelectMany(o => o.Outputs).Where(t => t.Quantization is not null).Select(t => t.Type).Distinct().Order().ToList();
+        var how = activations.Count > 0 ? string.Join(" and ", activations) + " activations" : graph.Ops.Any(o => o.IsHybrid) ? "dynamic ranges" : "weights only";
+        return $"{string.Join(" and ", weights)} weights, {how}".ToLowerInvariant();
     }
 
     private static byte[] Metadata(string scheme)

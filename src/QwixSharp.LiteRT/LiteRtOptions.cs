@@ -20,4 +20,10 @@ public sealed record LiteRtOptions
     /// them, rather than PyTorch's batch, channels, height and width. It saves a transpose at each.
     /// </summary>
     public bool ChannelsLast { get; init; }
+
+    /// <summary>Whether inputs that the model quantizes are given as integers; else as floating point, which the file quantizes itself.</summary>
+    public bool IntegerInputs { get; init; } = true;
+
+    /// <summary>Whether outputs that the model quantizes are integers; else the file converts them to floating point.</summary>
+    public bool IntegerOutputs { get; init; } = true;
 }

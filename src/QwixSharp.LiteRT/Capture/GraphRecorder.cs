@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using QwixSharp.Arrays;
 using QwixSharp.Interception;
 using QwixSharp.LiteRT.Lowering;
+using QwixSharp.Providers;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -13,7 +14,7 @@ namespace QwixSharp.LiteRT.Capture;
 /// computed and a model whose control flow depends on values fails where it reads them. What does not depend on the inputs
 /// is computed for good: constants are folded as they are met.
 /// </summary>
-internal sealed class GraphRecorder : IOpInterceptor
+internal sealed class GraphRecorder : IForwardTracer
 {
     private readonly Dictionary<Tensor, Cell> _cells = new(ReferenceEqualityComparer.Instance);
     private readonly Dictionary<nint, string> _names = [];
@@ -60,9 +61,34 @@ internal sealed class GraphRecorder : IOpInterceptor
             throw new LiteRtException($"{place} draws random numbers, which a file cannot. Call eval() on the model, or give the numbers as an input.");
         if (!dynamic || OpKinds.IsShapeOnly(op))
             return Fold(call, op);
+        if (call.Op.Method.Name == "copy_" && captured is [CapturedTensor target, CapturedTensor values, ..] && target.Shape.SequenceEqual(values.Shape) && target.Dtype == values.Dtype)
+            return Assign((Tensor)call.Arguments[0]!, values);
         if (call.Op.Method.Name is "set_TensorItems" or "index_put_" or "copy_")
             throw new LiteRtException($"{place} writes into a part of a tensor, which LiteRT cannot. Put the result together with torch.cat or torch.where.");
         return Record(call, op, captured, place);
+    }
+
+    public Tensor FakeQuant(Tensor tensor, FakeQuantAnnotation annotation, Func<Tensor> compute)
+    {
+        var place = $"{annotation.OpName} in module \"{annotation.ModulePath}\"";
+        var captured = CellOf(tensor, place).Current(place);
+        var quantized = Graphs.FakeQuant.Of(annotation);
+        Tensor result;
+        CapturedTensor output;
+        if (captured.Constant is not null)
+        {
+            result = compute();
+            output = new CapturedTensor(result.shape, result.dtype, captured.Name, Keep(result), quantized);
+        }
+        else
+        {
+            result = empty(tensor.shape, dtype: tensor.dtype, device: META);
+            output = new CapturedTensor(result.shape, result.dtype, "", fakeQuant: quantized);
+            Nodes.Add(new CapturedNode(CapturedNode.FakeQuant, ((Delegate)compute).Method, [captured], [output], annotation.ModulePath));
+        }
+
+        _cells[result] = new Cell(output, new Memory());
+        return result;
     }
 
     /// <summary>Computes an op whose arguments are all constants.</summary>
@@ -77,10 +103,18 @@ internal sealed class GraphRecorder : IOpInterceptor
         var result = call.Proceed(arguments);
         if (OpKinds.IsInPlace(op))
             return result;
-        var source = call.Arguments.OfType<Tensor>().Select(t => _cells.GetValueOrDefault(t)?.Value.Name).FirstOrDefault(n => !string.IsNullOrEmpty(n)) ?? "";
+        // Moving data leaves a weight what it is, and its codes too; anything else makes new values.
+        var first = call.Arguments.OfType<Tensor>().Select(t => _cells.GetValueOrDefault(t)?.Value).FirstOrDefault();
+        var source = (Name: first?.Name ?? "", FakeQuant: OpKinds.IsView(op) ? first?.FakeQuant : null);
         foreach (var tensor in TensorsOf(result))
-            _cells[tensor] = new Cell(new CapturedTensor(tensor.shape, tensor.dtype, source, Keep(tensor.detach())), new Memory());
+            _cells[tensor] = new Cell(new CapturedTensor(tensor.shape, tensor.dtype, source.Name, Keep(tensor.detach()), source.FakeQuant), new Memory());
         return result;
+    }
+
+    private Tensor Assign(Tensor target, CapturedTensor values)
+    {
+        _cells[target].Change(values);
+        return target;
     }
 
     private object? Record(in OpCall call, string op, object?[] captured, string place)

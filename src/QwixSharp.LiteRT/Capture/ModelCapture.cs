@@ -3,6 +3,7 @@ using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using QwixSharp.Interception;
+using QwixSharp.Providers;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -18,22 +19,18 @@ internal static class ModelCapture
     internal static CapturedGraph Run(nn.Module model, IReadOnlyList<Tensor> inputs, IReadOnlyList<string>? inputNames, DisposeScope keeper)
     {
         var entry = FindCall(model, inputs);
-        var names = inputNames ?? ParameterNames(model, inputs.Count);
+        var original = (model as IQuantizedModel)?.Original ?? model;
+        var names = inputNames ?? ParameterNames(original, inputs.Count);
         if (names.Count != inputs.Count || names.Distinct().Count() != names.Count)
             throw new ArgumentException($"There must be a name for each of the {inputs.Count} inputs, and no name twice; given are {string.Join(", ", names)}.", nameof(inputNames));
-        var copy = MethodRewriter.Default.OpenDelegate(entry, Expression.GetDelegateType([typeof(object), .. MethodShape.Parameters(entry), entry.ReturnType]))
-            ?? throw new LiteRtException($"{model.GetType()} cannot be intercepted.");
-        var recorder = new GraphRecorder(model, keeper);
+        var recorder = new GraphRecorder(original, keeper);
         var standIns = inputs.Select((x, i) => recorder.AddInput(x, names[i])).ToList();
-        var modes = model.modules().Append(model).Select(m => (Module: m, m.training)).ToList();
+        var modes = original.modules().Append(original).Select(m => (Module: m, m.training)).ToList();
         using var scope = NewDisposeScope();
         try
         {
-            model.eval();
-            object? result;
-            using (no_grad())
-            using (Interceptor.Enter(model, recorder))
-                result = copy.DynamicInvoke([model, .. standIns.Select(s => s.StandIn)]);
+            original.eval();
+            var result = Run(model, entry, recorder, [.. standIns.Select(s => s.StandIn)]);
             var outputs = Outputs(result).Select(o => (o.Name, recorder.Find(o.Tensor))).ToList();
             return new CapturedGraph([.. standIns.Select(s => s.Captured)], recorder.Nodes, outputs);
         }
@@ -57,6 +54,26 @@ internal static class ModelCapture
                     module.train(training);
             }
         }
+    }
+
+    /// <summary>
+    /// Calls a model with its ops going to the recorder: those of a quantized model as it computes them itself, those of any other by a copy
+    /// of its code.
+    /// </summary>
+    private static object? Run(nn.Module model, MethodInfo entry, GraphRecorder recorder, object?[] inputs)
+    {
+        if (model is IHasCore quantized)
+        {
+            if (!quantized.Core.State.Providers.Any(p => p is OdmlConversionProvider))
+                throw new LiteRtException($"{model.GetType().Name} is quantized by {string.Join(", ", quantized.Core.State.Providers.Select(p => p.GetType().Name))}; a file is made of a floating-point model, or of one that OdmlConversionProvider has quantized.");
+            using (ForwardTracer.Enter(recorder))
+                return entry.Invoke(model, inputs);
+        }
+
+        var copy = MethodRewriter.Default.OpenDelegate(entry, Expression.GetDelegateType([typeof(object), .. MethodShape.Parameters(entry), entry.ReturnType]))
+            ?? throw new LiteRtException($"{model.GetType()} cannot be intercepted.");
+        using (Interceptor.Enter(model, recorder))
+            return copy.DynamicInvoke([model, .. inputs]);
     }
 
     private static MethodInfo FindCall(nn.Module model, IReadOnlyList<Tensor> inputs)

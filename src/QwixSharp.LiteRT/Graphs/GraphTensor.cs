@@ -15,6 +15,9 @@ internal sealed class GraphTensor(LiteRtType type, int[] shape, string name = ""
     /// <summary>The values of a constant, possibly a view with other strides; null for an activation.</summary>
     internal Tensor? Constant { get; init; }
 
+    /// <summary>The integers that it has on the device: of a fake-quantized constant, or of the result of a fake-quant.</summary>
+    internal FakeQuant? FakeQuant { get; set; }
+
     internal LiteRtQuantization? Quantization { get; set; }
 
     internal bool IsConstant => Constant is not null;
@@ -37,6 +40,9 @@ internal sealed class GraphOp(BuiltinOp op, string place)
     internal List<GraphTensor> Outputs { get; init; } = [];
 
     internal Dictionary<string, double> Options { get; init; } = [];
+
+    /// <summary>Whether a product with integer weights takes floating-point activations, and finds their range at run time.</summary>
+    internal bool IsHybrid { get; set; }
 
     internal GraphTensor Output => Outputs[0];
 

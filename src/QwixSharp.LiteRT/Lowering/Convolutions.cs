@@ -131,7 +131,7 @@ internal static class Convolutions
         {
             var part = values.narrow(0, g * inputs[g].Shape[3], inputs[g].Shape[3]).permute(1, 2, 3, 0);
             var partBias = groups == 1 ? bias : GraphBuilder.Constant(bias.Constant!.narrow(0, g * perGroup, perGroup));
-            results.Add(new View(TransposedGroup(builder, builder.Plain(inputs[g]), GraphBuilder.Constant(part, weight.Tensor.Name), partBias, stride, padding, extra)));
+            results.Add(new View(TransposedGroup(builder, builder.Plain(inputs[g]), GraphBuilder.Moved(weight.Tensor, part), partBias, stride, padding, extra)));
         }
 
         var joined = groups == 1 ? results[0] : Joins.Concatenate(builder, [.. results], 3);

@@ -17,6 +17,14 @@ internal sealed class GraphBuilder(Graph graph)
     internal static GraphTensor Constant(Tensor values, string name = "", string place = "") =>
         new(ElementTypes.Of(values.dtype, place), [.. values.shape.Select(s => checked((int)s))], name) { Constant = values };
 
+    /// <summary>A constant made of another by moving its elements; its codes stay what they are.</summary>
+    internal static GraphTensor Moved(GraphTensor source, Tensor values)
+    {
+        var moved = Constant(values, source.Name);
+        moved.FakeQuant = source.FakeQuant;
+        return moved;
+    }
+
     internal static GraphTensor Ints(params int[] values) => Constant(tensor(values));
 
     internal static GraphTensor Scalar(double value, LiteRtType type) => Constant(tensor(value).to(ElementTypes.ToTorch(type)));
@@ -138,7 +146,7 @@ internal sealed class GraphBuilder(Graph graph)
         if (x.Shape.SequenceEqual(shape))
             return x;
         if (x.Constant is { } values)
-            return Constant(values.reshape([.. shape.Select(s => (long)s)]), x.Name);
+            return Moved(x, values.reshape([.. shape.Select(s => (long)s)]));
         return Cached(x, BuiltinOp.Reshape, shape, () => Emit(BuiltinOp.Reshape, [x, Ints(shape)], shape, x.Type));
     }
 
@@ -149,7 +157,7 @@ internal sealed class GraphBuilder(Graph graph)
             return x;
         int[] shape = Axes.Pick(x.Shape, permutation);
         if (x.Constant is { } values)
-            return Constant(values.permute([.. permutation.Select(a => (long)a)]), x.Name);
+            return Moved(x, values.permute([.. permutation.Select(a => (long)a)]));
         return Axes.MovesNothing(x.Shape, permutation)
             ? Reshape(x, shape)
             : Cached(x, BuiltinOp.Transpose, permutation, () => Emit(BuiltinOp.Transpose, [x, Ints(permutation)], shape, x.Type));
@@ -173,5 +181,5 @@ internal sealed class GraphBuilder(Graph graph)
 
     private static bool IsScalar(View x) => x.IsConstant && x.Tensor.Elements == 1;
 
-    private static GraphTensor ScalarOf(View x) => x.Rank == 0 ? x.Tensor : Constant(x.Tensor.Constant!.reshape([]), x.Tensor.Name);
+    private static GraphTensor ScalarOf(View x) => x.Rank == 0 ? x.Tensor : Moved(x.Tensor, x.Tensor.Constant!.reshape([]));
 }

@@ -1,4 +1,5 @@
 using QwixSharp.LiteRT.Capture;
+using QwixSharp.LiteRT.FlatBuffers;
 using QwixSharp.LiteRT.Graphs;
 
 namespace QwixSharp.LiteRT.Lowering;
@@ -18,7 +19,9 @@ internal static class GraphLowering
         {
             if (views.TryGetValue(tensor, out var view))
                 return view;
-            return views[tensor] = new View(GraphBuilder.Constant(tensor.Constant!, tensor.Name, builder.Place));
+            var constant = GraphBuilder.Constant(tensor.Constant!, tensor.Name, builder.Place);
+            constant.FakeQuant = tensor.FakeQuant;
+            return views[tensor] = new View(constant);
         }
 
         foreach (var input in captured.Inputs)
@@ -33,6 +36,14 @@ internal static class GraphLowering
         foreach (var node in captured.Nodes)
         {
             builder.Place = node.Place;
+            if (node.Op == CapturedNode.FakeQuant)
+            {
+                var quantized = builder.Unary(BuiltinOp.FakeQuant, Find((CapturedTensor)node.Arguments[0]!));
+                quantized.Tensor.FakeQuant = node.Results[0].FakeQuant;
+                views[node.Results[0]] = quantized;
+                continue;
+            }
+
             var results = OpTable.All[node.Op](new Node(node, builder, Find));
             for (int i = 0; i < node.Results.Length; i++)
                 views[node.Results[i]] = results[i];

@@ -1,6 +1,5 @@
 using QwixSharp.LiteRT.FlatBuffers;
 using QwixSharp.LiteRT.Graphs;
-using static TorchSharp.torch;
 
 namespace QwixSharp.LiteRT.Lowering;
 
@@ -30,7 +29,7 @@ internal static class Products
         if (b.Rank == 1)
             b = builder.Reshape(b, [b.Shape[0], 1]);
         if (b is { IsConstant: true, Rank: 2 })
-            return builder.Reshape(FullyConnected(builder, a, builder.Plain(b).Constant!.t(), b.Tensor.Name, null), shape);
+            return builder.Reshape(FullyConnected(builder, a, builder.Transpose(builder.Plain(b), [1, 0]), null), shape);
         var (left, adjointLeft) = Matrices(builder, a);
         var (right, adjointRight) = Matrices(builder, b);
         int rank = Math.Max(a.Rank, b.Rank);
@@ -40,21 +39,21 @@ internal static class Products
     }
 
     /// <summary>A product with a constant matrix of [out, in] along the last axis; the other axes may be kept in any order.</summary>
-    internal static View FullyConnected(GraphBuilder builder, View x, Tensor weight, string name, GraphTensor? bias)
+    internal static View FullyConnected(GraphBuilder builder, View x, GraphTensor weight, GraphTensor? bias)
     {
-        int features = (int)weight.shape[0];
+        int features = weight.Shape[0];
         int[] shape = [.. x.Shape[..^1], features];
         if (x.IsReshaped && Flattened(builder, x) is { } flattened)
         {
             // The features are a flattened image: the columns of the weight take the order in which the image is kept.
             long[] split = [features, .. flattened.Split.Select(s => (long)s)], moved = [0, .. flattened.Moved.Select(a => a + 1L)];
-            weight = weight.reshape(split).permute(moved).reshape(features, -1);
+            weight = GraphBuilder.Moved(weight, weight.Constant!.reshape(split).permute(moved).reshape(features, -1));
             x = flattened.View;
         }
 
         x = Activations.Last(builder, x, x.Rank - 1);
         int[] physical = [.. x.Tensor.Shape[..^1], features];
-        var result = builder.Emit(BuiltinOp.FullyConnected, [x.Tensor, GraphBuilder.Constant(weight, name), bias], physical, x.Type, ("keep_num_dims", physical.Length > 2 ? 1 : 0));
+        var result = builder.Emit(BuiltinOp.FullyConnected, [x.Tensor, weight, bias], physical, x.Type, ("keep_num_dims", physical.Length > 2 ? 1 : 0));
         return new View(result, x.Order, shape);
     }
 
@@ -83,7 +82,7 @@ internal static class Products
         var weight = node.Input(1);
         var bias = node.Optional("bias");
         if (weight.IsConstant && bias is null or { IsConstant: true })
-            return [FullyConnected(node.Builder, node.Input(0), node.Builder.Plain(weight).Constant!, weight.Tensor.Name, bias is { } b ? node.Builder.Plain(b) : null)];
+            return [FullyConnected(node.Builder, node.Input(0), node.Builder.Plain(weight), bias is { } b ? node.Builder.Plain(b) : null)];
         var product = MatMul(node.Builder, node.Input(0), node.Builder.Permute(weight, [1, 0]), node.Shape);
         return [bias is { } added ? Arithmetic.Combine(node.Builder, BuiltinOp.Add, product, added) : product];
     }

@@ -21,7 +21,7 @@ internal static class Resizing
     internal static View AlongAxis(GraphBuilder builder, View x, int axis, Tensor matrix)
     {
         int[] axes = [.. Enumerable.Range(0, x.Rank).Where(a => a != axis), axis];
-        var product = Products.FullyConnected(builder, builder.Permute(x, axes), matrix, "", null);
+        var product = Products.FullyConnected(builder, builder.Permute(x, axes), GraphBuilder.Constant(matrix), null);
         return builder.Permute(product, Axes.Inverse(axes));
     }
 

@@ -60,7 +60,7 @@ internal static class AffineFolding
     }
 
     private static bool TakesIn(GraphOp reader, GraphTensor tensor, GraphUses uses) =>
-        reader.Op == BuiltinOp.FullyConnected && ReferenceEquals(reader.Inputs[0], tensor) && reader.Inputs[1] is { IsConstant: true } weight && !uses.IsShared(weight)
+        reader.Op == BuiltinOp.FullyConnected && ReferenceEquals(reader.Inputs[0], tensor) && reader.Inputs[1] is { IsConstant: true, FakeQuant: null } weight && !uses.IsShared(weight)
         && weight.Shape[1] == tensor.Shape[^1];
 
     /// <summary>What an op does to its operand, if it is factor · x + shift with constants.</summary>
@@ -102,7 +102,9 @@ internal static class AffineFolding
         {
             long[] shape = [.. Enumerable.Repeat(1L, weight.Rank)];
             shape[product.Op == BuiltinOp.DepthwiseConv2D ? 3 : 0] = channels;
-            product.Inputs[1] = GraphBuilder.Constant((weight.Constant! * factor.reshape(shape)).to(ScalarType.Float32), weight.Name);
+            var scaled = GraphBuilder.Constant((weight.Constant! * factor.reshape(shape)).to(ScalarType.Float32), weight.Name);
+            scaled.FakeQuant = weight.FakeQuant is { } codes ? codes with { Scales = ScaledBy(codes.Scales, factor) } : null;
+            product.Inputs[1] = scaled;
             bias = bias * factor;
         }
 
@@ -111,6 +113,10 @@ internal static class AffineFolding
         product.Inputs[place] = GraphBuilder.Constant(bias.to(ScalarType.Float32), product.Inputs[place]?.Name ?? "");
         product.Outputs[0] = output;
     }
+
+    /// <summary>The codes of a weight stay, but for signs; the scale of each channel takes the factor. A factor of 0 makes all codes 0.</summary>
+    private static double[] ScaledBy(double[] scales, Tensor factor) =>
+        [.. factor.contiguous().data<double>().ToArray().Select((f, channel) => scales[scales.Length == 1 ? 0 : channel] * (f == 0 ? 1 : Math.Abs(f)))];
 
     private static void FoldInput(GraphOp product, GraphTensor operand, Tensor? factor, Tensor? shift)
     {

@@ -1,20 +1,25 @@
 using QwixSharp.LiteRT.FlatBuffers;
 using QwixSharp.LiteRT.Graphs;
+using QwixSharp.LiteRT.Passes.Integers;
 
 namespace QwixSharp.LiteRT.Passes;
 
 /// <summary>Makes a graph smaller without changing what it computes.</summary>
 internal static class GraphPasses
 {
-    internal static void Run(Graph graph)
+    internal static void Run(Graph graph, LiteRtOptions options)
     {
+        bool quantized = graph.Ops.Any(o => o.Op == BuiltinOp.FakeQuant || o.Inputs.Any(i => i?.FakeQuant is not null));
         RemoveUnused(graph);
         Rearrangements.Simplify(graph);
-        SplitHoisting.Hoist(graph);
+        if (!quantized)
+            SplitHoisting.Hoist(graph);
         AffineFolding.IntoProducers(graph);
         AffineFolding.IntoReaders(graph);
         SoftmaxScale.Fold(graph);
         ActivationFusion.Fuse(graph);
+        if (quantized)
+            IntegerPass.Run(graph, options);
         Rearrangements.Simplify(graph);
         RemoveUnused(graph);
         SeparateOutputs(graph);

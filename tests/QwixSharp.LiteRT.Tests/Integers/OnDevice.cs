@@ -1,0 +1,74 @@
+using QwixSharp.LiteRT.Tests.Export;
+using QwixSharp.LiteRT.Tests.Runtime;
+using QwixSharp.Providers;
+using QwixSharp.Rules;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.LiteRT.Tests.Integers;
+
+/// <summary>Calibrates and converts models for devices, exports and runs the files, and compares codes.</summary>
+internal static class OnDevice
+{
+    public static QuantizationRule[] Static(string weights = "int8", string activations = "int8") =>
+        [new() { WeightQType = weights, ActQType = activations, ActStaticScale = true, ActCalibrationMethod = activations == "int16" ? "absmax" : "minmax" }];
+
+    /// <summary>The conversion model of a model that has seen some inputs.</summary>
+    public static QuantizedModule<Tensor, Tensor> Convert(nn.Module<Tensor, Tensor> model, IEnumerable<Tensor> batches, QuantizationRule[] rules)
+    {
+        model.eval();
+        var example = batches.First();
+        using var training = Qwix.QuantizeModel(model, new OdmlQatProvider(rules), example);
+        training.train();
+        // Batch statistics stay as they are.
+        foreach (var norm in model.modules().OfType<TorchSharp.Modules.BatchNorm2d>())
+            norm.eval();
+        foreach (var batch in batches)
+            training.call(batch).Dispose();
+        training.eval();
+        return Qwix.QuantizeModel(model, new OdmlConversionProvider(rules, model.state_dict(), training.QuantStats), example);
+    }
+
+    /// <summary>Outputs of the file are within one code of the conversion model's, and nearly all equal.</summary>
+    public static LiteRtModel Check(LiteRtRuntime runtime, nn.Module<Tensor, Tensor> model, Tensor[] batches, QuantizationRule[] rules, LiteRtOptions? options = null, double equal = 0.99)
+    {
+        using var converted = Convert(model, batches, rules);
+        using var expected = converted.call(batches[0]);
+        var path = Path.Combine(Path.GetTempPath(), $"qwixsharp-{Guid.NewGuid():N}.tflite");
+        try
+        {
+            LiteRtConverter.Convert(converted, [batches[0]], options ?? new LiteRtOptions()).Export(path);
+            var file = LiteRtModel.Open(path);
+            var graph = file.Subgraphs[0];
+            var result = runtime.Run(path, [Codes(batches[0], graph.Tensors[graph.Inputs[0]])])[0].ToTensor();
+            var output = graph.Tensors[graph.Outputs[0]];
+            if (output.Quantization is null)
+                Exported.Compare(expected, result, 1e-2);
+            else
+                Compare(Codes(expected, output), result, equal);
+            return file;
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    /// <summary>A tensor as a file's tensor takes it.</summary>
+    public static Tensor Codes(Tensor values, LiteRtTensor tensor)
+    {
+        if (tensor.Quantization is not { } quantization)
+            return values.alias();
+        var (low, high, dtype) = tensor.Type == LiteRtType.Int16 ? (-32768, 32767, ScalarType.Int16) : (-128, 127, ScalarType.Int8);
+        return ((values / quantization.Scales[0]).round() + quantization.ZeroPoints[0]).clamp(low, high).to(dtype);
+    }
+
+    private static void Compare(Tensor expected, Tensor actual, double equal)
+    {
+        Assert.Equal(expected.shape, actual.shape);
+        Assert.Equal(expected.dtype, actual.dtype);
+        using var difference = (expected.to(ScalarType.Float64) - actual.to(ScalarType.Float64)).abs();
+        double share = difference.eq(0).to(ScalarType.Float64).mean().item<double>();
+        Assert.True(difference.max().item<double>() <= 1 && share >= equal, $"Largest difference {difference.max().item<double>()} codes, {share:P2} equal.");
+    }
+}
