@@ -10,9 +10,10 @@ internal static class GraphPasses
     internal static void Run(Graph graph, LiteRtOptions options)
     {
         bool quantized = graph.Ops.Any(o => o.Op == BuiltinOp.FakeQuant || o.Inputs.Any(i => i?.FakeQuant is not null));
+        bool hasRanges = graph.Ops.Any(o => o.Output.FakeQuant is { IsDynamic: false });
         RemoveUnused(graph);
         Rearrangements.Simplify(graph);
-        if (!quantized)
+        if (!hasRanges)
             SplitHoisting.Hoist(graph);
         AffineFolding.IntoProducers(graph);
         AffineFolding.IntoReaders(graph);

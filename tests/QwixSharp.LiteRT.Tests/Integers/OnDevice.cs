@@ -13,12 +13,12 @@ internal static class OnDevice
     public static QuantizationRule[] Static(string weights = "int8", string activations = "int8") =>
         [new() { WeightQType = weights, ActQType = activations, ActStaticScale = true, ActCalibrationMethod = activations == "int16" ? "absmax" : "minmax" }];
 
-    /// <summary>The conversion model of a model that has seen some inputs.</summary>
-    public static QuantizedModule<Tensor, Tensor> Convert(nn.Module<Tensor, Tensor> model, IEnumerable<Tensor> batches, QuantizationRule[] rules)
+    /// <summary>The conversion model of a model that has seen some inputs. It takes its statistics from the other, which is to live as long.</summary>
+    public static (QuantizedModule<Tensor, Tensor> Converted, IDisposable Training) Convert(nn.Module<Tensor, Tensor> model, IEnumerable<Tensor> batches, QuantizationRule[] rules)
     {
         model.eval();
         var example = batches.First();
-        using var training = Qwix.QuantizeModel(model, new OdmlQatProvider(rules), example);
+        var training = Qwix.QuantizeModel(model, new OdmlQatProvider(rules), example);
         training.train();
         // Batch statistics stay as they are.
         foreach (var norm in model.modules().OfType<TorchSharp.Modules.BatchNorm2d>())
@@ -26,22 +26,25 @@ internal static class OnDevice
         foreach (var batch in batches)
             training.call(batch).Dispose();
         training.eval();
-        return Qwix.QuantizeModel(model, new OdmlConversionProvider(rules, model.state_dict(), training.QuantStats), example);
+        return (Qwix.QuantizeModel(model, new OdmlConversionProvider(rules, model.state_dict(), training.QuantStats), example), training);
     }
 
     /// <summary>Outputs of the file are within one code of the conversion model's, and nearly all equal.</summary>
     public static LiteRtModel Check(LiteRtRuntime runtime, nn.Module<Tensor, Tensor> model, Tensor[] batches, QuantizationRule[] rules, LiteRtOptions? options = null, double equal = 0.99)
     {
-        using var converted = Convert(model, batches, rules);
-        using var expected = converted.call(batches[0]);
+        using var scope = NewDisposeScope();
+        var (converted, training) = Convert(model, batches, rules);
+        using var both = training;
+        using var owned = converted;
         var path = Path.Combine(Path.GetTempPath(), $"qwixsharp-{Guid.NewGuid():N}.tflite");
         try
         {
             LiteRtConverter.Convert(converted, [batches[0]], options ?? new LiteRtOptions()).Export(path);
             var file = LiteRtModel.Open(path);
             var graph = file.Subgraphs[0];
-            var result = runtime.Run(path, [Codes(batches[0], graph.Tensors[graph.Inputs[0]])])[0].ToTensor();
             var output = graph.Tensors[graph.Outputs[0]];
+            var expected = cat([.. batches.Select(converted.call)]);
+            var result = cat([.. batches.Select(b => runtime.Run(path, [Codes(b, graph.Tensors[graph.Inputs[0]])])[0].ToTensor())]);
             if (output.Quantization is null)
                 Exported.Compare(expected, result, 1e-2);
             else

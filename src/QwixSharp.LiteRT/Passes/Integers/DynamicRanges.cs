@@ -11,10 +11,21 @@ internal static class DynamicRanges
         var uses = new GraphUses(graph);
         foreach (var op in graph.Ops.Where(o => o.Op == BuiltinOp.FakeQuant && o.Output.FakeQuant!.IsDynamic).ToList())
         {
-            foreach (var reader in uses.Readers(op.Output))
-                reader.IsHybrid = reader.Op is BuiltinOp.FullyConnected or BuiltinOp.Conv2D or BuiltinOp.DepthwiseConv2D;
+            Mark(op.Output, uses);
             graph.Ops.Remove(op);
             GraphPasses.Replace(graph, op.Output, op.Inputs[0]!);
+        }
+    }
+
+    /// <summary>The products that read a tensor, as it is or moved into their order of axes.</summary>
+    private static void Mark(GraphTensor tensor, GraphUses uses)
+    {
+        foreach (var reader in uses.Readers(tensor))
+        {
+            if (reader.Op is BuiltinOp.FullyConnected or BuiltinOp.Conv2D or BuiltinOp.DepthwiseConv2D)
+                reader.IsHybrid = true;
+            else if (reader.Op is BuiltinOp.Reshape or BuiltinOp.Transpose or BuiltinOp.Pad)
+                Mark(reader.Output, uses);
         }
     }
 }

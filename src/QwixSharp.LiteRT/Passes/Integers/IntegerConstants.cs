@@ -14,12 +14,29 @@ internal static class IntegerConstants
         int axis = op.Op == BuiltinOp.DepthwiseConv2D ? 3 : 0;
         if (codes.Scales.Length > 1 && codes.Scales.Length != weight.Shape[axis])
             throw new LiteRtException($"{op.Place} cannot be exported: the weight \"{codes.Place}\" has {codes.Scales.Length} scales, which are not those of its {weight.Shape[axis]} output channels. Pass disablePerChannelWeights: true.");
-        long limit = codes.Type switch { LiteRtType.Int4 => 7, LiteRtType.Int8 => 127, _ => throw new LiteRtException($"{op.Place} cannot be exported: the weight \"{codes.Place}\" is int16, and LiteRT has weights of int4 and int8.") };
+        var (low, high) = codes.Type switch { LiteRtType.Int4 => (-8, 7), LiteRtType.Int8 => (-128, 127), _ => throw new LiteRtException($"{op.Place} cannot be exported: the weight \"{codes.Place}\" is int16, and LiteRT has weights of int4 and int8.") };
         long[] shape = [.. Enumerable.Repeat(1L, weight.Rank)];
         shape[axis] = -1;
         using var scope = NewDisposeScope();
-        var values = (weight.Constant! / tensor(codes.Scales).reshape(shape)).round().clamp(-limit, limit).to(ScalarType.Int8).MoveToOuterDisposeScope();
-        return new GraphTensor(codes.Type, weight.Shape, weight.Name) { Constant = values, Quantization = codes.Parameters with { Dimension = codes.Scales.Length > 1 ? axis : 0 } };
+        var values = (weight.Constant! / tensor(codes.Scales).reshape(shape)).round().clamp(low, high).to(ScalarType.Int8);
+        if (codes.Type == LiteRtType.Int8)
+            values = WithoutPairs(values, axis);
+        values.MoveToOuterDisposeScope();
+        // Depthwise kernels know no int4: its codes are kept as int8.
+        var type = op.Op == BuiltinOp.DepthwiseConv2D ? LiteRtType.Int8 : codes.Type;
+        return new GraphTensor(type, weight.Shape, weight.Name) { Constant = values, Quantization = codes.Parameters with { Dimension = codes.Scales.Length > 1 ? axis : 0 } };
+    }
+
+    /// <summary>
+    /// LiteRT's weights leave −128 out, since kernels add pairs of products in 16 bits, which two products of −128 by −128 overflow. One in a
+    /// channel is safe, and fake-quant makes it of a channel's largest value; where there are more, they become −127.
+    /// </summary>
+    private static Tensor WithoutPairs(Tensor codes, int axis)
+    {
+        long[] others = [.. Enumerable.Range(0, (int)codes.dim()).Where(a => a != axis).Select(a => (long)a)];
+        var lowest = codes.eq(-128);
+        var several = lowest.sum(others, keepdim: true).gt(1);
+        return codes.masked_fill(lowest.logical_and(several), -127);
     }
 
     /// <summary>A bias in steps of input scale times weight scale, which the kernel adds to its sums: int32, or int64 where activations are int16.</summary>

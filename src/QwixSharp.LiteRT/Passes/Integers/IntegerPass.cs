@@ -10,6 +10,8 @@ namespace QwixSharp.LiteRT.Passes.Integers;
 /// </summary>
 internal sealed class IntegerPass
 {
+    private const int SmallWeight = 160;
+
     private readonly Graph _graph;
     private readonly IntegerRanges _ranges;
     private readonly List<GraphOp> _ops = [];
@@ -181,13 +183,18 @@ internal sealed class IntegerPass
         _ops.AddRange(after);
     }
 
-    /// <summary>A weight is stored as integers also where it is used in floating point.</summary>
+    /// <summary>
+    /// A weight is stored as integers also where it is used in floating point, unless it is so small that the op which converts
+    /// it would take more room than that saves.
+    /// </summary>
     private GraphTensor FloatConstant(GraphOp op, int place, GraphTensor constant)
     {
         bool isWeight = place == 1 && IntegerOps.Products.Contains(op.Op);
         if (constant.FakeQuant is not { IsDynamic: false } codes || (!isWeight && op.Op != BuiltinOp.Gather))
             return constant;
         if (!isWeight && codes.Scales.Length > 1 && codes.Scales.Length != constant.Shape[0])
+            return constant;
+        if (!op.IsHybrid && constant.Elements <= SmallWeight)
             return constant;
         var integers = IntegerConstants.Weight(op, constant);
         return op.IsHybrid ? integers : Real(integers);

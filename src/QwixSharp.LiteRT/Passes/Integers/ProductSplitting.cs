@@ -12,13 +12,14 @@ internal static class ProductSplitting
 {
     internal static void Split(Graph graph)
     {
+        var ranges = new IntegerRanges(graph);
         foreach (var split in graph.Ops.Where(o => o.Op is BuiltinOp.Split or BuiltinOp.SplitV).ToList())
         {
             var uses = new GraphUses(graph);
             bool even = split.Op == BuiltinOp.Split;
             var whole = split.Inputs[even ? 1 : 0]!;
             int axis = Rearrangements.Numbers(split.Inputs[even ? 0 : 2]!)[0];
-            if (axis != whole.Rank - 1 || uses.OnlyFor(whole, BuiltinOp.FullyConnected) is not { } product)
+            if (axis != whole.Rank - 1 || split.Outputs.Select(o => ranges.Of(o)?.Scale).Distinct().Count() < 2 || uses.OnlyFor(whole, BuiltinOp.FullyConnected) is not { } product)
                 continue;
             int place = graph.Ops.IndexOf(split);
             long start = 0;
