@@ -121,7 +121,7 @@ internal static class OpCases
         One("gelu", x => gelu(x), 3, 4),
         One("silu", x => silu(x), 3, 4),
         One("sigmoid tanh", x => x.sigmoid() * x.tanh(), 3, 4),
-        One("hardswish", x => hardswish(x * 3), 3, 4),
+        One("hardswish", x => hardswish(x), 3, 4),
         One("hardsigmoid", x => hardsigmoid(x * 3), 3, 4),
         One("hardtanh", x => (x * 1).hardtanh_(-0.4, 0.8) + (x * 2).hardtanh_(-1, 1) + (x * 10).hardtanh_(0, 6), 3, 4),
         One("softplus mish logsigmoid", x => softplus(x) + mish(x) + logsigmoid(x * 10), 3, 4),

@@ -60,19 +60,20 @@ internal static class IntegerConstants
     /// A constant operand of an op on activations: by its own fake-quant, or, for a single number, with a scale that holds it
     /// exactly. Null where neither is so.
     /// </summary>
-    internal static GraphTensor? Operand(GraphTensor constant, LiteRtType type)
+    internal static GraphTensor? Operand(GraphTensor constant, FakeQuant result)
     {
         var codes = constant.FakeQuant;
-        if (codes is null && constant.Elements == 1)
-        {
-            double number = constant.Constant!.to(ScalarType.Float64).item<double>();
-            codes = new FakeQuant(type, [number == 0 ? 1 : Math.Abs(number) / 64], 0, constant.Name);
-        }
-
-        return codes is null || codes.Scales.Length > 1 || codes.IsDynamic || (codes.Type == LiteRtType.Int4 ? LiteRtType.Int8 : codes.Type) != type ? null : Operand(constant, codes with { Type = type });
+        double largest = constant.Constant!.abs().max().to(ScalarType.Float64).item<double>();
+        if (largest == 0)
+            codes = result with { ZeroPoint = 0 };
+        else if (codes is null && constant.Elements == 1)
+            codes = new FakeQuant(result.Type, [largest / 64], 0, constant.Name);
+        bool fits = codes is { Scales.Length: 1 } && (codes.Type == LiteRtType.Int4 ? LiteRtType.Int8 : codes.Type) == result.Type;
+        return fits ? Encode(constant, codes! with { Type = result.Type }) : null;
     }
 
-    internal static GraphTensor Operand(GraphTensor constant, FakeQuant codes)
+    /// <summary>A constant in given integers.</summary>
+    internal static GraphTensor Encode(GraphTensor constant, FakeQuant codes)
     {
         var (low, high, dtype) = codes.Type == LiteRtType.Int16 ? (-32768, 32767, ScalarType.Int16) : (-128, 127, ScalarType.Int8);
         using var scope = NewDisposeScope();

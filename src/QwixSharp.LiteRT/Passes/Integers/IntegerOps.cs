@@ -16,10 +16,10 @@ internal static class IntegerOps
         BuiltinOp.Prelu, BuiltinOp.HardSwish, BuiltinOp.Gelu, BuiltinOp.Elu, BuiltinOp.Exp, BuiltinOp.Log, BuiltinOp.Rsqrt, BuiltinOp.Abs,
     ];
 
-    /// <summary>Of these, what LiteRT has for int16 too.</summary>
+    /// <summary>Of these, what LiteRT has for int16 too, and exact to a code or two: EXP is not.</summary>
     private static readonly HashSet<BuiltinOp> Rescaling16 =
     [
-        BuiltinOp.Add, BuiltinOp.Sub, BuiltinOp.Mul, BuiltinOp.BatchMatmul, BuiltinOp.Mean, BuiltinOp.Relu, BuiltinOp.LeakyRelu, BuiltinOp.Gelu, BuiltinOp.Exp,
+        BuiltinOp.Add, BuiltinOp.Sub, BuiltinOp.Mul, BuiltinOp.BatchMatmul, BuiltinOp.Mean, BuiltinOp.Relu, BuiltinOp.LeakyRelu, BuiltinOp.Gelu,
     ];
 
     /// <summary>Ops whose outputs have the codes of their inputs.</summary>
@@ -34,6 +34,9 @@ internal static class IntegerOps
     private static readonly HashSet<BuiltinOp> Cutting = [BuiltinOp.Relu, BuiltinOp.Relu6];
 
     internal static bool Moves(GraphOp op) => Moving.Contains(op.Op);
+
+    /// <summary>Whether an op that moves codes has an exact kernel for a type.</summary>
+    internal static bool IsExact(GraphOp op, LiteRtType type) => type != LiteRtType.Int16 || op.Op != BuiltinOp.ResizeBilinear;
 
     internal static bool Cuts(GraphOp op) => Cutting.Contains(op.Op);
 

@@ -74,7 +74,7 @@ internal sealed class IntegerPass
     /// <summary>A fake-quant vanishes where its operand has the same integers.</summary>
     private void Requantize(GraphOp op)
     {
-        if (_ranges.Of(op.Inputs[0])!.Same(_ranges.Of(op.Output)!))
+        if (_ranges.Of(op.Inputs[0]) is { } before && before.Same(_ranges.Of(op.Output)!))
             _replaced[op.Output] = op.Inputs[0]!;
         else
             _ops.Add(new GraphOp(BuiltinOp.Quantize, op.Place) { Inputs = [op.Inputs[0]], Outputs = [op.Output] });
@@ -88,16 +88,17 @@ internal sealed class IntegerPass
             return TryProduct(op, after);
         if (op.Op == BuiltinOp.Div && op.Inputs[1] is { IsConstant: true, Elements: 1 } divisor)
             op = new GraphOp(BuiltinOp.Mul, op.Place) { Inputs = [op.Inputs[0], GraphBuilder.Constant(divisor.Constant!.reciprocal())], Outputs = op.Outputs, Options = op.Options };
-        bool moves = IntegerOps.Moves(op);
+        bool moves = IntegerOps.Moves(op) && IntegerOps.IsExact(op, after.Type);
         if (!moves && !IntegerOps.Rescales(op, after.Type) && !HasFixedOutput(op, after))
             return false;
 
+        var common = moves ? Common(op) : after;
         var inputs = op.Inputs.ToList();
         foreach (int i in IntegerOps.ValueInputs(op))
         {
             var input = inputs[i]!;
             if (input.IsConstant)
-                inputs[i] = moves ? IntegerConstants.Operand(input, after) : IntegerConstants.Operand(input, after.Type);
+                inputs[i] = moves ? IntegerConstants.Encode(input, common) : IntegerConstants.Operand(input, after);
             else if (_ranges.Of(input)?.Type != after.Type)
                 return false;
             if (inputs[i] is null)
@@ -109,7 +110,7 @@ internal sealed class IntegerPass
         if (after.Type == LiteRtType.Int16 && op.Op is BuiltinOp.Add or BuiltinOp.Sub)
             op.Options["pot_scale_int16"] = 0;
         if (moves)
-            Move(op);
+            Move(op, common);
         else
             _ops.Add(op);
         return true;
@@ -131,12 +132,17 @@ internal sealed class IntegerPass
         return true;
     }
 
-    /// <summary>An op that moves codes: inputs with other integers are converted first.</summary>
-    private void Move(GraphOp op)
+    /// <summary>The integers that an op which moves codes works on: those of its one input, or those of the output where it has several.</summary>
+    private FakeQuant Common(GraphOp op)
     {
-        int[] places = [.. IntegerOps.ValueInputs(op).Where(i => !op.Inputs[i]!.IsConstant)];
-        var codes = places.Length > 1 ? _ranges.Of(op.Output)! : places.Length == 1 ? _ranges.Of(op.Inputs[places[0]])! : _ranges.Of(op.Output)!;
-        foreach (int i in places)
+        var values = IntegerOps.ValueInputs(op).Select(i => op.Inputs[i]!).ToList();
+        return values is [{ IsConstant: false } only] && _ranges.Of(only) is { } before ? before : _ranges.Of(op.Output)!;
+    }
+
+    /// <summary>An op that moves codes: inputs with other integers are converted first, and outputs afterwards.</summary>
+    private void Move(GraphOp op, FakeQuant codes)
+    {
+        foreach (int i in IntegerOps.ValueInputs(op).Where(i => !op.Inputs[i]!.IsConstant))
             op.Inputs[i] = Converted(op.Inputs[i]!, codes, op.Place);
         List<GraphOp> after = [];
         for (int i = 0; i < op.Outputs.Count; i++)

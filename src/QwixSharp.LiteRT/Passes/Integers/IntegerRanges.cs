@@ -20,17 +20,21 @@ internal sealed class IntegerRanges
             if (uses.Producer(input) is { } producer && codes.Type == LiteRtType.Int16 && IntegerOps.FixedOutput(producer.Op, codes.Type) is var (scale, zeroPoint))
                 codes = codes with { Scales = [scale], ZeroPoint = zeroPoint };
             _codes[op.Output] = codes;
-            _codes.TryAdd(input, codes);
+            TryAddOperand(input, codes, uses);
         }
 
-        Spread(graph);
+        Spread(graph, uses);
     }
 
     internal FakeQuant? Of(GraphTensor? tensor) => tensor is null ? null : tensor.IsConstant ? tensor.FakeQuant : _codes.GetValueOrDefault(tensor);
 
     internal IEnumerable<GraphTensor> Tensors => _codes.Keys;
 
-    private void Spread(Graph graph)
+    /// <summary>An op that takes a tensor without a fake-quant, as comparisons do, is to see all of it: then the tensor stays as it is.</summary>
+    private bool TryAddOperand(GraphTensor tensor, FakeQuant codes, GraphUses uses) =>
+        uses.Readers(tensor).All(r => r.Op == BuiltinOp.FakeQuant || IntegerOps.Moves(r) || IntegerOps.Cuts(r)) && _codes.TryAdd(tensor, codes);
+
+    private void Spread(Graph graph, GraphUses uses)
     {
         bool changed = true;
         while (changed)
@@ -44,7 +48,7 @@ internal sealed class IntegerRanges
                 GraphTensor[] inputs = [.. IntegerOps.ValueInputs(op).Select(i => op.Inputs[i]!).Where(t => !t.IsConstant)];
                 // The widest of several, so that none is cut off.
                 if (op.Outputs.Select(Of).OfType<FakeQuant>().OrderByDescending(c => c.Scale).FirstOrDefault() is { } after)
-                    changed |= inputs.Concat(op.Outputs).Count(t => _codes.TryAdd(t, after)) > 0;
+                    changed |= inputs.Count(t => TryAddOperand(t, after, uses)) + op.Outputs.Count(t => _codes.TryAdd(t, after)) > 0;
                 else if (moves && inputs.Select(Of).OfType<FakeQuant>().OrderByDescending(c => c.Scale).FirstOrDefault() is { } before)
                     changed |= op.Outputs.Count(t => _codes.TryAdd(t, before)) > 0;
             }
