@@ -14,6 +14,7 @@ public sealed class OpTests(LiteRtRuntime runtime)
     public void AFileOfOneOpGivesWhatTheOpGives(string name)
     {
         using var scope = NewDisposeScope();
+        manual_seed(11);
         var (model, inputs) = OpCases.All[name]();
         Exported.Check(runtime, model, inputs);
     }

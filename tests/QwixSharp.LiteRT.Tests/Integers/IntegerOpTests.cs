@@ -49,6 +49,7 @@ public sealed class IntegerOpTests(LiteRtRuntime runtime)
     public void Int4WeightsAgree(string name)
     {
         using var scope = NewDisposeScope();
+        manual_seed(11);
         var (model, inputs) = OpCases.All[name]();
         OnDevice.Check(runtime, (nn.Module<Tensor, Tensor>)model, inputs, OnDevice.Static("int4"), equal: 0.95);
     }
@@ -56,6 +57,7 @@ public sealed class IntegerOpTests(LiteRtRuntime runtime)
     private void Check(string name, string activations, double equal, int within)
     {
         using var scope = NewDisposeScope();
+        manual_seed(11);
         var (model, inputs) = OpCases.All[name]();
         OnDevice.Check(runtime, (nn.Module<Tensor, Tensor>)model, inputs, OnDevice.Static(activations: activations), equal: equal, within: within);
     }

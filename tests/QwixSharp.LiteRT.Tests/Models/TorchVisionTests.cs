@@ -49,6 +49,7 @@ public sealed class TorchVisionTests(LiteRtRuntime runtime)
     {
         using var scope = NewDisposeScope();
         var (make, size) = Networks[name];
+        manual_seed(11);
         using var model = make();
         var image = randn([1, 3, size, size], generator: new Generator(3));
         var file = Exported.Check(runtime, model, [image]);
