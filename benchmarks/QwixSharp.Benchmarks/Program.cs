@@ -1,4 +1,5 @@
 using System.Globalization;
+using QwixSharp.Benchmarks.Checkpoints;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
 
@@ -16,12 +17,18 @@ switch (args.FirstOrDefault())
     case "overhead":
         OverheadBenchmark.Run();
         return 0;
+    case "checkpoint":
+        CheckpointBenchmark.Run(double.Parse(Option("--size") ?? "4", CultureInfo.InvariantCulture), Option("--folder"));
+        return 0;
     default:
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
                    -- conv [--processor-time]                               convolutions against other libraries
                    -- memory [scheme]                                       memory of a quantized model
                    -- overhead                                              cost of interception
+                   -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
             """);
         return 1;
 }
+
+string? Option(string name) => args.SkipWhile(a => a != name).ElementAtOrDefault(1);

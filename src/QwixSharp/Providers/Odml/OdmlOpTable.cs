@@ -41,7 +41,7 @@ internal static class OdmlOpTable
         Add(OdmlOp.MovesData, "view", "view_as", "reshape", "flatten", "unflatten", "ravel", "squeeze", "unsqueeze", "permute", "transpose", "t", "get_T", "get_mT", "get_H",
             "swapaxes", "swapdims", "movedim", "moveaxis", "adjoint", "expand", "expand_as", "broadcast_to", "repeat", "repeat_interleave", "tile",
             "contiguous", "clone", "alias", "detach", "requires_grad", "to", "to_type", "type", "type_as", "float", "half", "bfloat16", "cpu", "cuda",
-            "narrow", "slice", "select", "diagonal", "chunk", "split", "split_with_sizes", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind",
+            "narrow", "slice", "select", "diagonal", "chunk", "split", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind",
             "flip", "fliplr", "flipud", "roll", "rot90", "tril", "triu", "unfold", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle",
             "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "copy");
         Add(new(JoinHandlers.Concatenate), "cat", "stack", "hstack", "vstack", "dstack", "row_stack", "column_stack");

@@ -159,10 +159,10 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
         }
 
         var op = provider.Find(name);
-        if (op is null || (!op.SeesConstants && !AnyActivation(call.Arguments)))
+        if (op is not { SeesConstants: true } && !AnyActivation(call.Arguments))
+            return Proceed(call, call.Arguments);
+        if (op is null)
         {
-            if (!AnyActivation(call.Arguments))
-                return Proceed(call, call.Arguments);
             if (provider.Strict)
                 throw new QwixException($"{provider.GetType().Name} does not know the op {call.Op.Name} (\"{name}\") in module \"{call.ModulePath}\", so that it cannot say which of its tensors have ranges. Write it with ops that the provider knows, give its kind with ops: new Dictionary<string, OdmlOp> {{ [\"{name}\"] = OdmlOp.FloatingPoint }}, or pass strict: false to compute it in floating point.");
             op = OdmlOp.FloatingPoint;
