@@ -20,12 +20,16 @@ switch (args.FirstOrDefault())
     case "checkpoint":
         CheckpointBenchmark.Run(double.Parse(Option("--size") ?? "4", CultureInfo.InvariantCulture), Option("--folder"));
         return 0;
+    case "export":
+        ExportBenchmark.Run(args.ElementAtOrDefault(1));
+        return 0;
     default:
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
                    -- conv [--processor-time]                               convolutions against other libraries
                    -- memory [scheme]                                       memory of a quantized model
                    -- overhead                                              cost of interception
+                   -- export [model]                                        time and memory of writing .tflite files
                    -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
             """);
         return 1;

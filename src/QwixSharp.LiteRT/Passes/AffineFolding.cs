@@ -102,7 +102,8 @@ internal static class AffineFolding
         {
             long[] shape = [.. Enumerable.Repeat(1L, weight.Rank)];
             shape[product.Op == BuiltinOp.DepthwiseConv2D ? 3 : 0] = channels;
-            var scaled = GraphBuilder.Constant((weight.Constant! * factor.reshape(shape)).to(ScalarType.Float32), weight.Name);
+            using var factors = factor.reshape(shape).to(ScalarType.Float32);
+            var scaled = GraphBuilder.Constant(weight.Constant! * factors, weight.Name);
             scaled.FakeQuant = weight.FakeQuant is { } codes ? codes with { Scales = ScaledBy(codes.Scales, factor) } : null;
             product.Inputs[1] = scaled;
             bias = bias * factor;
@@ -124,12 +125,13 @@ internal static class AffineFolding
         if (shift is not null)
         {
             var bias = product.Inputs.Count > 2 ? product.Inputs[2]?.Constant!.to(ScalarType.Float64) : null;
-            var added = weight.Constant!.to(ScalarType.Float64).mv(shift.contiguous());
+            using var exact = weight.Constant!.to(ScalarType.Float64);
+            var added = exact.mv(shift.contiguous());
             product.Inputs[2] = GraphBuilder.Constant((bias is null ? added : bias + added).to(ScalarType.Float32), product.Inputs[2]?.Name ?? "");
         }
 
         if (factor is not null)
-            product.Inputs[1] = GraphBuilder.Constant((weight.Constant! * factor).to(ScalarType.Float32), weight.Name);
+            product.Inputs[1] = GraphBuilder.Constant(weight.Constant! * factor.to(ScalarType.Float32), weight.Name);
         product.Inputs[0] = operand;
     }
 }

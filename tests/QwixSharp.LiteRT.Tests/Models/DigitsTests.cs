@@ -22,11 +22,11 @@ public sealed class DigitsTests(LiteRtRuntime runtime)
             ("conv0", nn.Conv2d(1, 16, 3, padding: 1)), ("relu0", nn.ReLU()), ("pool0", nn.MaxPool2d(2)),
             ("conv1", nn.Conv2d(16, 32, 3, padding: 1)), ("relu1", nn.ReLU()), ("pool1", nn.MaxPool2d(2)),
             ("flatten", nn.Flatten()), ("fc0", nn.Linear(128, 64)), ("relu2", nn.ReLU()), ("fc1", nn.Linear(64, 10)));
-        Train(network, images, labels, epochs: 30, rate: 2e-3);
+        Train(network, images, labels, epochs: 12, rate: 3e-3);
 
         var rules = OnDevice.Static();
         using var qat = Qwix.QuantizeModel(network, new OdmlQatProvider(rules), testImages);
-        Train(qat, images, labels, epochs: 3, rate: 2e-4);
+        Train(qat, images, labels, epochs: 1, rate: 2e-4);
         using var converted = Qwix.QuantizeModel(network, new OdmlConversionProvider(rules, network.state_dict(), qat.QuantStats), testImages);
 
         var path = Path.GetTempFileName();
