@@ -40,7 +40,7 @@ internal static class BuiltinOpNames
     /// <summary>The name in the schema: CONV_2D for <see cref="BuiltinOp.Conv2D"/>.</summary>
     internal static string Spelled(this BuiltinOp op)
     {
-        var name = op switch { BuiltinOp.Relu6 => "RELU6", BuiltinOp.Atan2 => "ATAN2", BuiltinOp.Rfft2D => "RFFT2D", _ => op.ToString() };
+        var name = op switch { BuiltinOp.Relu6 => "RELU6", BuiltinOp.Atan2 => "ATAN2", BuiltinOp.Rfft2D => "RFFT2D", BuiltinOp.Padv2 => "PADV2", _ => op.ToString() };
         var spelled = new StringBuilder();
         for (int i = 0; i < name.Length; i++)
         {

@@ -78,9 +78,7 @@ internal static class Pools
         int[] wanted = axes == 1 ? [1, node.Shape[^1]] : node.Shape[^2..];
         int[] size = [images.Shape[1], images.Shape[2]];
         GraphTensor result;
-        if (op == BuiltinOp.AveragePool2D && wanted is [1, 1])
-            result = builder.Emit(BuiltinOp.Mean, [images, GraphBuilder.Ints(1, 2)], [images.Shape[0], 1, 1, images.Shape[3]], images.Type, ("keep_dims", 1));
-        else if (size[0] % wanted[0] == 0 && size[1] % wanted[1] == 0)
+        if (size[0] % wanted[0] == 0 && size[1] % wanted[1] == 0)
             result = Pool(builder, op, images, Even(size[0], wanted[0]), Even(size[1], wanted[1]), false);
         else if (op == BuiltinOp.AveragePool2D)
             return [builder.Reshape(Resizing.AlongAxis(builder, Resizing.AlongAxis(builder, Convolutions.FromImages(builder, images, [images.Shape[0], images.Shape[3], size[0], size[1]]), 2, Averages(size[0], wanted[0])), 3, Averages(size[1], wanted[1])), node.Shape)];
