@@ -26,8 +26,6 @@ internal readonly struct FlatTable
             throw new LiteRtException($"The file is damaged: the layout of the table at byte {start} is {_vtableLength} bytes long.");
     }
 
-    internal bool Has(int field) => FieldAt(field, 1) is not null;
-
     internal int Int32(int field, int otherwise = 0) => FieldAt(field, 4) is { } at ? BinaryPrimitives.ReadInt32LittleEndian(_file.Span[at..]) : otherwise;
 
     internal ulong UInt64(int field) => FieldAt(field, 8) is { } at ? BinaryPrimitives.ReadUInt64LittleEndian(_file.Span[at..]) : 0;

@@ -33,7 +33,7 @@ internal readonly record struct View(GraphTensor Tensor, int[] Order, int[] Shap
 
     internal bool IsReshaped => !Permuted.SequenceEqual(Shape);
 
-    internal bool InOrder(int[] order) => !IsReshaped && Axes.SameOrder(Tensor.Shape, Order, order);
+    internal bool InOrder(int[] order) => !IsReshaped && Order.SequenceEqual(order);
 }
 
 /// <summary>Arithmetic of axes.</summary>
@@ -53,9 +53,6 @@ internal static class Axes
 
     /// <summary>A possibly negative axis number as one from 0.</summary>
     internal static int Normal(long axis, int rank) => (int)(axis < 0 ? axis + rank : axis);
-
-    /// <summary>Whether two orders are the same, and not only up to axes of size one.</summary>
-    internal static bool SameOrder(int[] physical, int[] order, int[] other) => physical.Length == other.Length && order.SequenceEqual(other);
 
     /// <summary>Whether a permutation leaves the order of all axes that are not of size one.</summary>
     internal static bool MovesNothing(int[] shape, int[] permutation)

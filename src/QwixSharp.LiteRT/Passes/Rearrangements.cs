@@ -58,7 +58,6 @@ internal static class Rearrangements
 
     private static bool Bypass(Graph graph, GraphOp op, GraphTensor input)
     {
-        // What is both given and a result stays apart.
         graph.Ops.Remove(op);
         GraphPasses.Replace(graph, op.Output, input);
         return true;

@@ -52,8 +52,6 @@ internal static class IntegerOps
         _ => null,
     };
 
-    internal static bool IsFixedOutput(BuiltinOp op) => op is BuiltinOp.Softmax or BuiltinOp.Logistic or BuiltinOp.Tanh or BuiltinOp.LogSoftmax;
-
     /// <summary>The inputs of an op that hold values, rather than places, sizes or conditions.</summary>
     internal static IEnumerable<int> ValueInputs(GraphOp op) => op.Op switch
     {
