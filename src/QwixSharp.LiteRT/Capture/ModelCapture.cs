@@ -23,6 +23,8 @@ internal static class ModelCapture
         var names = inputNames ?? ParameterNames(original, inputs.Count);
         if (names.Count != inputs.Count || names.Distinct().Count() != names.Count)
             throw new ArgumentException($"There must be a name for each of the {inputs.Count} inputs, and no name twice; given are {string.Join(", ", names)}.", nameof(inputNames));
+        if (original.named_parameters().FirstOrDefault(p => p.parameter.device_type == DeviceType.META).name is { } abstractName)
+            throw new LiteRtException($"The parameter \"{abstractName}\" has no values: it is on the meta device. Load the model's weights first.");
         var recorder = new GraphRecorder(original, keeper);
         var standIns = inputs.Select((x, i) => recorder.AddInput(x, names[i])).ToList();
         var modes = original.modules().Append(original).Select(m => (Module: m, m.training)).ToList();

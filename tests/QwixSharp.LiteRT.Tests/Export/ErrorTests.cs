@@ -72,6 +72,13 @@ public sealed class ErrorTests
     }
 
     [Fact]
+    public void ParametersWithoutValuesAreRefused()
+    {
+        using var model = nn.Sequential(("first", nn.Linear(4, 4, device: META)));
+        Assert.Contains("first.weight", Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(model, zeros(2, 4))).Message);
+    }
+
+    [Fact]
     public void FilesOverTwoGigabytesAreRefused()
     {
         // Its memory is never touched, so it takes none.
