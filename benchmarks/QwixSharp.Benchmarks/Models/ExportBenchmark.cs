@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using QwixSharp.LiteRT;
-using QwixSharp.Samples.Quickstart;
+using QwixSharp.Samples.Common;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Benchmarks.Models;

@@ -58,6 +58,9 @@ public abstract class ModelProvider
     /// </summary>
     internal virtual bool IsForTraining => false;
 
+    /// <summary>Whether the model's own parameters are frozen: no gradient flows to them, and the quantized model shows them as buffers.</summary>
+    internal virtual bool FreezesParameters => false;
+
     internal QuantizationRule? Match(string modulePath, string opName) => _matcher.Match(modulePath, opName);
 
     internal void MarkRun() => _hasRun = true;

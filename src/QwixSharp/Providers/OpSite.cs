@@ -1,5 +1,6 @@
 using QwixSharp.Arrays;
 using QwixSharp.Interception;
+using QwixSharp.Providers.Lora;
 using QwixSharp.Providers.Models;
 using QwixSharp.Rules;
 using TorchSharp;
@@ -35,6 +36,12 @@ public sealed class OpSite
     /// <summary>The op's name and its number among the ops of that name that the module has called, such as <c>dot_general0</c>.</summary>
     public string OpId { get; }
 
+    /// <summary>The quantized form of the weight that the op has used last; null where it has used none.</summary>
+    internal QArray? QuantizedWeight { get; private set; }
+
+    /// <summary>The model's adapters, where it has any.</summary>
+    internal LoraAdapters? Adapters => _state.Adapters;
+
     /// <summary>Whether the module that calls the op is in training mode.</summary>
     internal bool IsInTraining => _module.training;
 
@@ -57,7 +64,7 @@ public sealed class OpSite
     /// <param name="how">Says how, in terms of the parameter's axes.</param>
     /// <returns>The array; it stays the model's, do not dispose it.</returns>
     /// <exception cref="QwixException">The weight cannot be quantized so; the message names it.</exception>
-    public QArray QuantizeWeight(ModelOperand weight, long key, Func<HowToQuantize> how) => _state.Weights.Get(this, weight, key, how);
+    public QArray QuantizeWeight(ModelOperand weight, long key, Func<HowToQuantize> how) => QuantizedWeight = _state.Weights.Get(this, weight, key, how);
 
     /// <summary>The parameter's axes for axes of an operand.</summary>
     /// <param name="operand">An operand.</param>

@@ -34,12 +34,7 @@ public class PtqProvider : QuantizationProvider
         ArgumentNullException.ThrowIfNull(site);
         ArgumentNullException.ThrowIfNull(dimensionNumbers);
         int lhsRank = (int)lhs.Value.dim(), rhsRank = (int)rhs.Value.dim();
-        // Weights keep the axes of their parameter, however the op sees them.
-        var stored = new DotDimensionNumbers(
-            OpSite.WeightAxes(lhs, dimensionNumbers.LhsContracting),
-            OpSite.WeightAxes(rhs, dimensionNumbers.RhsContracting),
-            OpSite.WeightAxes(lhs, dimensionNumbers.LhsBatch),
-            OpSite.WeightAxes(rhs, dimensionNumbers.RhsBatch));
+        var stored = Stored(lhs, rhs, dimensionNumbers);
         return WithoutGradient(site, [lhs, rhs], () =>
         {
             using var left = Prepare(site, lhs, "lhs", AxesKey(stored.LhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, true, q, t, c));
@@ -161,8 +156,15 @@ public class PtqProvider : QuantizationProvider
     private static HowToQuantize Channelwise(int axis, QType qtype, CalibrationMethod calibration) =>
         new() { QType = qtype, ChannelwiseAxes = [axis], Calibration = calibration };
 
+    /// <summary>The dimension numbers in terms of the parameters' axes: weights keep these, however the op sees them.</summary>
+    private protected static DotDimensionNumbers Stored(ModelOperand lhs, ModelOperand rhs, DotDimensionNumbers numbers) => new(
+        OpSite.WeightAxes(lhs, numbers.LhsContracting),
+        OpSite.WeightAxes(rhs, numbers.RhsContracting),
+        OpSite.WeightAxes(lhs, numbers.LhsBatch),
+        OpSite.WeightAxes(rhs, numbers.RhsBatch));
+
     /// <summary>The equation in terms of the parameters' axes: a transposed weight has its two letters exchanged.</summary>
-    private static string StoredEquation(string equation, IReadOnlyList<ModelOperand> operands)
+    private protected static string StoredEquation(string equation, IReadOnlyList<ModelOperand> operands)
     {
         var text = equation.Replace(" ", "");
         int arrow = text.IndexOf("->", StringComparison.Ordinal);

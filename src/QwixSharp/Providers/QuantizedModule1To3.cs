@@ -10,7 +10,7 @@ namespace QwixSharp.Providers;
 /// <summary>A quantized model of one input; see <see cref="IQuantizedModel"/>.</summary>
 /// <typeparam name="T">The type of the input.</typeparam>
 /// <typeparam name="TResult">The type of the result.</typeparam>
-public sealed class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuantizedModel, IHasCore
+public class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuantizedModel, IHasCore
 {
     private static readonly Func<object, T, TResult> Copy =
         Interceptor.Rewrite<Func<object, T, TResult>>(typeof(nn.Module<T, TResult>).GetMethod(nameof(call))!);
@@ -94,7 +94,7 @@ public sealed class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuanti
 /// <typeparam name="T1">The type of input 1.</typeparam>
 /// <typeparam name="T2">The type of input 2.</typeparam>
 /// <typeparam name="TResult">The type of the result.</typeparam>
-public sealed class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult>, IQuantizedModel, IHasCore
+public class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult>, IQuantizedModel, IHasCore
 {
     private static readonly Func<object, T1, T2, TResult> Copy =
         Interceptor.Rewrite<Func<object, T1, T2, TResult>>(typeof(nn.Module<T1, T2, TResult>).GetMethod(nameof(call))!);
@@ -179,7 +179,7 @@ public sealed class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult
 /// <typeparam name="T2">The type of input 2.</typeparam>
 /// <typeparam name="T3">The type of input 3.</typeparam>
 /// <typeparam name="TResult">The type of the result.</typeparam>
-public sealed class QuantizedModule<T1, T2, T3, TResult> : nn.Module<T1, T2, T3, TResult>, IQuantizedModel, IHasCore
+public class QuantizedModule<T1, T2, T3, TResult> : nn.Module<T1, T2, T3, TResult>, IQuantizedModel, IHasCore
 {
     private static readonly Func<object, T1, T2, T3, TResult> Copy =
         Interceptor.Rewrite<Func<object, T1, T2, T3, TResult>>(typeof(nn.Module<T1, T2, T3, TResult>).GetMethod(nameof(call))!);

@@ -13,7 +13,7 @@ namespace QwixSharp.Providers;
 /// <typeparam name="T3">The type of input 3.</typeparam>
 /// <typeparam name="T4">The type of input 4.</typeparam>
 /// <typeparam name="TResult">The type of the result.</typeparam>
-public sealed class QuantizedModule<T1, T2, T3, T4, TResult> : nn.Module<T1, T2, T3, T4, TResult>, IQuantizedModel, IHasCore
+public class QuantizedModule<T1, T2, T3, T4, TResult> : nn.Module<T1, T2, T3, T4, TResult>, IQuantizedModel, IHasCore
 {
     private static readonly Func<object, T1, T2, T3, T4, TResult> Copy =
         Interceptor.Rewrite<Func<object, T1, T2, T3, T4, TResult>>(typeof(nn.Module<T1, T2, T3, T4, TResult>).GetMethod(nameof(call))!);
@@ -100,7 +100,7 @@ public sealed class QuantizedModule<T1, T2, T3, T4, TResult> : nn.Module<T1, T2,
 /// <typeparam name="T4">The type of input 4.</typeparam>
 /// <typeparam name="T5">The type of input 5.</typeparam>
 /// <typeparam name="TResult">The type of the result.</typeparam>
-public sealed class QuantizedModule<T1, T2, T3, T4, T5, TResult> : nn.Module<T1, T2, T3, T4, T5, TResult>, IQuantizedModel, IHasCore
+public class QuantizedModule<T1, T2, T3, T4, T5, TResult> : nn.Module<T1, T2, T3, T4, T5, TResult>, IQuantizedModel, IHasCore
 {
     private static readonly Func<object, T1, T2, T3, T4, T5, TResult> Copy =
         Interceptor.Rewrite<Func<object, T1, T2, T3, T4, T5, TResult>>(typeof(nn.Module<T1, T2, T3, T4, T5, TResult>).GetMethod(nameof(call))!);
@@ -188,7 +188,7 @@ public sealed class QuantizedModule<T1, T2, T3, T4, T5, TResult> : nn.Module<T1,
 /// <typeparam name="T5">The type of input 5.</typeparam>
 /// <typeparam name="T6">The type of input 6.</typeparam>
 /// <typeparam name="TResult">The type of the result.</typeparam>
-public sealed class QuantizedModule<T1, T2, T3, T4, T5, T6, TResult> : nn.Module<T1, T2, T3, T4, T5, T6, TResult>, IQuantizedModel, IHasCore
+public class QuantizedModule<T1, T2, T3, T4, T5, T6, TResult> : nn.Module<T1, T2, T3, T4, T5, T6, TResult>, IQuantizedModel, IHasCore
 {
     private static readonly Func<object, T1, T2, T3, T4, T5, T6, TResult> Copy =
         Interceptor.Rewrite<Func<object, T1, T2, T3, T4, T5, T6, TResult>>(typeof(nn.Module<T1, T2, T3, T4, T5, T6, TResult>).GetMethod(nameof(call))!);

@@ -2,7 +2,7 @@ using QwixSharp.LiteRT.Tests.Export;
 using QwixSharp.LiteRT.Tests.Runtime;
 using QwixSharp.Providers;
 using QwixSharp.Rules;
-using QwixSharp.Samples.Quickstart;
+using QwixSharp.Samples.Common;
 using static TorchSharp.torch;
 using static TorchSharp.torchvision;
 

@@ -1,7 +1,7 @@
-using System.Globalization;
 using QwixSharp.LiteRT.Tests.Integers;
 using QwixSharp.LiteRT.Tests.Runtime;
 using QwixSharp.Providers;
+using QwixSharp.Samples.Common;
 using static TorchSharp.torch;
 
 namespace QwixSharp.LiteRT.Tests.Models;
@@ -16,8 +16,8 @@ public sealed class DigitsTests(LiteRtRuntime runtime)
     {
         using var scope = NewDisposeScope();
         manual_seed(5);
-        var (images, labels) = Read(row => row % 5 != 0);
-        var (testImages, testLabels) = Read(row => row % 5 == 0);
+        var (fit, test) = HandwrittenDigits.Read();
+        var (images, labels, testImages, testLabels) = (fit.Pixels / HandwrittenDigits.Ink, fit.Labels, test.Pixels / HandwrittenDigits.Ink, test.Labels);
         var network = nn.Sequential(
             ("conv0", nn.Conv2d(1, 16, 3, padding: 1)), ("relu0", nn.ReLU()), ("pool0", nn.MaxPool2d(2)),
             ("conv1", nn.Conv2d(16, 32, 3, padding: 1)), ("relu1", nn.ReLU()), ("pool1", nn.MaxPool2d(2)),
@@ -45,14 +45,6 @@ public sealed class DigitsTests(LiteRtRuntime runtime)
         {
             File.Delete(path);
         }
-    }
-
-    private static (Tensor Images, Tensor Labels) Read(Func<int, bool> wanted)
-    {
-        var rows = File.ReadLines(Path.Combine(AppContext.BaseDirectory, "data", "digits.csv"))
-            .Where(line => char.IsAsciiDigit(line[0])).Where((_, row) => wanted(row))
-            .Select(line => line.Split(',').Select(cell => float.Parse(cell, CultureInfo.InvariantCulture)).ToArray()).ToList();
-        return (tensor(rows.SelectMany(r => r[1..]).ToArray()).view(rows.Count, 1, 8, 8) / 16, tensor(rows.Select(r => (long)r[0]).ToArray()));
     }
 
     private static void Train(nn.Module<Tensor, Tensor> model, Tensor images, Tensor labels, int epochs, double rate)

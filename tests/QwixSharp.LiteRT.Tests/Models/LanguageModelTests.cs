@@ -1,7 +1,7 @@
 using QwixSharp.LiteRT.Tests.Export;
 using QwixSharp.LiteRT.Tests.Integers;
 using QwixSharp.LiteRT.Tests.Runtime;
-using QwixSharp.Samples.Quickstart;
+using QwixSharp.Samples.Common;
 using QwixSharp.Samples.ResNet18;
 using TorchSharp.Modules;
 using static TorchSharp.torch;

@@ -38,7 +38,9 @@ internal static class GoldenLayout
     /// <summary>A rule; one with settings of the backward pass is a <see cref="QtRule"/>.</summary>
     public static QuantizationRule Rule(JsonElement rule, bool forTraining = false)
     {
-        var result = forTraining ? new QtRule() : new QuantizationRule();
+        var result = rule.TryGetProperty("rank", out var rank) ? new LoraRule { Rank = rank.GetInt32(), Alpha = rule.GetProperty("alpha").GetDouble() }
+            : forTraining ? new QtRule()
+            : new QuantizationRule();
         foreach (var setting in rule.EnumerateObject().SelectMany(s => s.Name == "additional_qt_config" ? s.Value.EnumerateObject() : Enumerable.Repeat(s, 1)))
         {
             var value = setting.Value;
@@ -53,6 +55,8 @@ internal static class GoldenLayout
                 "weight_calibration_method" => result with { WeightCalibrationMethod = value.GetString()! },
                 "act_calibration_method" => result with { ActCalibrationMethod = value.GetString() },
                 "act_batch_axes" => result with { ActBatchAxes = [.. value.EnumerateArray().Select(e => e.GetInt32())] },
+                "rank" or "alpha" => result,
+                "dropout" => (LoraRule)result with { Dropout = value.GetDouble() },
                 _ => TrainingSetting(result as QtRule, setting.Name, value) ?? throw new NotSupportedException($"Rule setting {setting.Name}."),
             };
         }

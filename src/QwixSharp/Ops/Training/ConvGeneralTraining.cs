@@ -72,7 +72,7 @@ internal sealed class ConvGeneralTraining : ITrainedProduct
     }
 
     private TrainedOperand Quantize(Tensor operand, OperandSettings settings, int channelwiseAxis) =>
-        TrainedOperand.Quantize(operand, settings, () => How(settings.QType!, settings.Calibration, channelwiseAxis), clips: false);
+        TrainedOperand.Quantize(operand, settings, () => How(settings.QType!, settings.Calibration, channelwiseAxis), clips: false, StepQuantizer.Quantize);
 
     private HowToQuantize How(QType qtype, CalibrationMethod calibration, int channelwiseAxis) =>
         new() { QType = qtype, Calibration = calibration, ChannelwiseAxes = _settings.DisableChannelwiseAxes ? [] : [channelwiseAxis] };
@@ -89,15 +89,18 @@ internal sealed class ConvGeneralTraining : ITrainedProduct
     {
         if (settings.QType is null)
             return (gradient, operand.Dequantize().to(gradient.dtype));
-        var values = operand.Tensor;
-        if (operand.QArray is { } array)
-        {
-            gradient *= OnGradient(array.Scale, scaledAxis, gradientAxis, (int)gradient.dim());
-            values = Codec.Decode(array.GetQValue(), array.QType, gradient.dtype);
-        }
+        var how = How(settings.QType, settings.Calibration, channelwiseAxis);
+        if (operand.QArray is not { } array)
+            return (Round(gradient, how), operand.Tensor!.to(gradient.dtype));
+        var factors = OnGradient(array.Scale, scaledAxis, gradientAxis, (int)gradient.dim());
+        var values = Codec.Decode(array.GetQValue(), array.QType, gradient.dtype);
+        return (KernelGradients.TryRound(gradient, factors, how) ?? Round(gradient * factors, how), values);
+    }
 
-        using var quantized = Quantizer.Quantize(gradient, How(settings.QType, settings.Calibration, channelwiseAxis));
-        return (quantized.Dequantize(), values!.to(gradient.dtype));
+    private static Tensor Round(Tensor gradient, HowToQuantize how)
+    {
+        using var quantized = Quantizer.Quantize(gradient, how);
+        return quantized.Dequantize();
     }
 
     private Tensor OnGradient(Tensor scale, int scaledAxis, int gradientAxis, int rank)

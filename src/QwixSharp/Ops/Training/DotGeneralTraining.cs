@@ -28,8 +28,9 @@ internal sealed class DotGeneralTraining : ITrainedProduct
     public Tensor Forward(Tensor lhs, Tensor rhs, SavedTensors? saved)
     {
         var (lhsAxes, rhsAxes) = _numbers.Resolve(lhs.shape, rhs.shape);
-        using var left = Quantize(lhs, _settings.Lhs, forLhs: true, rhs);
-        using var right = Quantize(rhs, _settings.Rhs, forLhs: false, lhs);
+        bool reusesRight = saved is not null && lhs.requires_grad && !_settings.UseOriginalResiduals;
+        using var left = Quantize(lhs, _settings.Lhs, forLhs: true, rhs, StepQuantizer.Quantize);
+        using var right = Quantize(rhs, _settings.Rhs, forLhs: false, lhs, (array, how) => StepQuantizer.QuantizeRight(array, how, reusesRight));
         var result = DotGeneralOp.Compute(left.Operand, right.Operand, _numbers, null);
         if (saved is null)
             return result;
@@ -56,14 +57,15 @@ internal sealed class DotGeneralTraining : ITrainedProduct
             throw new ArgumentException($"With BwdQType, quantized operands are multiplied as codes in the backward pass, which those of {array.QType} cannot be. Use another type, tiles, or set UseOriginalResiduals.");
     }
 
-    private TrainedOperand Quantize(Tensor operand, OperandSettings settings, bool forLhs, Tensor other)
+    private TrainedOperand Quantize(Tensor operand, OperandSettings settings, bool forLhs, Tensor other, Func<Tensor, HowToQuantize, QArray> quantize)
     {
         var (lhsRank, rhsRank) = forLhs ? ((int)operand.dim(), (int)other.dim()) : ((int)other.dim(), (int)operand.dim());
         return TrainedOperand.Quantize(
             operand,
             settings,
             () => OneScale(DotGeneralOp.HowToQuantize(_numbers, lhsRank, rhsRank, forLhs, settings.QType!, settings.Tiling, settings.Calibration)),
-            clips: !_settings.DisableGradientClipping);
+            clips: !_settings.DisableGradientClipping,
+            quantize);
     }
 
     /// <summary>Saves an operand for the gradient of the other, and checks that this can be computed.</summary>
@@ -96,6 +98,24 @@ internal sealed class DotGeneralTraining : ITrainedProduct
         var settings = forLhs ? _settings.LhsGradient : _settings.RhsGradient;
         var product = BackwardProduct.For(_lhs.Axes, _rhs.Axes, forLhs);
         var residual = other.Residual!.Restore(saved);
+        var result = OnKernels(forLhs, gradient, residual, product, settings) ?? Multiply(forLhs, gradient, residual, product, settings);
+        if (own.Clipping is not null)
+            result = GradientClipping.Apply(result, own.Source!.Restore(saved).Tensor!, own.Clipping.Restore(saved));
+        return result.to(own.Dtype).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>The product of a linear layer's backward pass on the kernels; null where they cannot serve.</summary>
+    private Tensor? OnKernels(bool forLhs, Tensor gradient, Operand residual, BackwardProduct product, GradientSettings settings)
+    {
+        bool isLinear = _lhs.Axes is { InOrder: true, Batch: [], Contracting: [_] } && _rhs.Axes is { InOrder: true, Batch: [], Free: [_], Contracting: [_] };
+        if (!isLinear || settings.QType is null || residual.QArray is not { } array)
+            return null;
+        var how = HowForGradient(product, settings, residual);
+        return forLhs ? KernelGradients.TryLhs(gradient, array, how) : KernelGradients.TryRhs(gradient, array, how);
+    }
+
+    private Tensor Multiply(bool forLhs, Tensor gradient, Operand residual, BackwardProduct product, GradientSettings settings)
+    {
         Operand incoming = gradient;
         if (settings.QType is not null && Codec.IsQuantizable(gradient.dtype))
         {
@@ -112,10 +132,7 @@ internal sealed class DotGeneralTraining : ITrainedProduct
 
         if (residual.Tensor is { } plain && settings.ResidualQType is not null && Codec.IsQuantizable(plain.dtype))
             residual = Quantizer.Quantize(plain, HowForResidual(product, settings, plain));
-        var result = DotGeneralOp.Compute(incoming, residual, product.Numbers, null).permute(product.Order).to(own.Dtype);
-        if (own.Clipping is not null)
-            result = GradientClipping.Apply(result, own.Source!.Restore(saved).Tensor!, own.Clipping.Restore(saved));
-        return result.MoveToOuterDisposeScope();
+        return DotGeneralOp.Compute(incoming, residual, product.Numbers, null).permute(product.Order);
     }
 
     private HowToQuantize HowForGradient(BackwardProduct product, GradientSettings settings, Operand residual) =>

@@ -16,8 +16,11 @@ internal static class FakeQuantOp
     /// <returns>An array of its shape and dtype that the caller owns.</returns>
     internal static Tensor Compute(Tensor array, HowToQuantize how)
     {
+        using var scope = NewDisposeScope();
+        if (RowQuantization.TryRound(array, how) is { } rounded)
+            return StraightThrough(rounded, array, array).MoveToOuterDisposeScope();
         using var range = Calibrator.Calibrate(array, how);
-        return Compute(array, how.QType, range, GradientClipping.IsNeeded(how.Calibration), how.Noise);
+        return Compute(array, how.QType, range, GradientClipping.IsNeeded(how.Calibration), how.Noise).MoveToOuterDisposeScope();
     }
 
     /// <summary>Rounds an array with a given range, such as the mean of ranges seen before.</summary>
@@ -33,10 +36,13 @@ internal static class FakeQuantOp
         var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, qtype);
         using var quantized = Quantizer.Quantize(array, qtype, scale, zeroPoint, noise);
         var rounded = quantized.Dequantize();
-        if (!array.requires_grad || !is_grad_enabled())
-            return rounded.MoveToOuterDisposeScope();
-        var through = clipsGradient ? where(GradientClipping.Inside(array, range), array, zeros([], array.dtype, array.device)) : array;
-        // What is added is zero, so that the result is what quantization gives, bit for bit.
-        return (rounded + (through - through.detach())).MoveToOuterDisposeScope();
+        var through = clipsGradient && NeedsGradient(array) ? where(GradientClipping.Inside(array, range), array, zeros([], array.dtype, array.device)) : array;
+        return StraightThrough(rounded, array, through).MoveToOuterDisposeScope();
     }
+
+    private static bool NeedsGradient(Tensor array) => array.requires_grad && is_grad_enabled();
+
+    /// <summary>Rounded values with the gradient of others. What is added is zero, so that the result is what quantization gives, bit for bit.</summary>
+    private static Tensor StraightThrough(Tensor rounded, Tensor array, Tensor through) =>
+        NeedsGradient(array) ? rounded + (through - through.detach()) : rounded;
 }

@@ -15,14 +15,15 @@ internal sealed record TrainedOperand(Tensor Source, QArray? Array, CalibrationR
     /// <param name="settings">Its settings.</param>
     /// <param name="how">How it is quantized; asked where it is.</param>
     /// <param name="clips">Whether the gradient is to be clipped to a range that can leave values out.</param>
-    internal static TrainedOperand Quantize(Tensor source, OperandSettings settings, Func<HowToQuantize> how, bool clips)
+    /// <param name="quantize">Quantizes it with the range of its own values.</param>
+    internal static TrainedOperand Quantize(Tensor source, OperandSettings settings, Func<HowToQuantize> how, bool clips, Func<Tensor, HowToQuantize, QArray> quantize)
     {
         if (settings.QType is not { } qtype || !Codec.IsQuantizable(source.dtype))
             return new TrainedOperand(source, null, null);
         var chosen = how();
         clips &= GradientClipping.IsNeeded(settings.Calibration);
         if (settings.Average is null && !clips)
-            return new TrainedOperand(source, StepQuantizer.Quantize(source, chosen), null);
+            return new TrainedOperand(source, quantize(source, chosen), null);
         var own = Calibrator.Calibrate(source, chosen);
         var range = settings.Average is { } average ? average(own) : own;
         var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, qtype);

@@ -19,7 +19,19 @@ internal sealed class ModelRun(ModelState state) : IModelRun
 
     public bool Wants(OpDescriptor op) => state.SeesEveryOp || OpTable.Find(op) is not null || state.WantsView(op);
 
-    public object? Intercept(in OpCall call)
+    public object? Intercept(in OpCall call) => state.Adapters is null ? Answer(call) : Answer(Freeze(call));
+
+    public void Begin(IReadOnlyList<object?> inputs)
+    {
+    }
+
+    public TResult End<TResult>(string method, TResult result) => result;
+
+    public void Dispose()
+    {
+    }
+
+    private object? Answer(in OpCall call)
     {
         if (OpTable.Find(call.Op) is { } handler)
             return handler(this, call);
@@ -30,14 +42,17 @@ internal sealed class ModelRun(ModelState state) : IModelRun
         return result;
     }
 
-    public void Begin(IReadOnlyList<object?> inputs)
+    /// <summary>The call with parameters that no gradient flows to.</summary>
+    private OpCall Freeze(in OpCall call)
     {
-    }
-
-    public TResult End<TResult>(string method, TResult result) => result;
-
-    public void Dispose()
-    {
+        object?[] arguments = Array.ConvertAll(call.Arguments, argument => argument switch
+        {
+            Tensor tensor => state.Frozen(tensor),
+            Tensor[] tensors => Array.ConvertAll(tensors, state.Frozen),
+            IEnumerable<Tensor> tensors => tensors.Select(state.Frozen).ToList(),
+            _ => argument,
+        });
+        return new OpCall(call.Op, arguments, call.Module, call.ModulePath);
     }
 
     /// <summary>The provider and site of an op, or null where no rule quantizes it.</summary>
@@ -77,7 +92,7 @@ internal sealed class ModelRun(ModelState state) : IModelRun
             state.MarkUsedElsewhere(use);
             if (!state.IsReleased(use))
                 continue;
-            if (!ReferenceEquals(argument, use.Parameter))
+            if (!state.IsParameter(argument, use))
                 throw new QwixException($"{call.Op.Name} in module \"{call.ModulePath}\" needs the values of a view of parameter \"{use.Name}\", which were given up. Do not call ReleaseOriginalWeights on this model.");
             restored ??= [.. call.Arguments];
             var values = state.Restore(use);

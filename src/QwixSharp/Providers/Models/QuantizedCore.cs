@@ -78,6 +78,8 @@ internal sealed class QuantizedCore : IDisposable
         State.Weights.Added += Refresh;
         State.StaticScales.Added += Refresh;
         State.Statistics.Added += Refresh;
+        if (State.Adapters is { } adapters)
+            adapters.Changed += Refresh;
     }
 
     /// <summary>The buffers of weights that the model's root holds itself.</summary>

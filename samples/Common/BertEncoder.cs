@@ -2,7 +2,7 @@ using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
-namespace QwixSharp.Samples.Quickstart;
+namespace QwixSharp.Samples.Common;
 
 /// <summary>The sizes of a BERT encoder; the defaults are those of all-MiniLM-L6-v2.</summary>
 /// <param name="Vocabulary">How many tokens there are.</param>

@@ -1,7 +1,7 @@
 using Microsoft.ML.Tokenizers;
 using static TorchSharp.torch;
 
-namespace QwixSharp.Samples.Quickstart;
+namespace QwixSharp.Samples.Common;
 
 /// <summary>Texts as the encoder takes them: token ids, filled up to the longest, and a mask that tells tokens from filling.</summary>
 public sealed class TextBatch : IDisposable

