@@ -35,6 +35,9 @@ switch (args.FirstOrDefault())
     case "checkpoint":
         CheckpointBenchmark.Run(double.Parse(Option("--size") ?? "4", CultureInfo.InvariantCulture), Option("--folder"));
         return 0;
+    case "export":
+        ExportBenchmark.Run(args.ElementAtOrDefault(1));
+        return 0;
     case "digits":
         DigitsBenchmark.Run();
         return 0;
@@ -52,6 +55,7 @@ switch (args.FirstOrDefault())
                    -- training [part of a model's name] [--processor-time] a training step against the plain one
                    -- passes [--processor-time]                            element-wise passes of training against memory bandwidth
                    -- overhead                                              cost of interception
+                   -- export [model]                                        time and memory of writing .tflite files
                    -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
                    -- lora [--processor-time]                               training steps with adapters against full fine-tuning
             """);

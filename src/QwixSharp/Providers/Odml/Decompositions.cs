@@ -39,7 +39,7 @@ internal static class Decompositions
         Tensor query = Arguments.Tensor(call, 0), key = Arguments.Tensor(call, 1), value = Arguments.Tensor(call, 2);
         var mask = (Tensor?)call.Arguments[3];
         if (call.Arguments[5] is true)
-            mask = ones(query.shape[^2], key.shape[^2], ScalarType.Bool, query.device).tril();
+            mask = ones(query.shape[^2], key.shape[^2], ScalarType.Bool, run.IsTraced ? CPU : query.device).tril(); // a tracer's tensors may have no values; the mask has
         var scores = run.Call(TorchOps.MatMul, call, query, run.Call(TorchOps.Transpose, call, key, -2L, -1L));
         scores = run.Call(TorchOps.DivideNumber, call, scores, (Scalar)Math.Sqrt(query.shape[^1]), RoundingMode.None);
         if (mask is { dtype: ScalarType.Bool })

@@ -23,6 +23,9 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
 
     internal ModelState State => state;
 
+    /// <summary>Whether a tracer runs the ops.</summary>
+    internal bool IsTraced => _tracer is not null;
+
     internal TensorTags Tags { get; } = new();
 
     /// <summary>The fake-quants of this pass so far, in program order, where the provider makes static ones.</summary>
