@@ -135,6 +135,9 @@ public sealed partial class QArray : IDisposable
     /// <summary>A form of this array that a kernel reads, made at its first use and freed with the array.</summary>
     internal T KernelForm<T>(Func<T> make) where T : class, IKernelForm => _storage.KernelForm(make);
 
+    /// <summary>A form that a kernel reads, if it has been made.</summary>
+    internal T? MadeForm<T>() where T : class, IKernelForm => _storage.MadeForm<T>();
+
     /// <summary>Forgets the kernels' forms, after the codes or scales were written to.</summary>
     internal void DropKernelForms() => _storage.DropKernelForms();
 

@@ -50,7 +50,7 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
 
     private IKernelForm Restoring => _forms.First(f => f.CanRestore);
 
-    internal T KernelForm<T>(Func<T> make) where T : class, IKernelForm
+    internal T? MadeForm<T>() where T : class, IKernelForm
     {
         foreach (var form in _forms)
         {
@@ -58,6 +58,13 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
                 return known;
         }
 
+        return null;
+    }
+
+    internal T KernelForm<T>(Func<T> make) where T : class, IKernelForm
+    {
+        if (MadeForm<T>() is { } known)
+            return known;
         lock (_gate)
         {
             if (_forms.OfType<T>().FirstOrDefault() is not { } made)

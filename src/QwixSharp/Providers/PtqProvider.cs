@@ -114,16 +114,8 @@ public class PtqProvider : QuantizationProvider
             using var rows = Prepare(site, table, "rhs", AxesKey([1]), (q, t, c) => DotGeneralOp.HowToQuantize(new([0], [1]), 1, 2, false, q, t, c));
             if (rows.IsAbstract)
                 return empty([indices.shape[0], table.Value.shape[1]], table.Value.dtype, META);
-            return rows.Operand.QArray is { } array ? TakeRows(array, indices) : table.Value.index_select(0, indices);
+            return rows.Operand.QArray is { } array ? RowLookup.Take(array, indices) : table.Value.index_select(0, indices);
         });
-    }
-
-    private static Tensor TakeRows(QArray table, Tensor indices)
-    {
-        using var scope = NewDisposeScope();
-        Tensor Rows(Tensor part) => part.shape[0] == 1 ? part.alias() : part.index_select(0, indices);
-        var rows = new QArray(table.QType, [indices.shape[0], table.Shape[1]], table.Codes.index_select(0, indices), Rows(table.Scale), table.ZeroPoint is null ? null : Rows(table.ZeroPoint));
-        return rows.Dequantize().MoveToOuterDisposeScope();
     }
 
     /// <summary>A weight's quantized form, an activation quantized where the rule says so, or an activation as it is.</summary>
