@@ -1,0 +1,233 @@
+using QwixSharp.Arrays;
+using QwixSharp.Checkpoints.Files;
+using QwixSharp.Checkpoints.Gguf.Blocks;
+using QwixSharp.Numerics;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Checkpoints.Gguf;
+
+/// <summary>
+/// Writes a GGUF file, one tensor after another in any order, also from several threads. The file appears under its name
+/// when <see cref="Complete"/> is called and not before; disposing the writer without that leaves nothing.
+/// </summary>
+public sealed unsafe class GgufWriter : IDisposable
+{
+    /// <summary>The values that are turned into blocks at a time.</summary>
+    private const int ChunkLength = 1 << 18;
+
+    private readonly Dictionary<string, GgufTensor> _tensors = new(StringComparer.Ordinal);
+    private readonly HashSet<string> _missing = new(StringComparer.Ordinal);
+    private readonly NewFile _file;
+
+    /// <summary>Begins a file and writes its header.</summary>
+    /// <param name="path">The name that the file will have.</param>
+    /// <param name="metadata">From key to a number, a bool, a string or an array of one of these, in the order in which they are written.</param>
+    /// <param name="tensors">The name, type and shape of each tensor, in the order in which they are written.</param>
+    /// <exception cref="ArgumentException">A metadata value has no kind in GGUF; two tensors have one name, or one a type that is not written or a shape that its type cannot have.</exception>
+    /// <exception cref="CheckpointException">The file cannot be written.</exception>
+    public GgufWriter(string path, IEnumerable<KeyValuePair<string, object>> metadata, IEnumerable<(string Name, GgufTensorType Type, long[] Shape)> tensors)
+    {
+        var pairs = metadata.ToArray();
+        uint alignment = Alignment(pairs);
+        var placed = new List<GgufTensor>();
+        long offset = 0;
+        foreach (var (name, type, shape) in tensors)
+        {
+            var tensor = new GgufTensor(name, type, shape, offset, CountBytes(name, type, shape));
+            placed.Add(tensor);
+            offset = GgufHeader.Align(offset + tensor.ByteLength, alignment);
+        }
+
+        byte[] header = GgufHeaderWriter.Write(pairs, placed, alignment);
+        foreach (var tensor in placed)
+        {
+            if (!_tensors.TryAdd(tensor.Name, tensor with { Offset = header.Length + tensor.Offset }))
+                throw new ArgumentException($"Two tensors have the name {CheckpointException.Quote(tensor.Name)}.", nameof(tensors));
+            _missing.Add(tensor.Name);
+        }
+
+        _file = new NewFile(path, header.Length + offset);
+        try
+        {
+            _file.Write(header, 0);
+        }
+        catch
+        {
+            _file.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Writes a tensor, quantized to the type that was announced for it.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="values">Floating-point values of the announced shape, of any dtype, on any device.</param>
+    /// <exception cref="ArgumentException">No such tensor was announced, or one of another shape, or it is written already.</exception>
+    /// <exception cref="CheckpointException">A scale is not finite in float16; or the file cannot be written.</exception>
+    public void Write(string name, Tensor values)
+    {
+        var tensor = Announced(name, values.shape);
+        using var scope = NewDisposeScope();
+        var plain = values.detach().cpu().to(GgufValues.PlainDtype(tensor.Type) ?? ScalarType.Float32).contiguous();
+        byte* address = (byte*)TensorMemory.Address(plain);
+        if (tensor.Type.Encode is { } encode)
+            WriteBlocks(tensor, (first, count, blocks) => encode(new ReadOnlySpan<float>((float*)address + (first * tensor.Type.BlockLength), count * tensor.Type.BlockLength), blocks));
+        else
+            WritePlain(tensor, address);
+        Written(name);
+        GC.KeepAlive(plain);
+    }
+
+    /// <summary>
+    /// Writes a QArray without quantizing it again: int8 as Q8_0, int4 as Q4_0. Codes stay as they are; the file is exact
+    /// where the scales are float16 numbers, else scales are rounded to float16, 11 bits.
+    /// </summary>
+    /// <param name="name">The tensor's name.</param>
+    /// <param name="array">A symmetric int8 or int4 array of the announced shape whose scales are shared by a multiple of 32 values along the last axis.</param>
+    /// <exception cref="ArgumentException">No such tensor was announced, or one of another shape or type, or it is written already; or the array has a zero point or smaller tiles.</exception>
+    /// <exception cref="CheckpointException">A scale is not finite in float16; or the file cannot be written.</exception>
+    public void Write(string name, QArray array)
+    {
+        ArgumentNullException.ThrowIfNull(array);
+        var tensor = Announced(name, array.Shape);
+        if (TypeOf(array) != tensor.Type)
+            throw new ArgumentException($"The tensor {CheckpointException.Quote(name)} was announced as {tensor.Type}, but {array} is {(TypeOf(array) is { } type ? $"written as {type}" : "none that blocks of 32 can hold: dequantize it")}.", nameof(array));
+        using var scope = NewDisposeScope();
+        var codes = array.Codes.cpu().contiguous();
+        long[] tiles = [.. array.Shape[..^1], array.Shape[^1] / BlockMath.Length];
+        var scale = ExpandScale(array, tiles).to(ScalarType.Float32).cpu().contiguous();
+        byte* codesAt = (byte*)TensorMemory.Address(codes);
+        float* scaleAt = (float*)TensorMemory.Address(scale);
+        int codeBytes = BlockMath.Length * array.QType.StorageBits / 8;
+        WriteBlocks(tensor, (first, count, blocks) =>
+        {
+            var chunkCodes = new ReadOnlySpan<byte>(codesAt + (first * codeBytes), count * codeBytes);
+            var chunkScales = new ReadOnlySpan<float>(scaleAt + first, count);
+            if (tensor.Type == GgufTensorType.Q8_0)
+                Q8Blocks.Join(chunkCodes, chunkScales, blocks);
+            else
+                Q4Blocks.Join(chunkCodes, chunkScales, blocks);
+        });
+        Written(name);
+        GC.KeepAlive(codes);
+        GC.KeepAlive(scale);
+    }
+
+    /// <summary>The type as which <see cref="Write(string, QArray)"/> writes an array, or null where it cannot.</summary>
+    /// <param name="array">The array.</param>
+    /// <returns>Q8_0, Q4_0 or null.</returns>
+    public static GgufTensorType? TypeOf(QArray array)
+    {
+        ArgumentNullException.ThrowIfNull(array);
+        if (array.ZeroPoint is not null || array.Rank is 0 or > GgufHeader.MaxRank || array.Shape[^1] / array.ScaleShape[^1] % BlockMath.Length != 0)
+            return null;
+        return array.QType == QType.Int8 ? GgufTensorType.Q8_0 : array.QType == QType.Int4 ? GgufTensorType.Q4_0 : null;
+    }
+
+    /// <summary>Brings the file to the disk and gives it its name.</summary>
+    /// <exception cref="CheckpointException">A tensor that was announced has not been written; or the file cannot be written.</exception>
+    public void Complete()
+    {
+        lock (_missing)
+        {
+            if (_missing.Count > 0)
+                throw new CheckpointException($"The tensor {CheckpointException.Quote(_missing.First())} was announced for {CheckpointException.Quote(_file.Path)} but not written{(_missing.Count > 1 ? $", nor were {_missing.Count - 1} others" : "")}.");
+        }
+
+        _file.Complete();
+    }
+
+    /// <summary>Deletes what was written, unless the file is complete.</summary>
+    public void Dispose() => _file.Dispose();
+
+    /// <summary>Writes a tensor's bytes as they are stored.</summary>
+    internal void WriteStored(string name, ReadOnlySpan<byte> bytes, long offset = 0)
+    {
+        var tensor = _tensors[name];
+        _file.Write(bytes, tensor.Offset + offset);
+        if (offset + bytes.Length == tensor.ByteLength)
+            Written(name);
+    }
+
+    private static uint Alignment(KeyValuePair<string, object>[] metadata)
+    {
+        object value = metadata.Where(p => p.Key == GgufHeader.AlignmentKey).Select(p => p.Value).FirstOrDefault((uint)GgufHeader.DefaultAlignment);
+        return value is uint alignment && System.Numerics.BitOperations.IsPow2(alignment)
+            ? alignment
+            : throw new ArgumentException($"The metadata value of \"{GgufHeader.AlignmentKey}\" is a uint that is a power of two, not {value}.", nameof(metadata));
+    }
+
+    private static long CountBytes(string name, GgufTensorType type, long[] shape)
+    {
+        if (shape.Length > GgufHeader.MaxRank)
+            throw new ArgumentException($"The tensor {CheckpointException.Quote(name)} has {shape.Length} axes, but GGUF has at most {GgufHeader.MaxRank}.");
+        try
+        {
+            return GgufHeader.CountBytes(type, shape);
+        }
+        catch (FormatException error)
+        {
+            throw new ArgumentException($"The tensor {CheckpointException.Quote(name)} cannot be written as {type}: {error.Message}. Use F16 for it.", error);
+        }
+    }
+
+    private static Tensor ExpandScale(QArray array, long[] tiles)
+    {
+        var scale = array.Scale;
+        for (int axis = 0; axis < tiles.Length; axis++)
+        {
+            if (scale.shape[axis] != tiles[axis])
+                scale = scale.repeat_interleave(tiles[axis] / scale.shape[axis], axis);
+        }
+
+        return scale;
+    }
+
+    private GgufTensor Announced(string name, ReadOnlySpan<long> shape)
+    {
+        if (!_tensors.TryGetValue(name, out var tensor))
+            throw new ArgumentException($"No tensor {CheckpointException.Quote(name)} was announced.", nameof(name));
+        lock (_missing)
+        {
+            if (!_missing.Contains(name))
+                throw new ArgumentException($"The tensor {CheckpointException.Quote(name)} is written already.", nameof(name));
+        }
+
+        return shape.SequenceEqual(tensor.Shape)
+            ? tensor
+            : throw new ArgumentException($"The tensor {CheckpointException.Quote(name)} was announced with the shape {HowToQuantize.Format(tensor.Shape)}, but has {HowToQuantize.Format(shape)}.", nameof(shape));
+    }
+
+    private void WriteBlocks(GgufTensor tensor, Action<long, int, Span<byte>> encode)
+    {
+        int blocksPerChunk = ChunkLength / tensor.Type.BlockLength;
+        long blocks = tensor.ByteLength / tensor.Type.BlockSize;
+        var buffer = new byte[Math.Min(blocksPerChunk, blocks) * tensor.Type.BlockSize];
+        for (long first = 0; first < blocks; first += blocksPerChunk)
+        {
+            int count = (int)Math.Min(blocksPerChunk, blocks - first);
+            var chunk = buffer.AsSpan(0, count * tensor.Type.BlockSize);
+            try
+            {
+                encode(first, count, chunk);
+            }
+            catch (OverflowException error)
+            {
+                throw new CheckpointException($"The tensor {CheckpointException.Quote(tensor.Name)} cannot be written as {tensor.Type}: a scale of {error.Message}. Write it as F32.", error);
+            }
+
+            _file.Write(chunk, tensor.Offset + (first * tensor.Type.BlockSize));
+        }
+    }
+
+    private void WritePlain(GgufTensor tensor, byte* address)
+    {
+        for (long done = 0; done < tensor.ByteLength; done += ChunkLength)
+            _file.Write(new ReadOnlySpan<byte>(address + done, (int)Math.Min(ChunkLength, tensor.ByteLength - done)), tensor.Offset + done);
+    }
+
+    private void Written(string name)
+    {
+        lock (_missing)
+            _missing.Remove(name);
+    }
+}
