@@ -27,7 +27,6 @@ internal sealed class GgufMetadata : ILlamaMetadata
     ];
 
     private readonly GgufCheckpoint _file;
-    private readonly int _headSize;
 
     public GgufMetadata(GgufCheckpoint file)
     {
@@ -37,16 +36,19 @@ internal sealed class GgufMetadata : ILlamaMetadata
         foreach (var key in new[] { "llama.rope.scaling.type", "llama.expert_count" })
             if (_file.Values.TryGetValue(key, out var value) && value is not ("none" or 0u))
                 throw new InvalidDataException($"The model needs what is not supported here: {key} is {value}.");
-        _headSize = Number("llama.attention.key_length", Number("llama.embedding_length") / Number("llama.attention.head_count"));
+        HeadSize = Number("llama.attention.key_length", Number("llama.embedding_length") / Number("llama.attention.head_count"));
     }
+
+    /// <summary>The features of a head.</summary>
+    public int HeadSize { get; }
 
     public int? EndToken => _file.Values.ContainsKey("tokenizer.ggml.eos_token_id") ? Number("tokenizer.ggml.eos_token_id") : null;
 
     public LlamaConfig Config(Func<string, bool> hasTensor)
     {
         var heads = Number("llama.attention.head_count");
-        if (Number("llama.rope.dimension_count", _headSize) is var turned && turned != _headSize)
-            throw new InvalidDataException($"llama.rope.dimension_count is {turned}, but only whole heads of {_headSize} features are turned here.");
+        if (Number("llama.rope.dimension_count", HeadSize) is var turned && turned != HeadSize)
+            throw new InvalidDataException($"llama.rope.dimension_count is {turned}, but only whole heads of {HeadSize} features are turned here.");
         if (hasTensor("rope_freqs.weight"))
             throw new InvalidDataException("The tensor 'rope_freqs.weight' changes the rotary frequencies, which is not supported here.");
         return new LlamaConfig(
@@ -56,7 +58,7 @@ internal sealed class GgufMetadata : ILlamaMetadata
             Layers: Number("llama.block_count"),
             heads,
             KeyHeads: Number("llama.attention.head_count_kv", heads),
-            _headSize,
+            HeadSize,
             Context: Number("llama.context_length"),
             RopeBase: _file.Values.ContainsKey("llama.rope.freq_base") ? Real("llama.rope.freq_base") : 10000,
             NormEpsilon: Real("llama.attention.layer_norm_rms_epsilon"),
@@ -85,10 +87,13 @@ internal sealed class GgufMetadata : ILlamaMetadata
     }
 
     /// <summary>llama.cpp turns neighbouring features of a head together, Llama the two halves: its converter reorders the rows.</summary>
-    public Tensor Arrange(string storedName, Tensor stored) =>
-        storedName.EndsWith("attn_q.weight", StringComparison.Ordinal) || storedName.EndsWith("attn_k.weight", StringComparison.Ordinal)
-            ? stored.view(-1, _headSize / 2, 2, stored.size(1)).transpose(1, 2).reshape(stored.shape)
-            : stored;
+    public Tensor Arrange(string storedName, Tensor stored) => IsTurned(storedName)
+        ? stored.view(-1, HeadSize / 2, 2, stored.size(1)).transpose(1, 2).reshape(stored.shape)
+        : stored;
+
+    /// <summary>Whether the rows of a tensor are in another order than in <see cref="Llama"/>.</summary>
+    public static bool IsTurned(string storedName) =>
+        storedName.EndsWith("attn_q.weight", StringComparison.Ordinal) || storedName.EndsWith("attn_k.weight", StringComparison.Ordinal);
 
     private string Text(string key) => (string)Value(key, typeof(string));
 

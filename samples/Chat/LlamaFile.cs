@@ -1,7 +1,5 @@
-using System.Text.Json;
 using QwixSharp.Checkpoints;
 using QwixSharp.Checkpoints.Gguf;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Samples.Chat;

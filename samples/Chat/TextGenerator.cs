@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 namespace QwixSharp.Samples.Chat;
 
 /// <summary>Continues a text token by token.</summary>
-public sealed class Generator(nn.Module<Tensor, IKeyValueCache?, int, Tensor> model, IKeyValueCache cache, int context)
+public sealed class TextGenerator(nn.Module<Tensor, IKeyValueCache?, int, Tensor> model, IKeyValueCache cache, int context)
 {
     /// <summary>How many tokens of prompts were read, and in what time.</summary>
     public (int Tokens, TimeSpan Time) Prompt { get; private set; }
