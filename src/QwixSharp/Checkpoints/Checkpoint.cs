@@ -110,7 +110,7 @@ public abstract class Checkpoint : IDisposable
     /// <param name="offset">The first byte, counted from the start of the tensor.</param>
     /// <exception cref="ArgumentOutOfRangeException">The tensor does not have as many bytes.</exception>
     /// <exception cref="CheckpointException">There is no tensor by that name, or the file cannot be read.</exception>
-    public void ReadBytes(string name, Span<byte> destination, long offset = 0)
+    public virtual void ReadBytes(string name, Span<byte> destination, long offset = 0)
     {
         var stored = Stored(name);
         CheckRange(stored.Entry, offset, destination.Length);
@@ -127,7 +127,7 @@ public abstract class Checkpoint : IDisposable
     /// </returns>
     /// <exception cref="ArgumentOutOfRangeException">The tensor does not have as many bytes.</exception>
     /// <exception cref="CheckpointException">There is no tensor by that name, or the file has become shorter.</exception>
-    public ReadOnlySpan<byte> GetBytes(string name, long offset, int length)
+    public virtual ReadOnlySpan<byte> GetBytes(string name, long offset, int length)
     {
         var stored = Stored(name);
         CheckRange(stored.Entry, offset, length);

@@ -22,4 +22,8 @@ public sealed class CheckpointException : QwixException
         var text = name.Length <= longest ? name : name[..longest] + "…";
         return "\"" + string.Concat(text.Select(c => char.IsControl(c) || char.IsSurrogate(c) ? $"\\u{(int)c:x4}" : c.ToString())) + "\"";
     }
+
+    /// <summary>Where JSON goes wrong. The reader's own message is not used: it quotes the text at length.</summary>
+    internal static string Describe(System.Text.Json.JsonException error) =>
+        $"it goes wrong in line {error.LineNumber + 1} at byte {error.BytePositionInLine}";
 }

@@ -1,3 +1,5 @@
+using QwixSharp.Checkpoints.Gguf;
+using QwixSharp.Checkpoints.Pickle;
 using QwixSharp.Checkpoints.Safetensors;
 
 namespace QwixSharp.Checkpoints.Files;
@@ -28,7 +30,7 @@ internal static class CheckpointFormats
 {
     private const int StartLength = 16;
 
-    private static readonly ICheckpointFormat[] All = [new ShardedFormat(), new SafetensorsFormat()];
+    private static readonly ICheckpointFormat[] All = [new ShardedFormat(), new SafetensorsFormat(), new GgufFormat(), new PyTorchFormat()];
 
     internal static Checkpoint Open(string path)
     {

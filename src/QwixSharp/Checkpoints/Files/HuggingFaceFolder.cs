@@ -8,6 +8,8 @@ internal static class HuggingFaceFolder
     /// <summary>The largest JSON file that is read: far above all that exist, and far below all memory.</summary>
     private const long MaxJsonLength = 64 << 20;
 
+    private const int MaxDepth = 64;
+
     /// <summary>The configuration beside a checkpoint, or in its folder.</summary>
     internal static JsonElement? ReadConfig(string path)
     {
@@ -27,12 +29,28 @@ internal static class HuggingFaceFolder
         file.Read(bytes, 0);
         try
         {
-            using var document = JsonDocument.Parse(bytes, new JsonDocumentOptions { MaxDepth = 64 });
+            CheckText(bytes);
+            using var document = JsonDocument.Parse(bytes, new JsonDocumentOptions { MaxDepth = MaxDepth });
             return document.RootElement.Clone();
         }
         catch (JsonException error)
         {
-            throw new CheckpointException($"{CheckpointException.Quote(path)} is not valid JSON: {error.Message.ReplaceLineEndings(" ")}", error);
+            throw new CheckpointException($"{CheckpointException.Quote(path)} is not valid JSON: {CheckpointException.Describe(error)}.", error);
+        }
+        catch (InvalidOperationException error)
+        {
+            throw new CheckpointException($"{CheckpointException.Quote(path)} is not valid JSON: it has text that is not UTF-8.", error);
+        }
+    }
+
+    /// <summary>A document is parsed without a look at its text, whose faults would come up wherever it is read.</summary>
+    private static void CheckText(byte[] json)
+    {
+        var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = MaxDepth });
+        while (reader.Read())
+        {
+            if (reader.TokenType is JsonTokenType.String or JsonTokenType.PropertyName)
+                _ = reader.GetString();
         }
     }
 

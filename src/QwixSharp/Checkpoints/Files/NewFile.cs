@@ -22,6 +22,9 @@ internal sealed class NewFile : IDisposable
         _temporary = System.IO.Path.Combine(System.IO.Path.GetDirectoryName(Path)!, $".{System.IO.Path.GetFileName(Path)}.{Guid.NewGuid():n}.tmp");
         if (Directory.Exists(Path))
             throw new CheckpointException($"Cannot write {CheckpointException.Quote(path)}: it is a folder. Give the name of a file.");
+        // Taking the name from a file would not ask for the right to write to it.
+        if (File.Exists(Path) && new FileInfo(Path).IsReadOnly)
+            throw new CheckpointException($"Cannot write {CheckpointException.Quote(path)}: it is there and read-only. Give another name, or change its permissions.");
         try
         {
             _handle = File.OpenHandle(_temporary, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, FileOptions.None, length);

@@ -86,18 +86,12 @@ public sealed class GgufTensorType
     /// <summary>The bytes of a block.</summary>
     public int BlockSize { get; }
 
-    /// <summary>Whether tensors of the type can be read.</summary>
-    public bool CanRead => BlockLength == 1 ? this == F32 || this == F16 || this == BF16 : Decode is not null;
-
     /// <summary>Whether tensors of the type can be written.</summary>
-    public bool CanWrite => BlockLength == 1 ? CanRead : Encode is not null;
+    public bool CanWrite => Encode is not null || this == F32 || this == F16 || this == BF16;
 
     internal BlockDecoder? Decode { get; private init; }
 
     internal BlockEncoder? Encode { get; private init; }
-
-    /// <summary>The types that can be written, by name.</summary>
-    internal static IEnumerable<GgufTensorType> Writable => ById.Values.Where(t => t.CanWrite);
 
     /// <summary>The type of an id, or null where the format knows none.</summary>
     internal static GgufTensorType? Find(uint id) => ById.GetValueOrDefault(id);

@@ -15,8 +15,7 @@ public sealed unsafe class GgufWriter : IDisposable
     /// <summary>The values that are turned into blocks at a time.</summary>
     private const int ChunkLength = 1 << 18;
 
-    private readonly Dictionary<string, GgufTensor> _tensors = new(StringComparer.Ordinal);
-    private readonly HashSet<string> _missing = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, Place> _places = new(StringComparer.Ordinal);
     private readonly NewFile _file;
 
     /// <summary>Begins a file and writes its header.</summary>
@@ -41,9 +40,8 @@ public sealed unsafe class GgufWriter : IDisposable
         byte[] header = GgufHeaderWriter.Write(pairs, placed, alignment);
         foreach (var tensor in placed)
         {
-            if (!_tensors.TryAdd(tensor.Name, tensor with { Offset = header.Length + tensor.Offset }))
+            if (!_places.TryAdd(tensor.Name, new Place(tensor with { Offset = header.Length + tensor.Offset })))
                 throw new ArgumentException($"Two tensors have the name {CheckpointException.Quote(tensor.Name)}.", nameof(tensors));
-            _missing.Add(tensor.Name);
         }
 
         _file = new NewFile(path, header.Length + offset);
@@ -61,19 +59,21 @@ public sealed unsafe class GgufWriter : IDisposable
     /// <summary>Writes a tensor, quantized to the type that was announced for it.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="values">Floating-point values of the announced shape, of any dtype, on any device.</param>
-    /// <exception cref="ArgumentException">No such tensor was announced, or one of another shape, or it is written already.</exception>
+    /// <exception cref="ArgumentException">No such tensor was announced, or one of another shape, or of a type that is only read.</exception>
     /// <exception cref="CheckpointException">A scale is not finite in float16; or the file cannot be written.</exception>
     public void Write(string name, Tensor values)
     {
-        var tensor = Announced(name, values.shape);
+        var place = Announced(name, values.shape);
+        var tensor = place.Tensor;
+        if (!tensor.Type.CanWrite)
+            throw new ArgumentException($"The tensor {CheckpointException.Quote(name)} was announced as {tensor.Type}, to which nothing is quantized. Copy stored bytes, or announce it as Q8_0.", nameof(name));
         using var scope = NewDisposeScope();
         var plain = values.detach().cpu().to(GgufValues.PlainDtype(tensor.Type) ?? ScalarType.Float32).contiguous();
         byte* address = (byte*)TensorMemory.Address(plain);
         if (tensor.Type.Encode is { } encode)
-            WriteBlocks(tensor, (first, count, blocks) => encode(new ReadOnlySpan<float>((float*)address + (first * tensor.Type.BlockLength), count * tensor.Type.BlockLength), blocks));
+            WriteBlocks(place, (first, count, blocks) => encode(new ReadOnlySpan<float>((float*)address + (first * tensor.Type.BlockLength), count * tensor.Type.BlockLength), blocks));
         else
-            WritePlain(tensor, address);
-        Written(name);
+            WritePlain(place, address);
         GC.KeepAlive(plain);
     }
 
@@ -83,12 +83,13 @@ public sealed unsafe class GgufWriter : IDisposable
     /// </summary>
     /// <param name="name">The tensor's name.</param>
     /// <param name="array">A symmetric int8 or int4 array of the announced shape whose scales are shared by a multiple of 32 values along the last axis.</param>
-    /// <exception cref="ArgumentException">No such tensor was announced, or one of another shape or type, or it is written already; or the array has a zero point or smaller tiles.</exception>
+    /// <exception cref="ArgumentException">No such tensor was announced, or one of another shape or type; or the array has a zero point or smaller tiles.</exception>
     /// <exception cref="CheckpointException">A scale is not finite in float16; or the file cannot be written.</exception>
     public void Write(string name, QArray array)
     {
         ArgumentNullException.ThrowIfNull(array);
-        var tensor = Announced(name, array.Shape);
+        var place = Announced(name, array.Shape);
+        var tensor = place.Tensor;
         if (TypeOf(array) != tensor.Type)
             throw new ArgumentException($"The tensor {CheckpointException.Quote(name)} was announced as {tensor.Type}, but {array} is {(TypeOf(array) is { } type ? $"written as {type}" : "none that blocks of 32 can hold: dequantize it")}.", nameof(array));
         using var scope = NewDisposeScope();
@@ -98,7 +99,7 @@ public sealed unsafe class GgufWriter : IDisposable
         byte* codesAt = (byte*)TensorMemory.Address(codes);
         float* scaleAt = (float*)TensorMemory.Address(scale);
         int codeBytes = BlockMath.Length * array.QType.StorageBits / 8;
-        WriteBlocks(tensor, (first, count, blocks) =>
+        WriteBlocks(place, (first, count, blocks) =>
         {
             var chunkCodes = new ReadOnlySpan<byte>(codesAt + (first * codeBytes), count * codeBytes);
             var chunkScales = new ReadOnlySpan<float>(scaleAt + first, count);
@@ -107,9 +108,22 @@ public sealed unsafe class GgufWriter : IDisposable
             else
                 Q4Blocks.Join(chunkCodes, chunkScales, blocks);
         });
-        Written(name);
         GC.KeepAlive(codes);
         GC.KeepAlive(scale);
+    }
+
+    /// <summary>Writes bytes of a tensor as they are stored, such as those of a file that is copied. Each byte is written once.</summary>
+    /// <param name="name">Its name, as announced.</param>
+    /// <param name="bytes">The bytes.</param>
+    /// <param name="offset">The place of the first, counted from the start of the tensor.</param>
+    /// <exception cref="ArgumentException">No such tensor was announced, or it does not have as many bytes.</exception>
+    /// <exception cref="CheckpointException">They cannot be written.</exception>
+    public void Write(string name, ReadOnlySpan<byte> bytes, long offset = 0)
+    {
+        var place = Find(name);
+        if (offset < 0 || offset > place.Tensor.ByteLength - bytes.Length)
+            throw new ArgumentException($"Bytes {offset} to {offset + bytes.Length} are not within the {place.Tensor.ByteLength} of the tensor {CheckpointException.Quote(name)}.", nameof(offset));
+        Write(place, bytes, offset);
     }
 
     /// <summary>The type as which <see cref="Write(string, QArray)"/> writes an array, or null where it cannot.</summary>
@@ -124,29 +138,17 @@ public sealed unsafe class GgufWriter : IDisposable
     }
 
     /// <summary>Brings the file to the disk and gives it its name.</summary>
-    /// <exception cref="CheckpointException">A tensor that was announced has not been written; or the file cannot be written.</exception>
+    /// <exception cref="InvalidOperationException">A tensor that was announced has not been written in whole.</exception>
+    /// <exception cref="CheckpointException">The file cannot be written.</exception>
     public void Complete()
     {
-        lock (_missing)
-        {
-            if (_missing.Count > 0)
-                throw new CheckpointException($"The tensor {CheckpointException.Quote(_missing.First())} was announced for {CheckpointException.Quote(_file.Path)} but not written{(_missing.Count > 1 ? $", nor were {_missing.Count - 1} others" : "")}.");
-        }
-
+        if (_places.Values.FirstOrDefault(p => p.Written != p.Tensor.ByteLength) is { } place)
+            throw new InvalidOperationException($"{place.Written} of the {place.Tensor.ByteLength} bytes of the tensor {CheckpointException.Quote(place.Tensor.Name)} were written.");
         _file.Complete();
     }
 
     /// <summary>Deletes what was written, unless the file is complete.</summary>
     public void Dispose() => _file.Dispose();
-
-    /// <summary>Writes a tensor's bytes as they are stored.</summary>
-    internal void WriteStored(string name, ReadOnlySpan<byte> bytes, long offset = 0)
-    {
-        var tensor = _tensors[name];
-        _file.Write(bytes, tensor.Offset + offset);
-        if (offset + bytes.Length == tensor.ByteLength)
-            Written(name);
-    }
 
     private static uint Alignment(KeyValuePair<string, object>[] metadata)
     {
@@ -182,23 +184,20 @@ public sealed unsafe class GgufWriter : IDisposable
         return scale;
     }
 
-    private GgufTensor Announced(string name, ReadOnlySpan<long> shape)
-    {
-        if (!_tensors.TryGetValue(name, out var tensor))
-            throw new ArgumentException($"No tensor {CheckpointException.Quote(name)} was announced.", nameof(name));
-        lock (_missing)
-        {
-            if (!_missing.Contains(name))
-                throw new ArgumentException($"The tensor {CheckpointException.Quote(name)} is written already.", nameof(name));
-        }
+    private Place Find(string name) =>
+        _places.TryGetValue(name, out var place) ? place : throw new ArgumentException($"No tensor {CheckpointException.Quote(name)} was announced.", nameof(name));
 
-        return shape.SequenceEqual(tensor.Shape)
-            ? tensor
-            : throw new ArgumentException($"The tensor {CheckpointException.Quote(name)} was announced with the shape {HowToQuantize.Format(tensor.Shape)}, but has {HowToQuantize.Format(shape)}.", nameof(shape));
+    private Place Announced(string name, ReadOnlySpan<long> shape)
+    {
+        var place = Find(name);
+        return shape.SequenceEqual(place.Tensor.Shape)
+            ? place
+            : throw new ArgumentException($"The tensor {CheckpointException.Quote(name)} was announced with the shape {HowToQuantize.Format(place.Tensor.Shape)}, but has {HowToQuantize.Format(shape)}.", nameof(shape));
     }
 
-    private void WriteBlocks(GgufTensor tensor, Action<long, int, Span<byte>> encode)
+    private void WriteBlocks(Place place, Action<long, int, Span<byte>> encode)
     {
+        var tensor = place.Tensor;
         int blocksPerChunk = ChunkLength / tensor.Type.BlockLength;
         long blocks = tensor.ByteLength / tensor.Type.BlockSize;
         var buffer = new byte[Math.Min(blocksPerChunk, blocks) * tensor.Type.BlockSize];
@@ -215,19 +214,32 @@ public sealed unsafe class GgufWriter : IDisposable
                 throw new CheckpointException($"The tensor {CheckpointException.Quote(tensor.Name)} cannot be written as {tensor.Type}: a scale of {error.Message}. Write it as F32.", error);
             }
 
-            _file.Write(chunk, tensor.Offset + (first * tensor.Type.BlockSize));
+            Write(place, chunk, first * tensor.Type.BlockSize);
         }
     }
 
-    private void WritePlain(GgufTensor tensor, byte* address)
+    private void WritePlain(Place place, byte* address)
     {
-        for (long done = 0; done < tensor.ByteLength; done += ChunkLength)
-            _file.Write(new ReadOnlySpan<byte>(address + done, (int)Math.Min(ChunkLength, tensor.ByteLength - done)), tensor.Offset + done);
+        long length = place.Tensor.ByteLength;
+        for (long done = 0; done < length; done += ChunkLength)
+            Write(place, new ReadOnlySpan<byte>(address + done, (int)Math.Min(ChunkLength, length - done)), done);
     }
 
-    private void Written(string name)
+    private void Write(Place place, ReadOnlySpan<byte> bytes, long offset)
     {
-        lock (_missing)
-            _missing.Remove(name);
+        _file.Write(bytes, place.Tensor.Offset + offset);
+        place.AddWritten(bytes.Length);
+    }
+
+    /// <summary>A tensor, where it goes, and how much of it is there.</summary>
+    private sealed class Place(GgufTensor tensor)
+    {
+        private long _written;
+
+        internal GgufTensor Tensor => tensor;
+
+        internal long Written => Interlocked.Read(ref _written);
+
+        internal void AddWritten(long bytes) => Interlocked.Add(ref _written, bytes);
     }
 }

@@ -1,10 +1,16 @@
+using QwixSharp.Checkpoints.Awq;
+using QwixSharp.Checkpoints.BitsAndBytes;
+using QwixSharp.Checkpoints.CompressedTensors;
+using QwixSharp.Checkpoints.Gguf;
+using QwixSharp.Checkpoints.Gptq;
+
 namespace QwixSharp.Checkpoints.Layouts;
 
 /// <summary>All layouts, and which one a checkpoint has.</summary>
 internal static class CheckpointLayouts
 {
     /// <summary>The layouts in the order in which they are asked; the last takes every checkpoint.</summary>
-    private static readonly ICheckpointLayout[] All = [new PlainLayout()];
+    private static readonly ICheckpointLayout[] All = [new GgufLayout(), new CompressedTensorsLayout(), new GptqLayout(), new AwqLayout(), new BitsAndBytesLayout(), new PlainLayout()];
 
     internal static (ICheckpointLayout Layout, IReadOnlyList<LogicalTensor> Tensors) Read(Checkpoint checkpoint)
     {

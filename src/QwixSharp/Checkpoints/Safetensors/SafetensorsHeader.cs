@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Text;
 using System.Text.Json;
 using QwixSharp.Checkpoints.Files;
 
@@ -61,10 +60,13 @@ internal sealed class SafetensorsHeader
         {
             header.Parse(json);
         }
-        catch (Exception error) when (error is JsonException or InvalidOperationException or DecoderFallbackException)
+        catch (JsonException error)
         {
-            // A JsonException of a string that is not UTF-8 comes as an InvalidOperationException.
-            throw Fault(file, $"its header is not valid JSON: {error.Message.ReplaceLineEndings(" ")}", error);
+            throw Fault(file, $"its header is not valid JSON: {CheckpointException.Describe(error)}", error);
+        }
+        catch (InvalidOperationException error)
+        {
+            throw Fault(file, "its header is not valid JSON: it has text that is not UTF-8", error);
         }
 
         header.CheckPlaces();
