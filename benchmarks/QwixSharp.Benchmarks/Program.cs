@@ -1,4 +1,5 @@
 using System.Globalization;
+using QwixSharp.Benchmarks.Llm;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
 
@@ -16,12 +17,16 @@ switch (args.FirstOrDefault())
     case "overhead":
         OverheadBenchmark.Run();
         return 0;
+    case "llm":
+        LlmBenchmark.Run(args.ElementAtOrDefault(1) ?? "../shared/models/SmolLM2-135M-Instruct.Q4_1.gguf", int.Parse(args.ElementAtOrDefault(2) ?? "5", CultureInfo.InvariantCulture));
+        return 0;
     default:
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
                    -- conv [--processor-time]                               convolutions against other libraries
                    -- memory [scheme]                                       memory of a quantized model
                    -- overhead                                              cost of interception
+                   -- llm [model.gguf [rounds]]                             a language model against llama.cpp
             """);
         return 1;
 }

@@ -36,7 +36,12 @@ public sealed class LlamaFile : IDisposable
         {
             using var noGrad = no_grad();
             foreach (var (name, parameter) in model.named_parameters())
+            {
+                // The caller may have a dispose scope, which the model is to outlive.
+                parameter.DetachFromDisposeScope();
                 Read(parameter, metadata, tensors, metadata.StoredName(name));
+            }
+
             model.eval();
             return new LlamaFile(model, tokenizer, ends);
         }

@@ -43,9 +43,13 @@ public class PtqProvider : QuantizationProvider
         {
             using var left = Prepare(site, lhs, "lhs", AxesKey(stored.LhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, true, q, t, c));
             using var right = Prepare(site, rhs, "rhs", AxesKey(stored.RhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
-            return left.IsAbstract || right.IsAbstract
-                ? DotGeneralOp.Compute(lhs.Value, rhs.Value, dimensionNumbers, null)
-                : DotGeneralOp.Compute(left.Operand, right.Operand, stored, null);
+            if (left.IsAbstract || right.IsAbstract)
+                return DotGeneralOp.Compute(lhs.Value, rhs.Value, dimensionNumbers, null);
+            var product = DotGeneralOp.Compute(left.Operand, right.Operand, stored, null);
+            // What a derived provider does besides must be done at every call.
+            if (rhs.IsWeight && !lhs.IsWeight && IsLinear(dimensionNumbers, lhsRank, rhsRank) && GetType() == typeof(PtqProvider))
+                site.RememberLinear(rhs, right.Operand.QArray!);
+            return product;
         });
     }
 
@@ -129,6 +133,9 @@ public class PtqProvider : QuantizationProvider
         var quantized = site.QuantizeActivation(operand.Value, how(qtype, site.ActTiling, rule.ActCalibrationMethod!), side);
         return new Prepared(quantized, quantized);
     }
+
+    private static bool IsLinear(DotDimensionNumbers numbers, int lhsRank, int rhsRank) =>
+        rhsRank == 2 && numbers.LhsContracting is [var last] && last == lhsRank - 1 && numbers.RhsContracting is [1] && numbers.LhsBatch.Count == 0;
 
     private static HowToQuantize Channelwise(int axis, QType qtype, CalibrationMethod calibration) =>
         new() { QType = qtype, ChannelwiseAxes = [axis], Calibration = calibration };

@@ -12,8 +12,7 @@ internal static class LanguageModel
 {
     private static readonly Lazy<string?> FoundPath = new(Find);
 
-    // On a thread of its own, so that no dispose scope of a test owns it.
-    private static readonly Lazy<LlamaFile> Loaded = new(() => Task.Run(() => LlamaFile.Load(FoundPath.Value!)).GetAwaiter().GetResult());
+    private static readonly Lazy<LlamaFile> Loaded = new(() => LlamaFile.Load(FoundPath.Value!));
 
     /// <summary>Why there is no model; null where there is one.</summary>
     public static string? WhyMissing => FoundPath.Value is null ? $"No folder has the model that the golden family llm is about ({Folder}). Set QWIXSHARP_MODELS." : null;

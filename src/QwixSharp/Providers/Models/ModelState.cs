@@ -1,6 +1,8 @@
+using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using QwixSharp.Arrays;
 using QwixSharp.Interception;
+using QwixSharp.Ops;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -17,6 +19,7 @@ internal sealed class ModelState : IDisposable
     private readonly HashSet<string> _usedElsewhere = new(StringComparer.Ordinal);
     private readonly HashSet<QuantizationProvider> _matched = [];
     private readonly HashSet<string> _released = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<WeightUse, (string ModulePath, PackedLinear Layer)> _linears = new(ReferenceEqualityComparer.Instance);
     private Dictionary<Tensor, WeightUse> _parameters = [];
     private Dictionary<nint, WeightUse> _byAddress = [];
     private volatile bool[] _viewOps = [];
@@ -77,6 +80,13 @@ internal sealed class ModelState : IDisposable
     internal string NameOf(Tensor parameter, string path) => UseOf(parameter)?.Name ?? path;
 
     internal ModelOperand Operand(Tensor tensor) => new(tensor, UseOf(tensor));
+
+    /// <summary>Remembers how a module's linear layer is computed, so that later calls need not find it out again.</summary>
+    internal void Remember(WeightUse weight, string modulePath, PackedLinear layer) => _linears.TryAdd(weight, (modulePath, layer));
+
+    /// <summary>What is remembered of a module's linear layer, or null.</summary>
+    internal PackedLinear? Remembered(Tensor weight, string modulePath) =>
+        UseOf(weight) is { } use && _linears.TryGetValue(use, out var known) && known.ModulePath == modulePath ? known.Layer : null;
 
     /// <summary>Remembers that a tensor is a view of a parameter, made by an op.</summary>
     internal void AddView(Tensor view, WeightUse use, OpDescriptor op)
@@ -189,5 +199,6 @@ internal sealed class ModelState : IDisposable
         }
 
         (_parameters, _byAddress) = (parameters, byAddress);
+        _linears.Clear();
     }
 }
