@@ -1,4 +1,5 @@
 using System.Globalization;
+using QwixSharp.Benchmarks.Checkpoints;
 using QwixSharp.Benchmarks.Llm;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
@@ -20,6 +21,9 @@ switch (args.FirstOrDefault())
     case "llm":
         LlmBenchmark.Run(args.ElementAtOrDefault(1) ?? "../shared/models/SmolLM2-135M-Instruct.Q4_1.gguf", int.Parse(args.ElementAtOrDefault(2) ?? "5", CultureInfo.InvariantCulture));
         return 0;
+    case "checkpoint":
+        CheckpointBenchmark.Run(double.Parse(Option("--size") ?? "4", CultureInfo.InvariantCulture), Option("--folder"));
+        return 0;
     default:
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
@@ -27,6 +31,9 @@ switch (args.FirstOrDefault())
                    -- memory [scheme]                                       memory of a quantized model
                    -- overhead                                              cost of interception
                    -- llm [model.gguf [rounds]]                             a language model against llama.cpp
+                   -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
             """);
         return 1;
 }
+
+string? Option(string name) => args.SkipWhile(a => a != name).ElementAtOrDefault(1);

@@ -7,9 +7,14 @@ namespace QwixSharp.Arrays;
 internal static class Quantizer
 {
     /// <summary>Quantizes an array with the range that its own values give.</summary>
-    internal static QArray Quantize(Tensor array, HowToQuantize how)
+    /// <param name="array">The array.</param>
+    /// <param name="how">How it is quantized.</param>
+    /// <param name="threads">How many threads a pass over bfloat16 takes; null takes libtorch's number.</param>
+    internal static QArray Quantize(Tensor array, HowToQuantize how, int? threads = null)
     {
         CheckDtype(array);
+        if (BFloat16Quantization.TryQuantize(array, how, threads ?? get_num_threads()) is { } fast)
+            return fast;
         if (RowQuantization.TryQuantize(array, how) is { } quantized)
             return quantized;
         using var scope = NewDisposeScope();

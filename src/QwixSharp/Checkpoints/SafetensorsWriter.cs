@@ -78,7 +78,8 @@ public sealed class SafetensorsWriter : IDisposable
         ArgumentNullException.ThrowIfNull(tensors);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(maxShardSize);
         ShardedFolder.Make(folder);
-        return new SafetensorsWriter(ShardedFolder.Plan(folder, tensors, maxShardSize), metadata, folder);
+        var shards = ShardedFolder.Plan(tensors, t => t.ByteLength, maxShardSize);
+        return new SafetensorsWriter([.. shards.Select((s, i) => (Path.Combine(folder, ShardedFolder.FileName(i, shards.Count)), s))], metadata, folder);
     }
 
     /// <summary>Writes a whole tensor.</summary>

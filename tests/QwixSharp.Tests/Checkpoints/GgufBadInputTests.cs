@@ -16,7 +16,7 @@ public sealed class GgufBadInputTests : IDisposable
         { "version 1", [.. "GGUF"u8, .. U32(1), .. U64(0), .. U64(0)], "version 1" },
         { "big-endian", [.. "GGUF"u8, 0, 0, 0, 3, .. U64(0), .. U64(0)], "big-endian" },
         { "other letters", [.. "GGML"u8, .. U32(3), .. U64(0), .. U64(0)], "letters GGUF" },
-        { "cut short", [.. "GGUF"u8, .. U32(3), .. U64(1)], "ends within" },
+        { "cut short", [.. "GGUF"u8, .. U32(3), .. U64(0)], "ends within" },
         { "tensors without end", [.. "GGUF"u8, .. U32(3), .. U64(ulong.MaxValue), .. U64(0)], $"{ulong.MaxValue} of tensors" },
         { "metadata without end", [.. "GGUF"u8, .. U32(3), .. U64(0), .. U64(1UL << 40)], "of metadata" },
         { "a long key", Header([], Text("x", 1UL << 60)), "bytes of a metadata key" },
@@ -39,7 +39,7 @@ public sealed class GgufBadInputTests : IDisposable
         { "an offset without end", Header([Tensor("w", 0, ulong.MaxValue - 31, 1)]), "\"w\"" },
         { "an odd offset", Header([Tensor("w", 0, 4, 1)]), "\"w\" at 4" },
         { "more values than bytes", Header([Tensor("w", 0, 0, 1UL << 40)]), "\"w\"" },
-        { "tensors over each other", Header([Tensor("v", 0, 0, 16), Tensor("w", 0, 32, 1)]), "\"v\" and \"w\" over each other" },
+        { "tensors over each other", [.. Header([Tensor("v", 0, 0, 16), Tensor("w", 0, 32, 1)]), .. new byte[128]], "\"v\" and \"w\" over each other" },
     };
 
     [Theory]

@@ -53,7 +53,8 @@ public sealed class GgufFileTests : IDisposable
         Assert.Equal([3, 5, 64], tensor.Shape);
         Assert.Equal(type.BlockLength > 1, tensor.IsQuantized);
         float error = (tensor.ReadFloat(ScalarType.Float32) - values).abs().max().item<float>();
-        Assert.InRange(error, 0, 0.01f);
+        // The largest value of the other sign has no code of its own in Q4_0: it is off by a whole step.
+        Assert.InRange(error, 0, name switch { "Q4_0" => 0.126f, "Q4_1" => 0.07f, _ => 0.01f });
         Assert.Equal(0, read.LogicalTensors[1].ReadFloat().numel());
     }
 
@@ -135,7 +136,7 @@ public sealed class GgufFileTests : IDisposable
 
     private GgufWriter Begin(params (string, GgufTensorType, long[])[] tensors) => new(_folder["a.gguf"], [], tensors);
 
-    private GgufCheckpoint Write(IReadOnlyDictionary<string, object> metadata, params (string Name, GgufTensorType Type, Tensor Values)[] tensors)
+    private GgufCheckpoint Write(IEnumerable<KeyValuePair<string, object>> metadata, params (string Name, GgufTensorType Type, Tensor Values)[] tensors)
     {
         string path = _folder["a.gguf"];
         using (var writer = new GgufWriter(path, metadata, tensors.Select(t => (t.Name, t.Type, t.Values.shape))))

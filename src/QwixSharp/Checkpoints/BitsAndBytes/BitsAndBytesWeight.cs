@@ -13,6 +13,9 @@ internal sealed class BitsAndBytesWeight : QuantizedTensor
 {
     private const int Levels = 16;
 
+    private static readonly string[] Suffixes =
+        ["", ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4"];
+
     private readonly Checkpoint _checkpoint;
     private readonly BitsAndBytesState _state;
     private readonly long _count;
@@ -67,8 +70,7 @@ internal sealed class BitsAndBytesWeight : QuantizedTensor
     }
 
     private static TensorEntry[] PartsOf(Checkpoint checkpoint, string name) =>
-        [.. checkpoint.Tensors.Where(t => t.Name == name || (t.Name.StartsWith(name + ".", StringComparison.Ordinal)
-            && t.Name[(name.Length + 1)..] is "absmax" or "quant_map" or "nested_absmax" or "nested_quant_map" or "quant_state.bitsandbytes__nf4" or "quant_state.bitsandbytes__fp4"))];
+        [.. Suffixes.Select(s => name + s).Where(checkpoint.Contains).Select(checkpoint.Entry)];
 
     private void Check(string suffix, long count, CheckpointDtype dtype)
     {

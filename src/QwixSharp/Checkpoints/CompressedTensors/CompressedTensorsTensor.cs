@@ -15,8 +15,11 @@ public sealed record CompressedTensorsTensor(string Name, IReadOnlyList<long> Sh
 {
     private const string WeightPart = "weight";
 
-    /// <summary>The module of a quantized weight.</summary>
+    /// <summary>The module whose weight this is.</summary>
     internal string Module => StoredParts.ModuleOf(Name, WeightPart)!;
+
+    /// <summary>Whether it is the weight of a module.</summary>
+    internal bool IsWeight => StoredParts.ModuleOf(Name, WeightPart) is not null;
 
     /// <summary>Whether this layout can hold a tensor.</summary>
     /// <param name="name">Its name.</param>

@@ -114,6 +114,8 @@ internal sealed class CompressedTensorsWeight : QuantizedTensor
         int bits = scheme.QType.Bits;
         if (PackedWords.TypeOf(bits) is null)
             throw parts.Misfit(Packed, $"in {bits} bits, but only 2, 4 and 8 are read");
+        if (codes.Shape[1] > int.MaxValue)
+            throw parts.Misfit(Packed, "which has more columns than a weight can have");
         long[] shape = [codes.Shape[0], codes.Shape[1] * PackedWords.PerWord(bits)];
         if (!parts.Has("weight_shape"))
             return shape;

@@ -44,6 +44,8 @@ public sealed class CompressedTensorsWriter : IDisposable
         IEnumerable<string>? ignore = null,
         long maxShardSize = SafetensorsWriter.DefaultShardSize)
     {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        ArgumentNullException.ThrowIfNull(tensors);
         CompressedTensorsTensor[] declared = [.. tensors];
         if (Array.Find(declared, t => t.Quantization is not null && !CompressedTensorsTensor.CanHold(t.Name, t.Shape, t.Quantization)) is { } unfit)
             throw new ArgumentException($"The tensor {CheckpointException.Quote(unfit.Name)} [{string.Join(", ", unfit.Shape)}] in {unfit.Quantization!.QType} has no form in compressed-tensors, which holds weights [out, in] in int4, int8 and fp8. Dequantize it.", nameof(tensors));
@@ -52,8 +54,8 @@ public sealed class CompressedTensorsWriter : IDisposable
         _activations = activations;
         _ignore = [.. ignore ?? declared.Where(IsLinear).Select(t => t.Module)];
         _plan = new CompressedTensorsPlan(declared.Where(t => t.Quantization is not null));
+        _tensors = declared.DistinctBy(t => t.Name).ToDictionary(t => t.Name, StringComparer.Ordinal);
         _writer = SafetensorsWriter.CreateFolder(folder, declared.SelectMany(EntriesOf), new Dictionary<string, string> { ["format"] = "pt" }, maxShardSize);
-        _tensors = declared.ToDictionary(t => t.Name, StringComparer.Ordinal);
     }
 
     /// <summary>Writes a plain tensor.</summary>
@@ -115,7 +117,7 @@ public sealed class CompressedTensorsWriter : IDisposable
     public void Dispose() => _writer.Dispose();
 
     private static bool IsLinear(CompressedTensorsTensor tensor) =>
-        tensor.Quantization is null && tensor.Shape.Count == 2 && tensor.Module is { } module && !module.Contains("embed", StringComparison.OrdinalIgnoreCase);
+        tensor.Quantization is null && tensor.Shape.Count == 2 && tensor.IsWeight && !tensor.Module.Contains("embed", StringComparison.OrdinalIgnoreCase);
 
     /// <summary>Zero points in words of consecutive outputs.</summary>
     private static Tensor PackZeroPoint(Tensor zeroPoint, QType qtype) =>

@@ -25,7 +25,7 @@ internal sealed unsafe class CheckpointFile : IDisposable
             _handle = File.OpenHandle(path, share: FileShare.Read | FileShare.Delete);
             Length = RandomAccess.GetLength(_handle);
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException)
+        catch (Exception error) when (FileErrors.IsFileError(error))
         {
             _handle?.Dispose();
             throw new CheckpointException($"Cannot read {CheckpointException.Quote(path)}: {FileErrors.Describe(error)}", error);
@@ -53,7 +53,7 @@ internal sealed unsafe class CheckpointFile : IDisposable
                 offset += read;
             }
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        catch (Exception error) when (FileErrors.IsFileError(error))
         {
             throw new CheckpointException($"Cannot read {CheckpointException.Quote(Path)}: {FileErrors.Describe(error)}", error);
         }

@@ -29,7 +29,7 @@ internal sealed class NewFile : IDisposable
         {
             _handle = File.OpenHandle(_temporary, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, FileOptions.None, length);
         }
-        catch (Exception error) when (IsFileError(error))
+        catch (Exception error) when (FileErrors.IsFileError(error))
         {
             Delete();
             throw Failed(error);
@@ -47,7 +47,7 @@ internal sealed class NewFile : IDisposable
         {
             RandomAccess.Write(_handle, bytes, offset);
         }
-        catch (Exception error) when (IsFileError(error))
+        catch (Exception error) when (FileErrors.IsFileError(error))
         {
             throw Failed(error);
         }
@@ -61,7 +61,7 @@ internal sealed class NewFile : IDisposable
         {
             RandomAccess.FlushToDisk(_handle);
         }
-        catch (Exception error) when (IsFileError(error))
+        catch (Exception error) when (FileErrors.IsFileError(error))
         {
             throw Failed(error);
         }
@@ -77,7 +77,7 @@ internal sealed class NewFile : IDisposable
         {
             File.Move(_temporary, Path, overwrite: true);
         }
-        catch (Exception error) when (IsFileError(error))
+        catch (Exception error) when (FileErrors.IsFileError(error))
         {
             throw Failed(error);
         }
@@ -92,15 +92,13 @@ internal sealed class NewFile : IDisposable
             Delete();
     }
 
-    private static bool IsFileError(Exception error) => error is IOException or UnauthorizedAccessException or NotSupportedException;
-
     private void Delete()
     {
         try
         {
             File.Delete(_temporary);
         }
-        catch (Exception error) when (IsFileError(error))
+        catch (Exception error) when (FileErrors.IsFileError(error))
         {
             // Whatever kept the file from being written also keeps it from being deleted, and is reported already.
         }

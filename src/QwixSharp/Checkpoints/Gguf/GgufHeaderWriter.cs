@@ -26,7 +26,7 @@ internal static class GgufHeaderWriter
         foreach (var (key, value) in pairs)
         {
             WriteString(buffer, key);
-            Write(buffer, (uint)KindOf(key, value));
+            Write(buffer, (uint)KindOf(key, value.GetType()));
             WriteValue(buffer, key, value);
         }
 
@@ -45,11 +45,11 @@ internal static class GgufHeaderWriter
         return header;
     }
 
-    private static GgufValueType KindOf(string key, object value)
+    private static GgufValueType KindOf(string key, Type type)
     {
         try
         {
-            return GgufValueTypes.Of(value.GetType());
+            return GgufValueTypes.Of(type);
         }
         catch (ArgumentException error)
         {
@@ -80,7 +80,7 @@ internal static class GgufHeaderWriter
     private static void WriteArray(ArrayBufferWriter<byte> buffer, string key, Array array)
     {
         var elementType = array.GetType().GetElementType()!;
-        Write(buffer, (uint)GgufValueTypes.Of(elementType));
+        Write(buffer, (uint)KindOf(key, elementType));
         Write(buffer, (ulong)array.Length);
         if (elementType.IsPrimitive)
         {

@@ -46,6 +46,6 @@ internal static class GgufValueTypes
         : type == typeof(ulong) ? GgufValueType.UInt64
         : type == typeof(long) ? GgufValueType.Int64
         : type == typeof(double) ? GgufValueType.Float64
-        : type.IsAssignableTo(typeof(Array)) ? GgufValueType.Array
+        : type == typeof(Array) || type.IsSZArray ? GgufValueType.Array
         : throw new ArgumentException($"GGUF metadata are numbers, booleans, strings and arrays of one of these, not {type}.");
 }

@@ -26,6 +26,9 @@ public sealed unsafe class GgufWriter : IDisposable
     /// <exception cref="CheckpointException">The file cannot be written.</exception>
     public GgufWriter(string path, IEnumerable<KeyValuePair<string, object>> metadata, IEnumerable<(string Name, GgufTensorType Type, long[] Shape)> tensors)
     {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        ArgumentNullException.ThrowIfNull(metadata);
+        ArgumentNullException.ThrowIfNull(tensors);
         var pairs = metadata.ToArray();
         uint alignment = Alignment(pairs);
         var placed = new List<GgufTensor>();
@@ -63,6 +66,7 @@ public sealed unsafe class GgufWriter : IDisposable
     /// <exception cref="CheckpointException">A scale is not finite in float16; or the file cannot be written.</exception>
     public void Write(string name, Tensor values)
     {
+        ArgumentNullException.ThrowIfNull(values);
         var place = Announced(name, values.shape);
         var tensor = place.Tensor;
         if (!tensor.Type.CanWrite)

@@ -10,7 +10,7 @@ namespace QwixSharp.Checkpoints.Layouts;
 internal static class CheckpointLayouts
 {
     /// <summary>The layouts in the order in which they are asked; the last takes every checkpoint.</summary>
-    private static readonly ICheckpointLayout[] All = [new GgufLayout(), new CompressedTensorsLayout(), new GptqLayout(), new AwqLayout(), new BitsAndBytesLayout(), new PlainLayout()];
+    private static readonly ICheckpointLayout[] All = [new QwixLayout(), new GgufLayout(), new CompressedTensorsLayout(), new GptqLayout(), new AwqLayout(), new BitsAndBytesLayout(), new PlainLayout()];
 
     internal static (ICheckpointLayout Layout, IReadOnlyList<LogicalTensor> Tensors) Read(Checkpoint checkpoint)
     {

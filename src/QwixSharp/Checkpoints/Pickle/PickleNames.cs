@@ -12,7 +12,7 @@ internal static class PickleNames
             throw new FormatException("it calls what is no name");
         return (name.ToString(), arguments) switch
         {
-            ("collections.OrderedDict", []) => new PickleDict(),
+            ("collections.OrderedDict", [] or [object?[] { Length: 0 }]) => new PickleDict(),
             ("torch.Size", [object?[] sizes]) => sizes,
             ("torch._utils._rebuild_tensor", [PickleStorage storage, long offset, object?[] shape, object?[] strides]) => Tensor(storage, offset, shape, strides),
             ("torch._utils._rebuild_tensor_v2", [PickleStorage storage, long offset, object?[] shape, object?[] strides, ..]) => Tensor(storage, offset, shape, strides),

@@ -40,14 +40,16 @@ internal sealed class PyTorchFormat : ICheckpointFormat
         string folder = name[..^PickleName.Length];
         if (entries.ContainsKey(folder + "constants.pkl"))
             throw new CheckpointException($"{Quote(file.Path)} is a TorchScript program. Save the state dict instead: torch.save(model.state_dict(), path).");
-        if (entries.TryGetValue(folder + "byteorder", out var order) && order.Length == 3 && file.Span(order.Offset, 3).SequenceEqual("big"u8))
+        if (entries.TryGetValue(folder + "byteorder", out var order) && IsBig(file, order))
             throw new CheckpointException($"{Quote(file.Path)} was written on a big-endian machine, which is not read. Save it again on another.");
         var pickle = entries[name];
         if (pickle.Length > MaxPickleLength)
             throw new CheckpointException($"{Quote(file.Path)} has a pickle of {pickle.Length} bytes, more than the {MaxPickleLength} that are allowed.");
         try
         {
-            var root = new PickleReader(file.Span(pickle.Offset, (int)pickle.Length)).Read();
+            var bytes = new byte[pickle.Length];
+            pickle.Read(file, bytes, 0);
+            var root = new PickleReader(bytes).Read();
             var tensors = StateDict.Flatten(root, maxVisits: pickle.Length);
             return new PyTorchCheckpoint(path, file, [.. tensors.Select(t => PyTorchTensor.Locate(file, entries, folder, t.Key, t.Value))]);
         }
@@ -55,5 +57,14 @@ internal sealed class PyTorchFormat : ICheckpointFormat
         {
             throw new CheckpointException($"The pickle in {Quote(file.Path)} cannot be read: {error.Message}.", error);
         }
+    }
+
+    private static bool IsBig(CheckpointFile file, ZipEntry order)
+    {
+        if (order.Length != 3)
+            return false;
+        Span<byte> text = stackalloc byte[3];
+        order.Read(file, text, 0);
+        return text.SequenceEqual("big"u8);
     }
 }

@@ -4,10 +4,12 @@ namespace QwixSharp.Checkpoints.Pickle;
 
 /// <summary>A tensor of a state dict and where it lies.</summary>
 /// <param name="Entry">Its description.</param>
-/// <param name="Offset">The offset of its first element in the file.</param>
-/// <param name="Strides">In elements; null where the tensor is contiguous.</param>
+/// <param name="Storage">The entry of the zip file in which its elements are.</param>
+/// <param name="Offset">The offset of its first element in the storage, in bytes.</param>
+/// <param name="Strides">In elements.</param>
 /// <param name="Extent">The elements from the first to the last, both among them.</param>
-internal sealed record PyTorchTensor(TensorEntry Entry, long Offset, long[]? Strides, long Extent)
+/// <param name="IsInPlace">Whether the file holds its elements as they are, one after another.</param>
+internal sealed record PyTorchTensor(TensorEntry Entry, ZipEntry Storage, long Offset, long[] Strides, long Extent, bool IsInPlace)
 {
     /// <summary>Finds a tensor in the archive.</summary>
     /// <exception cref="FormatException">It does not lie within its storage, or has a dtype that is not read.</exception>
@@ -33,7 +35,7 @@ internal sealed record PyTorchTensor(TensorEntry Entry, long Offset, long[]? Str
         if (extent < 0 || tensor.Offset < 0 || tensor.Offset > available || extent > available - tensor.Offset || entry.ByteLength > storage.Length)
             throw new FormatException($"the tensor {quoted} does not lie within its storage. Save a contiguous copy of it");
         bool isContiguous = entry.ByteLength == 0 || IsContiguous(tensor);
-        return new PyTorchTensor(entry, storage.Offset + (tensor.Offset * size), isContiguous ? null : tensor.Strides, extent);
+        return new PyTorchTensor(entry, storage, tensor.Offset * size, tensor.Strides, extent, isContiguous && storage.PackedLength is null);
     }
 
     /// <summary>The elements from the first to the last; −1 where that cannot be.</summary>

@@ -4,12 +4,9 @@ using static System.Buffers.Binary.BinaryPrimitives;
 
 namespace QwixSharp.Checkpoints.Pickle;
 
-/// <summary>Where in a zip file an entry's bytes lie, as they are: the entry is not compressed.</summary>
-internal readonly record struct ZipEntry(long Offset, long Length);
-
 /// <summary>
-/// The entries of a zip file whose entries are not compressed, as PyTorch writes them. Unlike the framework's archive it tells
-/// where they lie, so that tensors are read in place.
+/// The entries of a zip file. Unlike the framework's archive this tells where they lie, so that tensors are read in place where
+/// they are not compressed, as PyTorch writes them.
 /// </summary>
 /// <remarks>Format: PKWARE's APPNOTE 6.3, with Zip64.</remarks>
 internal static class ZipDirectory
@@ -26,9 +23,14 @@ internal static class ZipDirectory
     private const uint EntrySignature = 0x02014b50;
     private const uint LocalSignature = 0x04034b50;
     private const ushort Zip64Field = 1;
+    private const ushort Stored = 0;
+    private const ushort Deflated = 8;
+
+    /// <summary>The most bytes that deflate can make of one.</summary>
+    private const long MaxRatio = 1032;
 
     /// <summary>Reads the directory.</summary>
-    /// <exception cref="CheckpointException">It is damaged, or an entry is compressed.</exception>
+    /// <exception cref="CheckpointException">It is damaged.</exception>
     internal static Dictionary<string, ZipEntry> Read(CheckpointFile file)
     {
         var (count, offset, size) = FindDirectory(file);
@@ -83,15 +85,18 @@ internal static class ZipDirectory
         TakeWide(ref size, ref wide);
         TakeWide(ref packedSize, ref wide);
         TakeWide(ref local, ref wide);
-        if (ReadUInt16LittleEndian(entry[10..]) != 0 || packedSize != size)
-            throw new CheckpointException($"{CheckpointException.Quote(file.Path)} has the compressed entry {CheckpointException.Quote(name)}, but PyTorch compresses none. Save it again with torch.save.");
+        ushort method = ReadUInt16LittleEndian(entry[10..]);
+        if (method is not (Stored or Deflated))
+            throw new CheckpointException($"{CheckpointException.Quote(file.Path)} has the entry {CheckpointException.Quote(name)} in a compression that PyTorch does not use. Save it again with torch.save.");
         if (local < 0 || local > file.Length - LocalSize || ReadUInt32LittleEndian(file.Span(local, LocalSize)) != LocalSignature)
             throw Damaged(file, $"its entry {CheckpointException.Quote(name)} is not where the directory says");
         var header = file.Span(local, LocalSize);
         long offset = local + LocalSize + ReadUInt16LittleEndian(header[26..]) + ReadUInt16LittleEndian(header[28..]);
-        return size >= 0 && offset <= file.Length && size <= file.Length - offset
-            ? new ZipEntry(offset, size)
-            : throw Damaged(file, $"its entry {CheckpointException.Quote(name)} goes beyond its end");
+        bool fits = packedSize >= 0 && offset <= file.Length && packedSize <= file.Length - offset;
+        bool isPossible = method == Stored ? size == packedSize : size >= 0 && packedSize <= Array.MaxLength && size / MaxRatio <= packedSize;
+        return fits && isPossible
+            ? new ZipEntry(offset, size, method == Deflated ? packedSize : null)
+            : throw Damaged(file, $"its entry {CheckpointException.Quote(name)} goes beyond its end, or cannot have its size");
     }
 
     /// <summary>Takes the 64-bit form of a number that did not fit into 32 bits; −1 where there is none.</summary>

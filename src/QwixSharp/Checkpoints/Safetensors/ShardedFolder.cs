@@ -9,57 +9,45 @@ internal static class ShardedFolder
 {
     /// <summary>Makes a folder where there is none.</summary>
     /// <exception cref="CheckpointException">It cannot be made.</exception>
-    internal static void Make(string folder)
-    {
-        try
-        {
-            Directory.CreateDirectory(folder);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException)
-        {
-            throw new CheckpointException($"Cannot make the folder {CheckpointException.Quote(folder)}: {FileErrors.Describe(error)}", error);
-        }
-    }
+    internal static void Make(string folder) =>
+        FileErrors.Guard($"Cannot make the folder {CheckpointException.Quote(folder)}", () => Directory.CreateDirectory(folder));
 
     /// <summary>Which tensors go to which file.</summary>
-    internal static IReadOnlyList<(string Path, IReadOnlyList<TensorEntry> Tensors)> Plan(string folder, IEnumerable<TensorEntry> tensors, long maxShardSize)
+    /// <typeparam name="T">A tensor, or several that stay together.</typeparam>
+    /// <param name="tensors">The tensors in order.</param>
+    /// <param name="size">The bytes of each.</param>
+    /// <param name="maxShardSize">The bytes of a shard.</param>
+    internal static IReadOnlyList<IReadOnlyList<T>> Plan<T>(IEnumerable<T> tensors, Func<T, long> size, long maxShardSize)
     {
-        List<List<TensorEntry>> shards = [[]];
-        long size = 0;
-        foreach (var entry in tensors)
+        List<List<T>> shards = [[]];
+        long sum = 0;
+        foreach (var tensor in tensors)
         {
-            if (size > 0 && size + entry.ByteLength > maxShardSize)
+            if (sum > 0 && sum + size(tensor) > maxShardSize)
             {
                 shards.Add([]);
-                size = 0;
+                sum = 0;
             }
 
-            shards[^1].Add(entry);
-            size += entry.ByteLength;
+            shards[^1].Add(tensor);
+            sum += size(tensor);
         }
 
-        string Name(int i) => shards.Count == 1
-            ? "model.safetensors"
-            : string.Create(CultureInfo.InvariantCulture, $"model-{i + 1:00000}-of-{shards.Count:00000}.safetensors");
-        return [.. shards.Select((s, i) => (Path.Combine(folder, Name(i)), (IReadOnlyList<TensorEntry>)s))];
+        return shards;
     }
+
+    /// <summary>The name of a shard.</summary>
+    internal static string FileName(int index, int count) => count == 1
+        ? "model.safetensors"
+        : string.Create(CultureInfo.InvariantCulture, $"model-{index + 1:00000}-of-{count:00000}.safetensors");
 
     /// <summary>
     /// Removes the index of an earlier checkpoint before its shards are replaced: a folder in between has no index, rather
     /// than one that points into files that are not its own.
     /// </summary>
     /// <exception cref="CheckpointException">It cannot be removed.</exception>
-    internal static void RemoveIndex(string folder)
-    {
-        try
-        {
-            File.Delete(Path.Combine(folder, ShardedFormat.IndexName));
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new CheckpointException($"Cannot replace the index in {CheckpointException.Quote(folder)}: {FileErrors.Describe(error)}", error);
-        }
-    }
+    internal static void RemoveIndex(string folder) =>
+        FileErrors.Guard($"Cannot replace the index in {CheckpointException.Quote(folder)}", () => File.Delete(Path.Combine(folder, ShardedFormat.IndexName)));
 
     /// <summary>Writes the index from each tensor to its file.</summary>
     internal static void WriteIndex(string folder, IEnumerable<(TensorEntry Entry, string File)> tensors)

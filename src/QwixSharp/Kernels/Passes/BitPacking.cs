@@ -26,7 +26,7 @@ internal static unsafe class BitPacking
         var bytes = Bytes(count, bits);
         var perByte = 8 / bits;
         var mask = (1 << bits) - 1;
-        for (var i = 0L; i < bytes; i++)
+        for (var i = bits == 4 ? PackHalfBytes(codes, count, packed) : 0; i < bytes; i++)
         {
             var value = 0;
             for (var j = 0; j < perByte && i * perByte + j < count; j++)
@@ -51,6 +51,21 @@ internal static unsafe class BitPacking
         {
             var top = packed[i / perByte] << (8 - bits - (int)(i % perByte) * bits);
             codes[i] = signed ? (sbyte)((sbyte)top >> (8 - bits)) : (sbyte)((byte)top >> (8 - bits));
+        }
+    }
+
+    /// <returns>The bytes that were packed.</returns>
+    private static long PackHalfBytes(sbyte* codes, long count, byte* packed)
+    {
+        var i = 0L;
+        for (; i + 64 <= count; i += 64)
+            Vector256.Narrow(Pairs(codes + i), Pairs(codes + i + 32)).Store(packed + i / 2);
+        return i / 2;
+
+        static Vector256<ushort> Pairs(sbyte* codes)
+        {
+            var both = Vector256.Load((ushort*)codes);
+            return both & Vector256.Create((ushort)0x0F) | both >>> 4 & Vector256.Create((ushort)0xF0);
         }
     }
 
