@@ -65,7 +65,7 @@ public sealed class LlamaFileTests : IDisposable
         File.WriteAllText(Path.Combine(_folder.Path, "config.json"), $$"""
             {"model_type": "llama", "vocab_size": {{config.Vocabulary}}, "hidden_size": {{config.Width}}, "intermediate_size": {{config.Inner}},
              "num_hidden_layers": {{config.Layers}}, "num_attention_heads": {{config.Heads}}, "num_key_value_heads": {{config.KeyHeads}},
-             "max_position_embeddings": {{config.Context}}, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "eos_token_id": 1, "tie_word_embeddings": true}
+             "max_position_embeddings": {{config.Context}}, "rms_norm_eps": {{config.NormEpsilon.ToString("R")}}, "rope_theta": 10000.0, "eos_token_id": 1, "tie_word_embeddings": true}
             """);
         var tokens = (string[])TinyLlama.Metadata["tokenizer.ggml.tokens"];
         File.WriteAllText(Path.Combine(_folder.Path, "tokenizer.json"), System.Text.Json.JsonSerializer.Serialize(new

@@ -11,7 +11,7 @@ internal static class TinyLlama
     private const int ControlToken = 3, NormalToken = 1;
 
     public static LlamaConfig Config { get; } = new(
-        Vocabulary: 259, Width: 64, Inner: 96, Layers: 2, Heads: 4, KeyHeads: 2, HeadSize: 16, Context: 64, RopeBase: 10000, NormEpsilon: 1e-5, TiesEmbedding: true);
+        Vocabulary: 259, Width: 64, Inner: 96, Layers: 2, Heads: 4, KeyHeads: 2, HeadSize: 16, Context: 64, RopeBase: 10000, NormEpsilon: 1.0 / (1 << 17), TiesEmbedding: true);
 
     /// <summary>What a file of the model says, to be changed by tests.</summary>
     public static OrderedDictionary<string, object> Metadata { get => new()
@@ -50,7 +50,7 @@ internal static class TinyLlama
         {
             parameter.DetachFromDisposeScope();
             if (parameter.dim() > 1)
-                nn.init.normal_(parameter, std: 0.3, generator: generator);
+                nn.init.normal_(parameter, std: 0.1, generator: generator);
         }
 
         model.eval();
