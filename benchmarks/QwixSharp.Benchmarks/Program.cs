@@ -19,7 +19,7 @@ switch (args.FirstOrDefault())
         OverheadBenchmark.Run();
         return 0;
     case "llm":
-        LlmBenchmark.Run(args.ElementAtOrDefault(1) ?? "../shared/models/SmolLM2-135M-Instruct.Q4_1.gguf", int.Parse(args.ElementAtOrDefault(2) ?? "5", CultureInfo.InvariantCulture));
+        LlmBenchmark.Run(args.ElementAtOrDefault(1) ?? "../shared/models/SmolLM2-135M-Instruct.Q4_1.gguf", int.Parse(args.ElementAtOrDefault(2) ?? "5", CultureInfo.InvariantCulture), args.ElementAtOrDefault(3) ?? "");
         return 0;
     case "checkpoint":
         CheckpointBenchmark.Run(double.Parse(Option("--size") ?? "4", CultureInfo.InvariantCulture), Option("--folder"));
@@ -30,7 +30,7 @@ switch (args.FirstOrDefault())
                    -- conv [--processor-time]                               convolutions against other libraries
                    -- memory [scheme]                                       memory of a quantized model
                    -- overhead                                              cost of interception
-                   -- llm [model.gguf [rounds]]                             a language model against llama.cpp
+                   -- llm [model.gguf [rounds [peers|caches|profile]]]      a language model against llama.cpp
                    -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
             """);
         return 1;

@@ -20,13 +20,17 @@ internal static class LlmBenchmark
 
     /// <param name="path">A GGUF file of a Llama model.</param>
     /// <param name="rounds">How often each measurement is repeated; the medians are shown.</param>
-    public static void Run(string path, int rounds)
+    /// <param name="part">What to measure: <c>peers</c>, <c>caches</c>, <c>profile</c>; all if empty.</param>
+    public static void Run(string path, int rounds, string part)
     {
         torch.set_num_threads(Threads);
-        foreach (var scheme in Schemes)
-            Compare(path, scheme, rounds);
-        CompareCaches(path, rounds);
-        Profile.Run(path, Schemes[0]);
+        if (part is "" or "peers")
+            foreach (var scheme in Schemes)
+                Compare(path, scheme, rounds);
+        if (part is "" or "caches")
+            CompareCaches(path, rounds);
+        if (part is "" or "profile")
+            Profile.Run(path, Schemes[0]);
     }
 
     private static void Compare(string path, Scheme scheme, int rounds)

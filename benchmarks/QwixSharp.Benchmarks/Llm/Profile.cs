@@ -3,6 +3,7 @@ using QwixSharp.Arrays;
 using QwixSharp.Interception;
 using QwixSharp.Kernels;
 using QwixSharp.Kernels.Weights;
+using QwixSharp.Numerics;
 using QwixSharp.Ops;
 using QwixSharp.Providers;
 using QwixSharp.Samples.Chat;
@@ -11,7 +12,7 @@ using static TorchSharp.torch;
 
 namespace QwixSharp.Benchmarks.Llm;
 
-/// <summary>Where the time of one token goes: how many ops the model calls, and how long its products alone take.</summary>
+/// <summary>Where the time of one token goes: how many ops the model calls and how long each takes, and how long the kernels of its products take.</summary>
 internal static class Profile
 {
     private const int Rounds = 50;
@@ -21,31 +22,41 @@ internal static class Profile
         using var ours = new OurModel(path, scheme, 1024);
         ours.Read([1, 2, 3]);
         using var noGrad = no_grad();
-        var counts = Count(ours.Original);
-        Console.WriteLine($"\n{scheme}: {counts.Values.Sum()} ops a token: {string.Join(", ", counts.OrderByDescending(c => c.Value).Select(c => $"{c.Value} {c.Key}"))}");
+        var ops = Time(ours.Original);
+        Console.WriteLine($"\n{scheme}: {ops.Sum(o => o.Value.Calls)} ops a token. In float32: {string.Join(", ", ops.OrderByDescending(o => o.Value.Microseconds).Select(o => $"{o.Value.Calls} {o.Key} of {o.Value.Microseconds / o.Value.Calls:F1} µs"))}");
 
-        var whole = Microseconds(() =>
-        {
-            ours.Trim(3);
-            ours.Read([4]);
-        });
+        var whole = Microseconds(() => ReadOne(ours));
+        ours.UseCache(QType.Int8, 1024);
+        ours.Read([1, 2, 3]);
+        var withInt8Cache = Microseconds(() => ReadOne(ours));
         PackedWeight[] weights = [.. ((IQuantizedModel)ours.Model).Weights.Values.Select(w => w.MadeForm<PackedForm>()!.Weight)];
         using Tensor input = randn(weights.Max(w => w.Depth)), output = empty(weights.Max(w => w.Rows));
         var products = Microseconds(() => RunProducts(weights, input, output));
         using var single = randn(1, 1, ours.Original.Config.Width);
         var op = Microseconds(() => (single * single).Dispose());
-        Console.WriteLine($"a token {whole:F0} µs; the kernels of its {weights.Length} products alone {products:F0} µs; one op on a token's state {op:F2} µs");
+        Console.WriteLine($"a token {whole:F0} µs, with an int8 cache {withInt8Cache:F0} µs; the kernels of its {weights.Length} products alone {products:F0} µs; one op on a token's state {op:F2} µs");
     }
 
-    private static Dictionary<string, int> Count(Llama model)
+    /// <summary>The calls of each op in a token of the float32 model whose products were given up, and the time of all its calls.</summary>
+    private static Dictionary<string, (int Calls, double Microseconds)> Time(Llama model)
     {
-        var counter = new Counter();
-        using var scope = NewDisposeScope();
-        using var cache = new TensorCache(model.Config, 8);
+        var timer = new Timer();
         var run = Interceptor.Rewrite<Func<object, Tensor, IKeyValueCache?, int, Tensor>>(typeof(Llama).GetMethod("forward")!);
-        using (Interceptor.Enter(model, counter))
-            run(model, zeros([1, 1], ScalarType.Int64), cache, 1);
-        return counter.Counts;
+        for (var round = 0; round < Rounds; round++)
+        {
+            using var scope = NewDisposeScope();
+            using var cache = new TensorCache(model.Config, 8);
+            using (Interceptor.Enter(model, timer))
+                run(model, zeros([1, 1], ScalarType.Int64), cache, 1);
+        }
+
+        return timer.Times.ToDictionary(t => t.Key, t => (t.Value.Count / Rounds, t.Value.Order().ElementAt(t.Value.Count / 2) * t.Value.Count / Rounds));
+    }
+
+    private static void ReadOne(OurModel ours)
+    {
+        ours.Trim(3);
+        ours.Read([4]);
     }
 
     /// <summary>The products of one token, kernels alone.</summary>
@@ -69,16 +80,20 @@ internal static class Profile
         return times.Order().ElementAt(Rounds / 2);
     }
 
-    private sealed class Counter : IOpInterceptor
+    private sealed class Timer : IOpInterceptor
     {
-        public Dictionary<string, int> Counts { get; } = [];
+        public Dictionary<string, List<double>> Times { get; } = [];
 
-        public bool Wants(OpDescriptor op)
+        public bool Wants(OpDescriptor op) => true;
+
+        public object? Intercept(in OpCall call)
         {
-            Counts[op.Method.Name] = Counts.GetValueOrDefault(op.Method.Name) + 1;
-            return false;
+            if (!Times.TryGetValue(call.Op.Method.Name, out var times))
+                Times[call.Op.Method.Name] = times = [];
+            var start = Stopwatch.GetTimestamp();
+            var result = call.Proceed();
+            times.Add(Stopwatch.GetElapsedTime(start).TotalMicroseconds);
+            return result;
         }
-
-        public object? Intercept(in OpCall call) => call.Proceed();
     }
 }
