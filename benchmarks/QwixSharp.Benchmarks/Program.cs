@@ -1,8 +1,11 @@
 using System.Globalization;
 using QwixSharp.Benchmarks.Checkpoints;
+using QwixSharp.Benchmarks.Digits;
 using QwixSharp.Benchmarks.Llm;
+using QwixSharp.Benchmarks.Lora;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
+using QwixSharp.Benchmarks.Training;
 
 switch (args.FirstOrDefault())
 {
@@ -15,6 +18,12 @@ switch (args.FirstOrDefault())
     case "memory":
         MemoryBenchmark.Run(args.ElementAtOrDefault(1));
         return 0;
+    case "training":
+        TrainingBenchmark.Run(args.Skip(1).FirstOrDefault(a => !a.StartsWith("--", StringComparison.Ordinal)) ?? "", args.Contains("--processor-time"));
+        return 0;
+    case "passes":
+        PassBenchmark.Run(args.Contains("--processor-time"));
+        return 0;
     case "overhead":
         OverheadBenchmark.Run();
         return 0;
@@ -24,14 +33,28 @@ switch (args.FirstOrDefault())
     case "checkpoint":
         CheckpointBenchmark.Run(double.Parse(Option("--size") ?? "4", CultureInfo.InvariantCulture), Option("--folder"));
         return 0;
+    case "export":
+        ExportBenchmark.Run(args.ElementAtOrDefault(1));
+        return 0;
+    case "digits":
+        DigitsBenchmark.Run();
+        return 0;
+    case "lora":
+        LoraBenchmark.Run(args.Contains("--processor-time"));
+        return 0;
     default:
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
                    -- conv [--processor-time]                               convolutions against other libraries
                    -- memory [scheme]                                       memory of a quantized model
+                   -- digits                                                accuracy of PTQ and QAT against the reference's
+                   -- training [part of a model's name] [--processor-time] a training step against the plain one
+                   -- passes [--processor-time]                            element-wise passes of training against memory bandwidth
                    -- overhead                                              cost of interception
                    -- llm [model.gguf [rounds [peers|caches|profile]]]      a language model against llama.cpp
+                   -- export [model]                                        time and memory of writing .tflite files
                    -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
+                   -- lora [--processor-time]                               training steps with adapters against full fine-tuning
             """);
         return 1;
 }

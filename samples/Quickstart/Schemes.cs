@@ -1,5 +1,6 @@
 using QwixSharp.Providers;
 using QwixSharp.Rules;
+using QwixSharp.Samples.Common;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 

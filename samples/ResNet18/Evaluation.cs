@@ -38,9 +38,9 @@ internal sealed record Outcome(string Scheme, long Bytes, Tensor Features, doubl
     }
 
     /// <summary>Classifies by the nearest class mean, in the angle between features.</summary>
-    private static double NearestMeanAccuracy(Tensor fit, IReadOnlyList<int> fitLabels, Tensor test, IReadOnlyList<int> testLabels)
+    private static double NearestMeanAccuracy(Tensor fit, IReadOnlyList<long> fitLabels, Tensor test, IReadOnlyList<long> testLabels)
     {
-        var belongs = functional.one_hot(tensor(fitLabels.Select(label => (long)label).ToArray())).to(float32);
+        var belongs = functional.one_hot(tensor(fitLabels.ToArray())).to(float32);
         var means = functional.normalize(matmul(belongs.t(), functional.normalize(fit, dim: -1)), dim: -1);
         var guesses = matmul(test, means.t()).argmax(-1).data<long>().ToArray();
         return guesses.Zip(testLabels).Count(pair => pair.First == pair.Second) / (double)testLabels.Count;

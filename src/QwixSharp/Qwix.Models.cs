@@ -22,7 +22,7 @@ public static partial class Qwix
     /// <exception cref="QwixSharp.Rules.RuleException">No rule matches any op.</exception>
     /// <exception cref="QwixException">A weight cannot be quantized as its rule says; the message names it.</exception>
     /// <exception cref="QwixSharp.Interception.InterceptionException">The provider is strict, and not all code of the model can be seen.</exception>
-    public static QuantizedModule<T, TResult> QuantizeModel<T, TResult>(nn.Module<T, TResult> model, QuantizationProvider provider, T input, params string[] methods) =>
+    public static QuantizedModule<T, TResult> QuantizeModel<T, TResult>(nn.Module<T, TResult> model, ModelProvider provider, T input, params string[] methods) =>
         ModelQuantizer.Quantize(model, provider, methods, s => new QuantizedModule<T, TResult>(s), q => q.forward(ModelQuantizer.ToModelDevice(model, input)));
 
     /// <summary>Quantizes a model of two inputs; see <see cref="QuantizeModel{T, TResult}"/>.</summary>
@@ -35,7 +35,7 @@ public static partial class Qwix
     /// <param name="input2">Input 2, such as the model will have.</param>
     /// <param name="methods">Other public methods of the model that will be called.</param>
     /// <returns>A module around the model. The caller owns it.</returns>
-    public static QuantizedModule<T1, T2, TResult> QuantizeModel<T1, T2, TResult>(nn.Module<T1, T2, TResult> model, QuantizationProvider provider, T1 input1, T2 input2, params string[] methods) =>
+    public static QuantizedModule<T1, T2, TResult> QuantizeModel<T1, T2, TResult>(nn.Module<T1, T2, TResult> model, ModelProvider provider, T1 input1, T2 input2, params string[] methods) =>
         ModelQuantizer.Quantize(model, provider, methods, s => new QuantizedModule<T1, T2, TResult>(s), q => q.forward(ModelQuantizer.ToModelDevice(model, input1), ModelQuantizer.ToModelDevice(model, input2)));
 
     /// <summary>Quantizes a model of three inputs; see <see cref="QuantizeModel{T, TResult}"/>.</summary>
@@ -50,7 +50,7 @@ public static partial class Qwix
     /// <param name="input3">Input 3, such as the model will have.</param>
     /// <param name="methods">Other public methods of the model that will be called.</param>
     /// <returns>A module around the model. The caller owns it.</returns>
-    public static QuantizedModule<T1, T2, T3, TResult> QuantizeModel<T1, T2, T3, TResult>(nn.Module<T1, T2, T3, TResult> model, QuantizationProvider provider, T1 input1, T2 input2, T3 input3, params string[] methods) =>
+    public static QuantizedModule<T1, T2, T3, TResult> QuantizeModel<T1, T2, T3, TResult>(nn.Module<T1, T2, T3, TResult> model, ModelProvider provider, T1 input1, T2 input2, T3 input3, params string[] methods) =>
         ModelQuantizer.Quantize(model, provider, methods, s => new QuantizedModule<T1, T2, T3, TResult>(s), q => q.forward(ModelQuantizer.ToModelDevice(model, input1), ModelQuantizer.ToModelDevice(model, input2), ModelQuantizer.ToModelDevice(model, input3)));
 
     /// <summary>Quantizes a model of four inputs; see <see cref="QuantizeModel{T, TResult}"/>.</summary>
@@ -67,7 +67,7 @@ public static partial class Qwix
     /// <param name="input4">Input 4, such as the model will have.</param>
     /// <param name="methods">Other public methods of the model that will be called.</param>
     /// <returns>A module around the model. The caller owns it.</returns>
-    public static QuantizedModule<T1, T2, T3, T4, TResult> QuantizeModel<T1, T2, T3, T4, TResult>(nn.Module<T1, T2, T3, T4, TResult> model, QuantizationProvider provider, T1 input1, T2 input2, T3 input3, T4 input4, params string[] methods) =>
+    public static QuantizedModule<T1, T2, T3, T4, TResult> QuantizeModel<T1, T2, T3, T4, TResult>(nn.Module<T1, T2, T3, T4, TResult> model, ModelProvider provider, T1 input1, T2 input2, T3 input3, T4 input4, params string[] methods) =>
         ModelQuantizer.Quantize(model, provider, methods, s => new QuantizedModule<T1, T2, T3, T4, TResult>(s), q => q.forward(ModelQuantizer.ToModelDevice(model, input1), ModelQuantizer.ToModelDevice(model, input2), ModelQuantizer.ToModelDevice(model, input3), ModelQuantizer.ToModelDevice(model, input4)));
 
     /// <summary>Quantizes a model of five inputs; see <see cref="QuantizeModel{T, TResult}"/>.</summary>
@@ -86,7 +86,7 @@ public static partial class Qwix
     /// <param name="input5">Input 5, such as the model will have.</param>
     /// <param name="methods">Other public methods of the model that will be called.</param>
     /// <returns>A module around the model. The caller owns it.</returns>
-    public static QuantizedModule<T1, T2, T3, T4, T5, TResult> QuantizeModel<T1, T2, T3, T4, T5, TResult>(nn.Module<T1, T2, T3, T4, T5, TResult> model, QuantizationProvider provider, T1 input1, T2 input2, T3 input3, T4 input4, T5 input5, params string[] methods) =>
+    public static QuantizedModule<T1, T2, T3, T4, T5, TResult> QuantizeModel<T1, T2, T3, T4, T5, TResult>(nn.Module<T1, T2, T3, T4, T5, TResult> model, ModelProvider provider, T1 input1, T2 input2, T3 input3, T4 input4, T5 input5, params string[] methods) =>
         ModelQuantizer.Quantize(model, provider, methods, s => new QuantizedModule<T1, T2, T3, T4, T5, TResult>(s), q => q.forward(ModelQuantizer.ToModelDevice(model, input1), ModelQuantizer.ToModelDevice(model, input2), ModelQuantizer.ToModelDevice(model, input3), ModelQuantizer.ToModelDevice(model, input4), ModelQuantizer.ToModelDevice(model, input5)));
 
     /// <summary>Quantizes a model of six inputs; see <see cref="QuantizeModel{T, TResult}"/>.</summary>
@@ -107,7 +107,7 @@ public static partial class Qwix
     /// <param name="input6">Input 6, such as the model will have.</param>
     /// <param name="methods">Other public methods of the model that will be called.</param>
     /// <returns>A module around the model. The caller owns it.</returns>
-    public static QuantizedModule<T1, T2, T3, T4, T5, T6, TResult> QuantizeModel<T1, T2, T3, T4, T5, T6, TResult>(nn.Module<T1, T2, T3, T4, T5, T6, TResult> model, QuantizationProvider provider, T1 input1, T2 input2, T3 input3, T4 input4, T5 input5, T6 input6, params string[] methods) =>
+    public static QuantizedModule<T1, T2, T3, T4, T5, T6, TResult> QuantizeModel<T1, T2, T3, T4, T5, T6, TResult>(nn.Module<T1, T2, T3, T4, T5, T6, TResult> model, ModelProvider provider, T1 input1, T2 input2, T3 input3, T4 input4, T5 input5, T6 input6, params string[] methods) =>
         ModelQuantizer.Quantize(model, provider, methods, s => new QuantizedModule<T1, T2, T3, T4, T5, T6, TResult>(s), q => q.forward(ModelQuantizer.ToModelDevice(model, input1), ModelQuantizer.ToModelDevice(model, input2), ModelQuantizer.ToModelDevice(model, input3), ModelQuantizer.ToModelDevice(model, input4), ModelQuantizer.ToModelDevice(model, input5), ModelQuantizer.ToModelDevice(model, input6)));
 
     /// <summary>

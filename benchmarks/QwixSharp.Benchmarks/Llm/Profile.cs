@@ -29,7 +29,7 @@ internal static class Profile
         ours.UseCache(QType.Int8, 1024);
         ours.Read([1, 2, 3]);
         var withInt8Cache = Microseconds(() => ReadOne(ours));
-        PackedWeight[] weights = [.. ((IQuantizedModel)ours.Model).Weights.Values.Select(w => w.MadeForm<PackedForm>()!.Weight)];
+        PackedWeight[] weights = [.. ((IQuantizedModel)ours.Model).Weights.Values.Select(w => w.FindKernelForm<PackedForm>()!.Weight)];
         using Tensor input = randn(weights.Max(w => w.Depth)), output = empty(weights.Max(w => w.Rows));
         var products = Microseconds(() => RunProducts(weights, input, output));
         using var single = randn(1, 1, ours.Original.Config.Width);

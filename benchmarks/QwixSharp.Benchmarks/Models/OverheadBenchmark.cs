@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using QwixSharp.Interception;
-using QwixSharp.Samples.Quickstart;
+using QwixSharp.Samples.Common;
 using TorchSharp;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;

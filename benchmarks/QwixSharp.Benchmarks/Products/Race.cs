@@ -1,6 +1,3 @@
-using System.Diagnostics;
-using System.Runtime.InteropServices;
-
 namespace QwixSharp.Benchmarks.Products;
 
 /// <summary>Runs candidates in turn for some rounds, so that what else the machine does meets all of them alike.</summary>
@@ -8,10 +5,8 @@ namespace QwixSharp.Benchmarks.Products;
 /// Whether to measure the processor time of the calling thread instead of the time that passes: for candidates of one thread
 /// on a machine that has other work to do. Linux alone.
 /// </param>
-internal sealed unsafe partial class Race(bool processorTime)
+internal sealed class Race(bool processorTime)
 {
-    private const int ThreadProcessorTime = 3;
-
     private const int Rounds = 15;
 
     private readonly List<(string Name, Action Run, List<double> Times)> _candidates = [];
@@ -29,9 +24,9 @@ internal sealed unsafe partial class Race(bool processorTime)
                 var repeats = new double[3];
                 for (var i = 0; i < repeats.Length; i++)
                 {
-                    var start = Milliseconds();
+                    var start = Clock.Milliseconds(processorTime);
                     run();
-                    repeats[i] = Milliseconds() - start;
+                    repeats[i] = Clock.Milliseconds(processorTime) - start;
                 }
                 if (round >= 0)
                     times.AddRange(repeats);
@@ -39,18 +34,6 @@ internal sealed unsafe partial class Race(bool processorTime)
             }
         return [.. _candidates.Select(c => (c.Name, Median(c.Times), c.Times.Min()))];
     }
-
-    private double Milliseconds()
-    {
-        if (!processorTime)
-            return Stopwatch.GetTimestamp() * 1000.0 / Stopwatch.Frequency;
-        var time = stackalloc long[2];
-        _ = ClockGetTime(ThreadProcessorTime, time);
-        return time[0] * 1e3 + time[1] / 1e6;
-    }
-
-    [LibraryImport("libc", EntryPoint = "clock_gettime")]
-    private static partial int ClockGetTime(int clock, long* time);
 
     private static double Median(IEnumerable<double> times)
     {

@@ -43,6 +43,22 @@ public sealed partial class QArray : IDisposable
         QArrayValidation.Check(this);
     }
 
+    /// <summary>Makes a QArray that a kernel has in its form already.</summary>
+    /// <param name="qtype">The type of the codes.</param>
+    /// <param name="shape">The shape of the array.</param>
+    /// <param name="codes">The codes; where null, they are restored from the form if somebody asks for them.</param>
+    /// <param name="scale">The scales, on the CPU.</param>
+    /// <param name="form">The kernel's form, which can restore codes. Dispose the array to free it.</param>
+    internal QArray(QType qtype, ReadOnlySpan<long> shape, Tensor? codes, Tensor scale, IKernelForm form)
+    {
+        QType = qtype;
+        _shape = shape.ToArray();
+        _scaleShape = scale.shape;
+        _storage = new QArrayStorage(codes, scale, form);
+        Dtype = scale.dtype;
+        Device = scale.device;
+    }
+
     /// <summary>The type of the codes.</summary>
     public QType QType { get; }
 
@@ -73,7 +89,7 @@ public sealed partial class QArray : IDisposable
     /// <summary>The bytes that codes, scales and zero points take.</summary>
     public long ByteSize =>
         (Product(CodePacking.PackedShape(_shape, QType)) * (QType.Bits > 8 ? 2 : 1))
-        + (Product(_scaleShape) * ElementSize(Dtype))
+        + (_storage.DoubleQuantized?.ByteSize ?? Product(_scaleShape) * ElementSize(Dtype))
         + (ZeroPoint is null ? 0 : ZeroPoint.NumberOfElements * ZeroPoint.ElementSize);
 
     /// <summary>The tile size of each axis that is cut into more than one tile and is not per channel.</summary>
@@ -104,7 +120,8 @@ public sealed partial class QArray : IDisposable
         var values = Codec.Decode(GetQValue(), QType, Dtype);
         if (ZeroPoint is not null)
             values = GenericBroadcast.Apply((a, b) => a - b, values, ZeroPoint.to(Dtype));
-        return GenericBroadcast.Apply((a, b) => a * b, values, Scale).MoveToOuterDisposeScope();
+        using var scale = LendScale();
+        return GenericBroadcast.Apply((a, b) => a * b, values, scale).MoveToOuterDisposeScope();
     }
 
     /// <summary>The same array with scales of another dtype, and thus another dtype when dequantized.</summary>
@@ -135,8 +152,8 @@ public sealed partial class QArray : IDisposable
     /// <summary>A form of this array that a kernel reads, made at its first use and freed with the array.</summary>
     internal T KernelForm<T>(Func<T> make) where T : class, IKernelForm => _storage.KernelForm(make);
 
-    /// <summary>A form that a kernel reads, if it has been made.</summary>
-    internal T? MadeForm<T>() where T : class, IKernelForm => _storage.MadeForm<T>();
+    /// <summary>A form that a kernel already reads, or null.</summary>
+    internal T? FindKernelForm<T>() where T : class, IKernelForm => _storage.FindKernelForm<T>();
 
     /// <summary>Forgets the kernels' forms, after the codes or scales were written to.</summary>
     internal void DropKernelForms() => _storage.DropKernelForms();
@@ -146,6 +163,25 @@ public sealed partial class QArray : IDisposable
 
     /// <summary>The same array in tensors of its own, which share memory with this one's.</summary>
     internal QArray Alias() => Select(t => t.alias());
+
+    /// <summary>
+    /// The same array for a short time, which the caller disposes. What only a kernel has, in a form of its own, is restored
+    /// for this array alone.
+    /// </summary>
+    internal QArray Lend() => new(QType, _shape, _storage.LendCodes(), LendScale(), ZeroPoint?.alias());
+
+    /// <summary>The scales for a short time; the caller disposes them.</summary>
+    internal Tensor LendScale() => _storage.LendScale();
+
+    /// <summary>Whether the scales are quantized themselves.</summary>
+    internal bool HasDoubleQuantizedScale => _storage.DoubleQuantized is not null;
+
+    /// <summary>Quantizes the scales: from now on the array stands for the numbers that the quantized scales give.</summary>
+    internal QArray QuantizeScale()
+    {
+        _storage.QuantizeScale();
+        return this;
+    }
 
     /// <summary>
     /// Frees codes and scales where a kernel has them in a form of its own; they are restored from that when they are asked
@@ -164,8 +200,8 @@ public sealed partial class QArray : IDisposable
 
     private QArray ForEach(Action<Tensor> action)
     {
-        action(Codes);
-        action(Scale);
+        foreach (var tensor in _storage.Tensors)
+            action(tensor);
         if (ZeroPoint is not null)
             action(ZeroPoint);
         return this;

@@ -19,12 +19,13 @@ internal interface IKernelForm : IDisposable
 /// The codes and scales of one array, and the form in which a kernel has them. To save memory, a kernel's form can stand
 /// for all. Safe for several threads.
 /// </summary>
-internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
+internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelForm[] forms) : IDisposable
 {
     private readonly Lock _gate = new();
     private volatile Tensor? _codes = codes;
     private volatile Tensor? _scale = scale;
-    private volatile IKernelForm[] _forms = [];
+    private volatile DoubleQuantizedScale? _doubleQuantized;
+    private volatile IKernelForm[] _forms = forms;
 
     internal Tensor Codes
     {
@@ -44,13 +45,46 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
             if (_scale is { } known)
                 return known;
             lock (_gate)
-                return _scale ??= Restoring.RestoreScale();
+                return _scale ??= RestoreScale();
         }
     }
 
+    /// <summary>The tensors that are there now; those restored later belong to no dispose scope.</summary>
+    internal IEnumerable<Tensor> Tensors => new[] { _codes, _scale }.OfType<Tensor>();
+
+    /// <summary>The scales in quantized form; null where they are only plain.</summary>
+    internal DoubleQuantizedScale? DoubleQuantized => _doubleQuantized;
+
+    internal Tensor LendCodes()
+    {
+        lock (_gate)
+            return _codes?.alias() ?? Restoring.RestoreCodes();
+    }
+
+    internal Tensor LendScale()
+    {
+        lock (_gate)
+            return _scale?.alias() ?? RestoreScale();
+    }
+
+    /// <summary>Quantizes the scales, and frees the plain ones until they are asked for.</summary>
+    internal void QuantizeScale()
+    {
+        lock (_gate)
+        {
+            var plain = _scale!;
+            _doubleQuantized = new DoubleQuantizedScale(plain);
+            _scale = null;
+            plain.Dispose();
+        }
+    }
+
+    private Tensor RestoreScale() => _doubleQuantized?.Restore() ?? Restoring.RestoreScale();
+
     private IKernelForm Restoring => _forms.First(f => f.CanRestore);
 
-    internal T? MadeForm<T>() where T : class, IKernelForm
+    /// <summary>A form that was made already, or null.</summary>
+    internal T? FindKernelForm<T>() where T : class, IKernelForm
     {
         foreach (var form in _forms)
         {
@@ -63,7 +97,7 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
 
     internal T KernelForm<T>(Func<T> make) where T : class, IKernelForm
     {
-        if (MadeForm<T>() is { } known)
+        if (FindKernelForm<T>() is { } known)
             return known;
         lock (_gate)
         {
@@ -77,6 +111,13 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
     {
         lock (_gate)
         {
+            // The plain scales are what was written to.
+            if (_scale is not null)
+            {
+                _doubleQuantized?.Dispose();
+                _doubleQuantized = null;
+            }
+
             if (_forms.Length == 0)
                 return;
             // Codes that only a form has are brought back before it goes.
@@ -91,6 +132,12 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
     {
         lock (_gate)
         {
+            if (_doubleQuantized is not null)
+            {
+                _scale?.Dispose();
+                _scale = null;
+            }
+
             if (!_forms.Any(f => f.CanRestore))
                 return;
             _codes?.Dispose();
@@ -107,6 +154,7 @@ internal sealed class QArrayStorage(Tensor codes, Tensor scale) : IDisposable
             _forms = [];
             _codes?.Dispose();
             _scale?.Dispose();
+            _doubleQuantized?.Dispose();
         }
     }
 }

@@ -17,11 +17,14 @@ internal static class RowDequantization
     {
         if (array.Dtype != ScalarType.Float32 || array.Device.type != DeviceType.CPU || array.ZeroPoint is not null || array.QType.Bits > 8)
             return null;
-        if (array.Rank == 0 || array.Scale.requires_grad || RowLayout.Of(array.Shape, array.ScaleShape) is not { Rows: > 0, Columns: > 0 } rows)
+        if (array.Rank == 0 || RowLayout.Of(array.Shape, array.ScaleShape) is not { Rows: > 0, Columns: > 0 } rows)
+            return null;
+        using var lent = array.LendScale();
+        if (lent.requires_grad)
             return null;
         using var scope = NewDisposeScope();
         var codes = array.GetQValue().contiguous();
-        var scale = array.Scale.contiguous();
+        var scale = lent.contiguous();
         var result = empty(array.Shape, dtype: ScalarType.Float32);
         var values = (float*)TensorMemory.Address(result);
         var scales = (float*)TensorMemory.Address(scale);

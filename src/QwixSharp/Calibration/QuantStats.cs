@@ -34,8 +34,8 @@ public sealed class QuantStats : IDisposable
             if (place.Key.Length == 0 || !parts.Keys.Order().SequenceEqual(names.Order()))
                 throw new QwixException($"Statistics of \"{place.Key}\" have {string.Join(", ", parts.Keys)}; they need count and sum_of_absmax, or count, sum_of_min and sum_of_max.");
             stats._entries[place.Key] = new Entry(
-                parts["count"].to(ScalarType.Int64).item<long>(),
-                [.. names.Skip(1).Select(n => (n[Sum.Length..], parts[n].to(ScalarType.Float32, copy: true).DetachFromDisposeScope()))]);
+                Own(parts["count"], ScalarType.Int32),
+                [.. names.Skip(1).Select(n => (n[Sum.Length..], Own(parts[n], ScalarType.Float32)))]);
         }
 
         return stats;
@@ -46,16 +46,8 @@ public sealed class QuantStats : IDisposable
     public IReadOnlyDictionary<string, Tensor> ToTensors()
     {
         var tensors = new SortedDictionary<string, Tensor>(StringComparer.Ordinal);
-        foreach (var (place, entry) in _entries)
-        {
-            lock (entry)
-            {
-                tensors[place + ".count"] = tensor((int)entry.Count);
-                foreach (var (name, sum) in entry.Sums)
-                    tensors[$"{place}.{Sum}{name}"] = sum.clone();
-            }
-        }
-
+        foreach (var (place, name, tensor) in Live())
+            tensors[$"{place}.{name}"] = tensor.clone();
         return tensors;
     }
 
@@ -63,10 +55,37 @@ public sealed class QuantStats : IDisposable
     public void Dispose()
     {
         foreach (var entry in _entries.Values)
+            entry.Dispose();
+    }
+
+    /// <summary>Raised when a place is seen for the first time.</summary>
+    internal event Action? Added;
+
+    /// <summary>The tensors themselves: for each place its count, and its sums.</summary>
+    internal IEnumerable<(string Place, string Name, Tensor Tensor)> Live()
+    {
+        foreach (var (place, entry) in _entries.OrderBy(e => e.Key, StringComparer.Ordinal))
         {
-            foreach (var (_, sum) in entry.Sums)
-                sum.Dispose();
+            yield return (place, "count", entry.Count);
+            foreach (var (name, sum) in entry.Sums)
+                yield return (place, Sum + name, sum);
         }
+    }
+
+    /// <summary>Makes a place known, with no range seen yet.</summary>
+    internal void Reserve(string place, CalibrationRange range)
+    {
+        using var noGrad = no_grad();
+        bool isNew = false;
+        _entries.GetOrAdd(place, _ =>
+        {
+            isNew = true;
+            return new Entry(
+                zeros([], ScalarType.Int32, range.Named.First().Value.device).DetachFromDisposeScope(),
+                [.. range.Named.Select(n => (n.Name, zeros_like(n.Value, dtype: ScalarType.Float32).DetachFromDisposeScope()))]);
+        });
+        if (isNew)
+            Added?.Invoke();
     }
 
     /// <summary>Adds one range that was seen at a place.</summary>
@@ -74,37 +93,98 @@ public sealed class QuantStats : IDisposable
     internal void Update(string place, CalibrationRange range)
     {
         using var noGrad = no_grad();
-        var entry = _entries.GetOrAdd(place, _ => new Entry(0, [.. range.Named.Select(n => (n.Name, zeros_like(n.Value, dtype: ScalarType.Float32).DetachFromDisposeScope()))]));
+        Reserve(place, range);
+        var entry = _entries[place];
         lock (entry)
         {
-            foreach (var ((name, sum), (newName, value)) in entry.Sums.Zip(range.Named))
-            {
-                if (name != newName || !sum.shape.SequenceEqual(value.shape))
-                    throw new QwixException($"The statistics of \"{place}\" have {name} of shape [{string.Join(", ", sum.shape)}], but an activation gave {newName} of shape [{string.Join(", ", value.shape)}]. Add the axes whose length varies to ActBatchAxes.");
+            CheckFits(place, entry, range);
+            foreach (var ((_, sum), (_, value)) in entry.Sums.Zip(range.Named))
                 sum.add_(value);
-            }
-
-            entry.Count++;
+            entry.Count.add_(1);
         }
     }
+
+    /// <summary>Forgets what was seen at a place, and adds one range.</summary>
+    /// <exception cref="QwixException">The place had ranges of another shape or kind before.</exception>
+    internal void Replace(string place, CalibrationRange range)
+    {
+        using var noGrad = no_grad();
+        Reserve(place, range);
+        var entry = _entries[place];
+        lock (entry)
+        {
+            CheckFits(place, entry, range);
+            foreach (var ((_, sum), (_, value)) in entry.Sums.Zip(range.Named))
+                sum.copy_(value);
+            entry.Count.fill_(1);
+        }
+    }
+
+    /// <summary>Whether any range was seen at a place.</summary>
+    internal bool WasSeen(string place) => _entries.TryGetValue(place, out var entry) && entry.Count.item<int>() > 0;
 
     /// <summary>The mean range of a place; the caller owns it.</summary>
-    /// <exception cref="QwixException">The place was never seen.</exception>
-    internal CalibrationRange GetRange(string place)
+    /// <param name="place">The place.</param>
+    /// <param name="like">A range whose shape it must have, and whose dtype it gets; null for float32.</param>
+    /// <exception cref="QwixException">The place was never seen, or had ranges of another shape or kind.</exception>
+    internal CalibrationRange GetRange(string place, CalibrationRange? like = null)
     {
-        if (!_entries.TryGetValue(place, out var entry) || entry.Count == 0)
+        if (!WasSeen(place))
             throw new QwixException($"There are no statistics for \"{place}\": run the model on some batches in calibration first. Known are: {string.Join(", ", Places)}.");
+        var entry = _entries[place];
         lock (entry)
         {
-            Tensor Mean(int i) => entry.Sums[i].Sum / (float)entry.Count;
-            return entry.Sums.Length == 1 ? CalibrationRange.Symmetric(Mean(0)) : CalibrationRange.Asymmetric(Mean(0), Mean(1));
+            if (like is not null)
+                CheckFits(place, entry, like);
+            using var noGrad = no_grad();
+            using var scope = NewDisposeScope();
+            Tensor Mean(int i) => (entry.Sums[i].Sum / entry.Count).to(like?.Named.First().Value.dtype ?? ScalarType.Float32);
+            var range = entry.Sums.Length == 1 ? CalibrationRange.Symmetric(Mean(0)) : CalibrationRange.Asymmetric(Mean(0), Mean(1));
+            return range.MoveToOuterDisposeScope();
         }
     }
 
-    private sealed class Entry(long count, (string Name, Tensor Sum)[] sums)
+    /// <summary>Takes over the statistics of another object, in tensors of its own.</summary>
+    internal void CopyFrom(QuantStats other)
     {
-        internal long Count { get; set; } = count;
+        foreach (var (place, entry) in other._entries)
+        {
+            lock (entry)
+                _entries[place] = entry.Select(t => t.clone());
+        }
+    }
 
-        internal (string Name, Tensor Sum)[] Sums { get; } = sums;
+    /// <summary>Moves the tensors to a device.</summary>
+    internal void Move(Device device)
+    {
+        foreach (var (place, entry) in _entries.ToList())
+        {
+            _entries[place] = entry.Select(t => t.to(device, copy: true));
+            entry.Dispose();
+        }
+    }
+
+    private static Tensor Own(Tensor tensor, ScalarType dtype) => tensor.to(dtype, copy: true).DetachFromDisposeScope();
+
+    private static void CheckFits(string place, Entry entry, CalibrationRange range)
+    {
+        foreach (var ((name, sum), (newName, value)) in entry.Sums.Zip(range.Named))
+        {
+            if (name != newName || !sum.shape.SequenceEqual(value.shape))
+                throw new QwixException($"The statistics of \"{place}\" have {name} of shape [{string.Join(", ", sum.shape)}], but an activation gave {newName} of shape [{string.Join(", ", value.shape)}]. Add the axes whose length varies to ActBatchAxes.");
+        }
+    }
+
+    private sealed record Entry(Tensor Count, (string Name, Tensor Sum)[] Sums) : IDisposable
+    {
+        internal Entry Select(Func<Tensor, Tensor> f) =>
+            new(f(Count).DetachFromDisposeScope(), [.. Sums.Select(s => (s.Name, f(s.Sum).DetachFromDisposeScope()))]);
+
+        public void Dispose()
+        {
+            Count.Dispose();
+            foreach (var (_, sum) in Sums)
+                sum.Dispose();
+        }
     }
 }

@@ -28,7 +28,7 @@ public sealed class CheckpointQuantizer
         ArgumentNullException.ThrowIfNull(rules);
         _rules = [.. rules];
         foreach (var rule in _rules)
-            RuleValidation.Check(rule);
+            RuleValidation.Check(rule, OpNames.All);
         _ = new RuleMatcher(_rules);
     }
 

@@ -29,6 +29,9 @@ public sealed class OpDescriptor
     /// </summary>
     public string Name { get; }
 
+    /// <summary>The descriptor of a TorchSharp method that is an op.</summary>
+    internal static OpDescriptor Of(MethodInfo method) => Shims.OpShims.Describe(method).Op;
+
     internal object? Call(object?[] arguments) => _original(arguments);
 }
 

@@ -40,7 +40,7 @@ internal static unsafe class Epilogue
         }
     }
 
-    /// <summary>sums · weight scale · row scale, in place as float32.</summary>
+    /// <summary>sums · row scale · weight scale in this order, which is the reference's, in place as float32.</summary>
     /// <param name="sums">[rows][16] int32 sums that become float32.</param>
     /// <param name="rows">How many rows.</param>
     /// <param name="weightScales">16 scales.</param>
@@ -53,8 +53,8 @@ internal static unsafe class Epilogue
         for (var row = 0; row < rows; row++, sums += Columns)
         {
             var scale = Vector256.Create(rowScales[row]);
-            (Vector256.ConvertToSingle(Vector256.Load(sums)) * (left * scale)).Store((float*)sums);
-            (Vector256.ConvertToSingle(Vector256.Load(sums + 8)) * (right * scale)).Store((float*)sums + 8);
+            (Vector256.ConvertToSingle(Vector256.Load(sums)) * scale * left).Store((float*)sums);
+            (Vector256.ConvertToSingle(Vector256.Load(sums + 8)) * scale * right).Store((float*)sums + 8);
         }
     }
 
@@ -80,8 +80,8 @@ internal static unsafe class Epilogue
         for (var i = 0; i < rows; i++, sums += Columns, target += stride)
         {
             var scale = Vector256.Create(rowScales[i]);
-            var first = Vector256.ConvertToSingle(Vector256.Load(sums)) * (left * scale) + biasLeft;
-            var second = Vector256.ConvertToSingle(Vector256.Load(sums + 8)) * (right * scale) + biasRight;
+            var first = Vector256.ConvertToSingle(Vector256.Load(sums)) * scale * left + biasLeft;
+            var second = Vector256.ConvertToSingle(Vector256.Load(sums + 8)) * scale * right + biasRight;
             if (activation != FusedActivation.None)
             {
                 first = Activate(first, activation);

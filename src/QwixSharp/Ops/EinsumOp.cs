@@ -44,7 +44,12 @@ public static class EinsumOp
         };
     }
 
-    internal static Tensor Compute(string equation, ScalarType? preferredElementType, ReadOnlySpan<Operand> operands)
+    /// <summary>Computes a sum of products.</summary>
+    /// <param name="equation">The equation.</param>
+    /// <param name="preferredElementType">The dtype of the result; that of the operands when dequantized unless told.</param>
+    /// <param name="operands">The operands.</param>
+    /// <param name="product">Multiplies two operands; <see cref="DotGeneralOp"/> unless told.</param>
+    internal static Tensor Compute(string equation, ScalarType? preferredElementType, ReadOnlySpan<Operand> operands, Func<Operand, Operand, DotDimensionNumbers, Tensor>? product = null)
     {
         if (operands.Length == 0)
             throw new ArgumentException("An einsum needs at least one operand.", nameof(operands));
@@ -64,10 +69,10 @@ public static class EinsumOp
         {
             var (first, second) = EinsumPath.Next(letters, parsed.Output, lengths);
             string kept = EinsumPath.Kept(letters, parsed.Output, first, second);
-            var (product, productLetters) = Multiply(rest[first], letters[first], rest[second], letters[second], kept, resultDtype);
+            var (partial, partialLetters) = Multiply(rest[first], letters[first], rest[second], letters[second], kept, product ?? ((l, r, n) => DotGeneralOp.Compute(l, r, n, resultDtype)));
             rest.RemoveAt(second);
             letters.RemoveAt(second);
-            (rest[first], letters[first]) = (product, productLetters);
+            (rest[first], letters[first]) = (partial, partialLetters);
         }
 
         var result = rest[0].Dequantize().permute([.. parsed.Output.Select(letter => (long)letters[0].IndexOf(letter))]);
@@ -98,12 +103,12 @@ public static class EinsumOp
     }
 
     /// <summary>The product of two operands, with the letters of its axes as they come out.</summary>
-    private static (Tensor Product, string Letters) Multiply(Operand lhs, string left, Operand rhs, string right, string kept, ScalarType dtype)
+    private static (Tensor Product, string Letters) Multiply(Operand lhs, string left, Operand rhs, string right, string kept, Func<Operand, Operand, DotDimensionNumbers, Tensor> multiply)
     {
         string shared = string.Concat(left.Intersect(right).Order());
         string batch = string.Concat(shared.Where(kept.Contains)), contracted = string.Concat(shared.Where(c => !kept.Contains(c)));
         var numbers = new DotDimensionNumbers(Axes(left, contracted), Axes(right, contracted), Axes(left, batch), Axes(right, batch));
-        var product = DotGeneralOp.Compute(lhs, rhs, numbers, dtype);
+        var product = multiply(lhs, rhs, numbers);
         return (product, batch + string.Concat(left.Where(c => !shared.Contains(c))) + string.Concat(right.Where(c => !shared.Contains(c))));
 
         static int[] Axes(string letters, string named) => [.. named.Select(letter => letters.IndexOf(letter))];

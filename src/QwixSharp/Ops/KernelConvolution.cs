@@ -1,5 +1,4 @@
 using QwixSharp.Arrays;
-using QwixSharp.Kernels;
 using QwixSharp.Kernels.Convolutions;
 using QwixSharp.Numerics;
 using TorchSharp;
@@ -34,7 +33,7 @@ internal static class KernelConvolution
 
     private static bool IsByteInteger(QArray array) => array.QType is { Kind: QTypeKind.Integer, Bits: <= 8 };
 
-    private static unsafe Tensor Compute(QArray lhs, QArray rhs, ConvAxes axes, ConvGeometry geometry)
+    private static Tensor Compute(QArray lhs, QArray rhs, ConvAxes axes, ConvGeometry geometry)
     {
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
@@ -44,26 +43,28 @@ internal static class KernelConvolution
         long[] shape = codes.shape;
         long batch = shape[0];
         int channels = (int)shape[1], height = flat ? 1 : (int)shape[2], width = (int)shape[^1];
-        var image = empty(height * width, channels, dtype: ScalarType.Int8);
+        int threads = get_num_threads();
+        var scratch = empty(threads, (long)height * width * channels, dtype: ScalarType.Int8);
         var scales = GenericBroadcast.Expand(lhs.Scale.reshape(-1), [batch]);
         var zeroPoints = lhs.ZeroPoint is null ? null : GenericBroadcast.Expand(lhs.ZeroPoint.reshape(-1), [batch]).to(ScalarType.Int32);
         var form = rhs.KernelForm(() => new PackedConvolutionForm(rhs));
         var kernel = form.For(Shape(rhs, geometry, flat));
         var y = empty(geometry.ResultShape, dtype: ScalarType.Float32);
 
-        var source = (sbyte*)TensorMemory.Address(codes);
-        var channelsLast = (sbyte*)TensorMemory.Address(image);
-        var scale = (float*)TensorMemory.Address(scales);
-        int* zeroPoint = zeroPoints is null ? null : (int*)TensorMemory.Address(zeroPoints);
-        var target = (float*)TensorMemory.Address(y);
-        long imageSize = image.numel(), resultSize = y.numel() / batch;
-        int threads = get_num_threads();
-        for (long i = 0; i < batch; i++)
+        new ImageBatch
         {
-            PackedConvolution.ChannelsLast(source + (i * imageSize), channels, height * width, channelsLast, threads);
-            kernel.Run(channelsLast, height, width, scale[i], zeroPoint == null ? 0 : zeroPoint[i], target + (i * resultSize), channelsLast: false, null, FusedActivation.None, threads);
-        }
-
+            Codes = TensorMemory.Address(codes),
+            Count = batch,
+            Channels = channels,
+            Height = height,
+            Width = width,
+            Scales = TensorMemory.Address(scales),
+            ZeroPoints = zeroPoints is null ? 0 : TensorMemory.Address(zeroPoints),
+            Kernel = kernel,
+            Result = TensorMemory.Address(y),
+            ResultSize = batch == 0 ? 0 : y.numel() / batch,
+            Scratch = TensorMemory.Address(scratch),
+        }.Run((long)threads);
         return y.MoveToOuterDisposeScope();
     }
 

@@ -16,10 +16,15 @@ internal sealed class PackedForm : IKernelForm
     private readonly long[] _scaleShape;
 
     private PackedForm(QArray array, PackedWeight weight)
+        : this(array.QType, array.Shape.ToArray(), array.ScaleShape.ToArray(), weight)
+    {
+    }
+
+    private PackedForm(QType qtype, long[] shape, long[] scaleShape, PackedWeight weight)
     {
         Weight = weight;
-        _qtype = array.QType;
-        (_shape, _scaleShape) = (array.Shape.ToArray(), array.ScaleShape.ToArray());
+        _qtype = qtype;
+        (_shape, _scaleShape) = (shape, scaleShape);
     }
 
     internal PackedWeight Weight { get; }
@@ -27,14 +32,42 @@ internal sealed class PackedForm : IKernelForm
     /// <inheritdoc/>
     public bool CanRestore => _shape.Length == 2;
 
-    /// <summary>Whether kernels can serve an array as the right side of a product.</summary>
+    /// <summary>
+    /// Whether kernels can serve an array as the right side of a product. Of scales that are quantized they would keep a
+    /// plain copy, which is what these are to save.
+    /// </summary>
     internal static bool CanServe(QArray array) =>
-        array.Rank > 0 && array.Device.type == DeviceType.CPU && array.Dtype == ScalarType.Float32 && array.ZeroPoint is null && array.QType.Bits <= 8;
+        array.Rank > 0 && array.Device.type == DeviceType.CPU && array.Dtype == ScalarType.Float32 && array.ZeroPoint is null && array.QType.Bits <= 8 && !array.HasDoubleQuantizedScale;
 
     /// <summary>The packed form of an operand [rows, depth] whose axes are in order.</summary>
     /// <param name="operand">The operand; one batch.</param>
     internal static PackedWeight Get(ProductOperand operand) =>
         operand.Quantized!.KernelForm(() => new PackedForm(operand.Quantized!, Pack(operand))).Weight;
+
+    /// <summary>
+    /// Quantizes a matrix [rows, depth] whose second axis a product contracts straight into its packed form, in one pass over
+    /// its memory: for weights that change at every step. Dispose the array, so that the next step has its memory.
+    /// </summary>
+    /// <param name="matrix">The matrix.</param>
+    /// <param name="how">How it is quantized.</param>
+    /// <param name="keepsCodes">Whether codes are written as a tensor too, because they will be asked for.</param>
+    /// <returns>A QArray of the caller's; or null where the pass cannot serve.</returns>
+    internal static unsafe QArray? TryQuantize(Tensor matrix, HowToQuantize how, bool keepsCodes = false)
+    {
+        if (matrix.dim() != 2 || !RowQuantization.IsAbsMax(matrix, how))
+            return null;
+        long[] shape = matrix.shape, scaleShape = how.ScaleShape(shape);
+        if (scaleShape[0] != shape[0] || (scaleShape[1] > 1 && shape[1] / scaleShape[1] > PackedWeight.LongestTile))
+            return null;
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        var source = matrix.contiguous();
+        var codes = keepsCodes ? empty(shape, dtype: ScalarType.Int8) : null;
+        var weight = PackedWeight.Quantize((float*)TensorMemory.Address(source), shape[0], shape[1], shape[1] / scaleShape[1], how.QType.Bits, get_num_threads(), codes is null ? null : (sbyte*)TensorMemory.Address(codes));
+        var scale = empty(scaleShape, dtype: ScalarType.Float32);
+        weight.CopyScales((float*)TensorMemory.Address(scale));
+        return new QArray(how.QType, shape, codes is null ? null : CodePacking.Pack(codes, how.QType), scale, new PackedForm(how.QType, shape, scaleShape, weight)).MoveToOuterDisposeScope();
+    }
 
     /// <inheritdoc/>
     public unsafe Tensor RestoreCodes()

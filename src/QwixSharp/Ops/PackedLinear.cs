@@ -30,7 +30,7 @@ internal sealed class PackedLinear
     /// <returns>The layer, or null where only the general way can serve it.</returns>
     internal static PackedLinear? TryMake(QArray weight, QType? actQType, bool tilesActivations)
     {
-        if (weight.Rank != 2 || weight.MadeForm<PackedForm>() is null)
+        if (weight.Rank != 2 || weight.FindKernelForm<PackedForm>() is null)
             return null;
         if (actQType is null)
             return new PackedLinear(weight, 0, false);
@@ -45,7 +45,7 @@ internal sealed class PackedLinear
     /// <returns>[…, out], the caller's; or null where only the general way can compute it.</returns>
     internal unsafe Tensor? TryCompute(Tensor input, Tensor? bias)
     {
-        if (_weight.MadeForm<PackedForm>()?.Weight is not { } weight || !CanRead(input) || (bias is not null && !(CanRead(bias) && bias.is_contiguous())))
+        if (_weight.FindKernelForm<PackedForm>()?.Weight is not { } weight || !CanRead(input) || (bias is not null && !(CanRead(bias) && bias.is_contiguous())))
             return null;
         long[] shape = input.shape;
         long rows = 1;

@@ -16,7 +16,7 @@ internal static class RowLookup
     {
         using var scope = NewDisposeScope();
         // An output layer tied to the table may have left it in the kernels' form alone.
-        if (table.MadeForm<PackedForm>() is { } form)
+        if (table.FindKernelForm<PackedForm>() is { } form)
             return FromPacked(form.Weight, indices).MoveToOuterDisposeScope();
         Tensor Rows(Tensor part) => part.shape[0] == 1 ? part.alias() : part.index_select(0, indices);
         var rows = new QArray(table.QType, [indices.shape[0], table.Shape[1]], table.Codes.index_select(0, indices), Rows(table.Scale), table.ZeroPoint is null ? null : Rows(table.ZeroPoint));

@@ -51,8 +51,9 @@ public sealed class CalibrationProvider : QuantizationProvider
         if (operands.Count == 2)
         {
             int lhsRank = (int)operands[0].Value.dim(), rhsRank = (int)operands[1].Value.dim();
-            Gather(site, operands[0], "lhs", () => EinsumOp.HowToQuantize(equation, lhsRank, rhsRank, true, site.Rule.ActQType!, site.ActTiling, site.Rule.ActCalibrationMethod));
-            Gather(site, operands[1], "rhs", () => EinsumOp.HowToQuantize(equation, lhsRank, rhsRank, false, site.Rule.ActQType!, site.ActTiling, site.Rule.ActCalibrationMethod));
+            var (left, right) = EinsumSides.AreExchanged(equation, lhsRank, rhsRank) ? ("rhs", "lhs") : ("lhs", "rhs");
+            Gather(site, operands[0], left, () => EinsumOp.HowToQuantize(equation, lhsRank, rhsRank, true, site.Rule.ActQType!, site.ActTiling, site.Rule.ActCalibrationMethod));
+            Gather(site, operands[1], right, () => EinsumOp.HowToQuantize(equation, lhsRank, rhsRank, false, site.Rule.ActQType!, site.ActTiling, site.Rule.ActCalibrationMethod));
         }
 
         return EinsumOp.Compute(equation, null, [.. operands.Select(o => (Operand)o.Value)]);
@@ -76,7 +77,8 @@ public sealed class CalibrationProvider : QuantizationProvider
     {
         if (operand.IsWeight)
             return;
-        using var range = Models.StaticScales.MeanOverBatch(operand.Value, how(), site.Rule.ActBatchAxes);
+        using var own = Arrays.Calibrator.Calibrate(operand.Value, how());
+        using var range = Models.StaticScales.MeanOverBatch(own, site.Rule.ActBatchAxes);
         Stats.Update(site.Place(side), range);
     }
 }

@@ -1,4 +1,5 @@
 using QwixSharp.Arrays;
+using QwixSharp.Calibration;
 using QwixSharp.Providers.Models;
 using static TorchSharp.torch;
 
@@ -18,6 +19,12 @@ public interface IQuantizedModel
 
     /// <summary>The quantized weights by the paths of their parameters. They belong to the model.</summary>
     IReadOnlyDictionary<string, QArray> Weights { get; }
+
+    /// <summary>
+    /// The statistics that static scales are made of: those that training gathered, in a model for training and in one that
+    /// was quantized from it. They belong to the model.
+    /// </summary>
+    QuantStats QuantStats { get; }
 
     /// <summary>
     /// Gives up the floating-point values of the parameters that are quantized, which frees their memory: the user's module

@@ -1,5 +1,7 @@
 using QwixSharp.Arrays;
 using QwixSharp.Ops;
+using QwixSharp.Interception;
+using QwixSharp.Providers.Lora;
 using QwixSharp.Providers.Models;
 using QwixSharp.Rules;
 using TorchSharp;
@@ -11,12 +13,14 @@ namespace QwixSharp.Providers;
 public sealed class OpSite
 {
     private readonly ModelState _state;
+    private readonly nn.Module _module;
 
-    internal OpSite(ModelState state, QuantizationRule rule, string modulePath, string opName, int count)
+    internal OpSite(ModelState state, QuantizationRule rule, in OpCall call, string opName, int count)
     {
         _state = state;
         Rule = rule;
-        ModulePath = modulePath;
+        ModulePath = call.ModulePath;
+        _module = call.Module;
         OpName = opName;
         OpId = opName + count;
     }
@@ -32,6 +36,15 @@ public sealed class OpSite
 
     /// <summary>The op's name and its number among the ops of that name that the module has called, such as <c>dot_general0</c>.</summary>
     public string OpId { get; }
+
+    /// <summary>The quantized form of the weight that the op has used last; null where it has used none.</summary>
+    internal QArray? QuantizedWeight { get; private set; }
+
+    /// <summary>The model's adapters, where it has any.</summary>
+    internal LoraAdapters? Adapters => _state.Adapters;
+
+    /// <summary>Whether the module that calls the op is in training mode.</summary>
+    internal bool IsInTraining => _module.training;
 
     /// <summary>The tiles of activations: a map of axes is meant for the weight, and its activation has one scale along its contraction.</summary>
     internal Tiling? ActTiling => Rule.TileSize is { Axes: null } ? Rule.TileSize : null;
@@ -52,7 +65,7 @@ public sealed class OpSite
     /// <param name="how">Says how, in terms of the parameter's axes.</param>
     /// <returns>The array; it stays the model's, do not dispose it.</returns>
     /// <exception cref="QwixException">The weight cannot be quantized so; the message names it.</exception>
-    public QArray QuantizeWeight(ModelOperand weight, long key, Func<HowToQuantize> how) => _state.Weights.Get(this, weight, key, how);
+    public QArray QuantizeWeight(ModelOperand weight, long key, Func<HowToQuantize> how) => QuantizedWeight = _state.Weights.Get(this, weight, key, how);
 
     /// <summary>
     /// Lets later calls of this module's linear layer skip the provider, where the rule decides everything and nothing is
@@ -86,11 +99,36 @@ public sealed class OpSite
         if (Rule.ActStaticScale != true)
             return isAbstract ? Quantizer.Abstract(activation, how) : Quantizer.Quantize(activation, how);
         var place = Place(side);
-        var scale = _state.StaticScales.Get(place, activation, how, Rule.ActBatchAxes);
+        var scale = _state.StaticScales.Get(place, activation, how, Rule.ActBatchAxes, _state.Statistics);
         if (isAbstract)
             return Quantizer.Abstract(activation, how);
         CheckFits(place, activation, scale.Scale);
         return Quantizer.Quantize(activation, how.QType, scale.Scale, scale.ZeroPoint);
+    }
+
+    /// <summary>The range that a static scale is made of: the mean of all that were seen in training mode, this one included.</summary>
+    /// <param name="range">The range of an activation.</param>
+    /// <param name="side">Which operand it is.</param>
+    /// <returns>A range that the caller owns.</returns>
+    /// <exception cref="QwixException">In evaluation mode nothing was seen before, or the shapes of ranges changed.</exception>
+    internal CalibrationRange Average(CalibrationRange range, string side)
+    {
+        var place = Place(side);
+        var mean = StaticScales.MeanOverBatch(range, Rule.ActBatchAxes);
+        if (_state.IsLearning)
+        {
+            _state.Statistics.Reserve(place, mean);
+            return mean;
+        }
+
+        using (mean)
+        {
+            if (IsInTraining)
+                _state.Statistics.Update(place, mean);
+            else if (!_state.Statistics.WasSeen(place))
+                throw new QwixException($"No statistics were gathered for the static scale \"{place}\" of {this}. Run some batches in training mode (model.train()) before evaluation, or load a state dict that has them.");
+            return _state.Statistics.GetRange(place, mean);
+        }
     }
 
     private void CheckFits(string place, Tensor activation, Tensor scale)

@@ -1,6 +1,7 @@
 using QwixSharp.Arrays;
 using QwixSharp.Numerics;
 using QwixSharp.Ops;
+using QwixSharp.Ops.Training;
 using QwixSharp.Rules;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -33,13 +34,8 @@ public class PtqProvider : QuantizationProvider
         ArgumentNullException.ThrowIfNull(site);
         ArgumentNullException.ThrowIfNull(dimensionNumbers);
         int lhsRank = (int)lhs.Value.dim(), rhsRank = (int)rhs.Value.dim();
-        // Weights keep the axes of their parameter, however the op sees them.
-        var stored = new DotDimensionNumbers(
-            OpSite.WeightAxes(lhs, dimensionNumbers.LhsContracting),
-            OpSite.WeightAxes(rhs, dimensionNumbers.RhsContracting),
-            OpSite.WeightAxes(lhs, dimensionNumbers.LhsBatch),
-            OpSite.WeightAxes(rhs, dimensionNumbers.RhsBatch));
-        return Guard(site, () =>
+        var stored = Stored(lhs, rhs, dimensionNumbers);
+        return WithoutGradient(site, [lhs, rhs], () =>
         {
             using var left = Prepare(site, lhs, "lhs", AxesKey(stored.LhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, true, q, t, c));
             using var right = Prepare(site, rhs, "rhs", AxesKey(stored.RhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
@@ -63,12 +59,13 @@ public class PtqProvider : QuantizationProvider
             throw new QwixException($"The einsum \"{equation}\" at {site} has {operands.Count} operands; one of two can be quantized. Write it as several, or put a rule without WeightQType for it in front.");
         ModelOperand lhs = operands[0], rhs = operands[1];
         int lhsRank = (int)lhs.Value.dim(), rhsRank = (int)rhs.Value.dim();
-        return Guard(site, () =>
+        return WithoutGradient(site, operands, () =>
         {
             var stored = StoredEquation(equation, operands);
             long key = stored.Aggregate(17L, (hash, letter) => unchecked((hash * 31) + letter));
-            using var left = Prepare(site, lhs, "lhs", key, (q, t, c) => EinsumOp.HowToQuantize(stored, lhsRank, rhsRank, true, q, t, c));
-            using var right = Prepare(site, rhs, "rhs", key, (q, t, c) => EinsumOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
+            var (leftSide, rightSide) = EinsumSides.AreExchanged(equation, lhsRank, rhsRank) ? ("rhs", "lhs") : ("lhs", "rhs");
+            using var left = Prepare(site, lhs, leftSide, key, (q, t, c) => EinsumOp.HowToQuantize(stored, lhsRank, rhsRank, true, q, t, c));
+            using var right = Prepare(site, rhs, rightSide, key, (q, t, c) => EinsumOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
             return left.IsAbstract || right.IsAbstract
                 ? EinsumOp.Compute(equation, null, [lhs.Value, rhs.Value])
                 : EinsumOp.Compute(stored, null, [left.Operand, right.Operand]);
@@ -80,29 +77,47 @@ public class PtqProvider : QuantizationProvider
     {
         ArgumentNullException.ThrowIfNull(site);
         ArgumentNullException.ThrowIfNull(convolution);
-        if (site.Rule.WeightQType!.IsMicroScaled || site.Rule.ActQType is { IsMicroScaled: true })
-            throw new QwixException($"{site} cannot be quantized: micro-scaled types need tiles, which convolutions do not have. Give convolutions another type by a rule in front with OpNames = [\"{OpNames.ConvGeneralDilated}\"]. Rule: {site.Rule}");
+        CheckConvolution(site);
         int outputFeatures = convolution.Transposed ? 1 : 0;
-        return Guard(site, () =>
+        return WithoutGradient(site, [input, weight], () =>
         {
             // As in the reference, convolutions have no tiles.
             using var kernel = Prepare(site, weight, "rhs", outputFeatures, (q, _, c) => Channelwise(outputFeatures, q, c));
             using var activation = Prepare(site, input, "lhs", 0, (q, _, c) => Channelwise(0, q, c));
-            bool isAbstract = activation.IsAbstract || kernel.IsAbstract;
-            if (convolution.Transposed)
-                return isAbstract ? TransposedConvolution.Abstract(input.Value, weight.Value, convolution) : TransposedConvolution.Compute(activation.Operand, kernel.Operand, convolution);
-            return ConvGeneralOp.Compute(
-                isAbstract ? input.Value : activation.Operand,
-                isAbstract ? weight.Value : kernel.Operand,
-                convolution.Strides,
-                ConvPadding.Explicit([.. convolution.Padding]),
-                lhsDilation: null,
-                rhsDilation: convolution.Dilation,
-                dimensionNumbers: null,
-                featureGroupCount: (int)convolution.Groups,
-                batchGroupCount: 1,
-                preferredElementType: null);
+            return activation.IsAbstract || kernel.IsAbstract
+                ? Convolve(input.Value, weight.Value, convolution)
+                : Convolve(activation.Operand, kernel.Operand, convolution);
         });
+    }
+
+    /// <summary>The convolution that a model calls for, of operands that are quantized or not.</summary>
+    internal static Tensor Convolve(Operand input, Operand weight, ConvolutionCall convolution)
+    {
+        if (convolution.Transposed)
+        {
+            return input.Tensor is { device_type: DeviceType.META } x && weight.Tensor is { } w
+                ? TransposedConvolution.Abstract(x, w, convolution)
+                : TransposedConvolution.Compute(input, weight, convolution);
+        }
+
+        return ConvGeneralOp.Compute(
+            input,
+            weight,
+            convolution.Strides,
+            ConvPadding.Explicit([.. convolution.Padding]),
+            lhsDilation: null,
+            rhsDilation: convolution.Dilation,
+            dimensionNumbers: null,
+            featureGroupCount: (int)convolution.Groups,
+            batchGroupCount: 1,
+            preferredElementType: null);
+    }
+
+    /// <exception cref="QwixException">The rule asks for a type that convolutions cannot have.</exception>
+    internal static void CheckConvolution(OpSite site)
+    {
+        if (site.Rule.WeightQType!.IsMicroScaled || site.Rule.ActQType is { IsMicroScaled: true })
+            throw new QwixException($"{site} cannot be quantized: micro-scaled types need tiles, which convolutions do not have. Give convolutions another type by a rule in front with OpNames = [\"{OpNames.ConvGeneralDilated}\"]. Rule: {site.Rule}");
     }
 
     /// <inheritdoc/>
@@ -112,7 +127,7 @@ public class PtqProvider : QuantizationProvider
         ArgumentNullException.ThrowIfNull(indices);
         if (OpSite.WeightAxes(table, [0, 1])[0] != 0)
             throw new QwixException($"The embedding table \"{table.WeightName}\" is transposed at {site}; take rows of the parameter itself.");
-        return Guard(site, () =>
+        return WithoutGradient(site, [table], () =>
         {
             // Rows are quantized as an output layer tied to the table would quantize them.
             using var rows = Prepare(site, table, "rhs", AxesKey([1]), (q, t, c) => DotGeneralOp.HowToQuantize(new([0], [1]), 1, 2, false, q, t, c));
@@ -140,8 +155,15 @@ public class PtqProvider : QuantizationProvider
     private static HowToQuantize Channelwise(int axis, QType qtype, CalibrationMethod calibration) =>
         new() { QType = qtype, ChannelwiseAxes = [axis], Calibration = calibration };
 
+    /// <summary>The dimension numbers in terms of the parameters' axes: weights keep these, however the op sees them.</summary>
+    private protected static DotDimensionNumbers Stored(ModelOperand lhs, ModelOperand rhs, DotDimensionNumbers numbers) => new(
+        OpSite.WeightAxes(lhs, numbers.LhsContracting),
+        OpSite.WeightAxes(rhs, numbers.RhsContracting),
+        OpSite.WeightAxes(lhs, numbers.LhsBatch),
+        OpSite.WeightAxes(rhs, numbers.RhsBatch));
+
     /// <summary>The equation in terms of the parameters' axes: a transposed weight has its two letters exchanged.</summary>
-    private static string StoredEquation(string equation, IReadOnlyList<ModelOperand> operands)
+    private protected static string StoredEquation(string equation, IReadOnlyList<ModelOperand> operands)
     {
         var text = equation.Replace(" ", "");
         int arrow = text.IndexOf("->", StringComparison.Ordinal);
@@ -161,8 +183,26 @@ public class PtqProvider : QuantizationProvider
 
     private static long AxesKey(IReadOnlyList<int> axes) => axes.Aggregate(1L, (key, axis) => (key * 16) + axis);
 
+    /// <summary>
+    /// Computes an op that has no gradient for weights, nor for activations that are quantized. In training mode a backward
+    /// pass that would need one is refused. Weights that are frozen need none.
+    /// </summary>
+    private static Tensor WithoutGradient(OpSite site, IReadOnlyList<ModelOperand> operands, Func<Tensor> compute)
+    {
+        var result = Guard(site, compute);
+        if (!is_grad_enabled() || !site.IsInTraining || result.device_type == DeviceType.META)
+            return result;
+        foreach (var operand in operands.Where(o => o.Value.requires_grad && (o.IsWeight || site.Rule.ActQType is not null)))
+        {
+            var what = operand.WeightName is { } name ? $"its weight \"{name}\"" : "its activation";
+            return RefusedGradient.Mark(result, operand.Value, $"{site} is quantized by PtqProvider, which has no gradient for {what}. To train, make the model with QtProvider, or with LoraProvider for adapters; to compute without training, call eval(); to train other parameters only, freeze the weight (requires_grad = false).");
+        }
+
+        return result;
+    }
+
     /// <summary>Says where an op is that cannot be quantized as its rule asks.</summary>
-    private static Tensor Guard(OpSite site, Func<Tensor> compute)
+    internal static Tensor Guard(OpSite site, Func<Tensor> compute)
     {
         try
         {

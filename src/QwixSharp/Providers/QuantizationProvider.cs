@@ -1,4 +1,5 @@
 using QwixSharp.Ops;
+using QwixSharp.Providers.Models;
 using QwixSharp.Rules;
 using static TorchSharp.torch;
 
@@ -10,52 +11,15 @@ namespace QwixSharp.Providers;
 /// </summary>
 /// <remarks>
 /// Whatever TorchSharp op a model calls, it reaches a provider as one of four: a general dot product, an Einstein sum, a
-/// general convolution, or an embedding look-up. A provider keeps no state of models, so that one may serve several.
+/// general convolution, or an embedding look-up.
 /// </remarks>
-public abstract class QuantizationProvider
+public abstract class QuantizationProvider : ModelProvider
 {
-    private readonly RuleMatcher _matcher;
-    private volatile bool _hasRun;
-
     /// <summary>Creates a provider.</summary>
     /// <param name="rules">The rules in order of precedence: for each op the first that matches wins.</param>
     /// <exception cref="RuleException">A rule contradicts itself, or its path is not a regular expression.</exception>
-    protected QuantizationProvider(IEnumerable<QuantizationRule> rules)
+    protected QuantizationProvider(IEnumerable<QuantizationRule> rules) : base(rules)
     {
-        ArgumentNullException.ThrowIfNull(rules);
-        _matcher = new RuleMatcher([.. rules.Select(InitRule)]);
-        if (_matcher.Rules.Count == 0)
-            throw new RuleException("A provider needs at least one rule.");
-    }
-
-    /// <summary>The rules, with defaults filled in.</summary>
-    public IReadOnlyList<QuantizationRule> Rules => _matcher.Rules;
-
-    /// <summary>
-    /// Whether a model is refused where interception cannot see all of its code; otherwise such code runs unquantized.
-    /// </summary>
-    public bool Strict { get; init; }
-
-    /// <summary>The rules that matched no op of any model quantized with this provider.</summary>
-    /// <returns>The rules, in their order.</returns>
-    /// <exception cref="InvalidOperationException">No model has been quantized yet.</exception>
-    public IReadOnlyList<QuantizationRule> GetUnusedRules() => _hasRun
-        ? _matcher.Unused()
-        : throw new InvalidOperationException("No model has been quantized with this provider yet: call Qwix.QuantizeModel first.");
-
-    /// <summary>Checks a rule and fills in the provider's defaults.</summary>
-    /// <param name="rule">The rule as the user wrote it.</param>
-    /// <returns>The rule to use.</returns>
-    /// <exception cref="RuleException">The rule contradicts itself.</exception>
-    protected virtual QuantizationRule InitRule(QuantizationRule rule)
-    {
-        ArgumentNullException.ThrowIfNull(rule);
-        RuleValidation.Check(rule);
-        return rule with
-        {
-            ActStaticScale = rule.ActStaticScale ?? false,
-            ActCalibrationMethod = rule.ActCalibrationMethod ?? Arrays.CalibrationMethod.AbsMax(),
-        };
     }
 
     /// <summary>Whether an op that a rule matches is this provider's to compute; otherwise it runs as the model wrote it.</summary>
@@ -97,7 +61,7 @@ public abstract class QuantizationProvider
     /// <returns>[shape of indices…, features…]; a new tensor.</returns>
     protected internal abstract Tensor Embedding(OpSite site, ModelOperand table, Tensor indices);
 
-    internal QuantizationRule? Match(string modulePath, string opName) => _matcher.Match(modulePath, opName);
+    internal override bool CanFollow(ModelProvider other) => other is QuantizationProvider;
 
-    internal void MarkRun() => _hasRun = true;
+    internal override IModelRun StartRun(ModelState state) => new ModelRun(state);
 }

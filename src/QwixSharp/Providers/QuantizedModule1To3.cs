@@ -1,4 +1,5 @@
 using QwixSharp.Arrays;
+using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using QwixSharp.Providers.Models;
 using TorchSharp;
@@ -9,7 +10,7 @@ namespace QwixSharp.Providers;
 /// <summary>A quantized model of one input; see <see cref="IQuantizedModel"/>.</summary>
 /// <typeparam name="T">The type of the input.</typeparam>
 /// <typeparam name="TResult">The type of the result.</typeparam>
-public sealed class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuantizedModel, IHasCore
+public class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuantizedModel, IHasCore
 {
     private static readonly Func<object, T, TResult> Copy =
         Interceptor.Rewrite<Func<object, T, TResult>>(typeof(nn.Module<T, TResult>).GetMethod(nameof(call))!);
@@ -22,12 +23,15 @@ public sealed class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuanti
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T input) => Core.Run(() => Copy(Original, input));
+    public override TResult forward(T input) => Core.Run(() => Copy(Original, input), [input]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
@@ -90,7 +94,7 @@ public sealed class QuantizedModule<T, TResult> : nn.Module<T, TResult>, IQuanti
 /// <typeparam name="T1">The type of input 1.</typeparam>
 /// <typeparam name="T2">The type of input 2.</typeparam>
 /// <typeparam name="TResult">The type of the result.</typeparam>
-public sealed class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult>, IQuantizedModel, IHasCore
+public class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult>, IQuantizedModel, IHasCore
 {
     private static readonly Func<object, T1, T2, TResult> Copy =
         Interceptor.Rewrite<Func<object, T1, T2, TResult>>(typeof(nn.Module<T1, T2, TResult>).GetMethod(nameof(call))!);
@@ -103,12 +107,15 @@ public sealed class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T1 input1, T2 input2) => Core.Run(() => Copy(Original, input1, input2));
+    public override TResult forward(T1 input1, T2 input2) => Core.Run(() => Copy(Original, input1, input2), [input1, input2]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
@@ -172,7 +179,7 @@ public sealed class QuantizedModule<T1, T2, TResult> : nn.Module<T1, T2, TResult
 /// <typeparam name="T2">The type of input 2.</typeparam>
 /// <typeparam name="T3">The type of input 3.</typeparam>
 /// <typeparam name="TResult">The type of the result.</typeparam>
-public sealed class QuantizedModule<T1, T2, T3, TResult> : nn.Module<T1, T2, T3, TResult>, IQuantizedModel, IHasCore
+public class QuantizedModule<T1, T2, T3, TResult> : nn.Module<T1, T2, T3, TResult>, IQuantizedModel, IHasCore
 {
     private static readonly Func<object, T1, T2, T3, TResult> Copy =
         Interceptor.Rewrite<Func<object, T1, T2, T3, TResult>>(typeof(nn.Module<T1, T2, T3, TResult>).GetMethod(nameof(call))!);
@@ -185,12 +192,15 @@ public sealed class QuantizedModule<T1, T2, T3, TResult> : nn.Module<T1, T2, T3,
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T1 input1, T2 input2, T3 input3) => Core.Run(() => Copy(Original, input1, input2, input3));
+    public override TResult forward(T1 input1, T2 input2, T3 input3) => Core.Run(() => Copy(Original, input1, input2, input3), [input1, input2, input3]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();

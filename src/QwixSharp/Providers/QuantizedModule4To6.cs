@@ -1,4 +1,5 @@
 using QwixSharp.Arrays;
+using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using QwixSharp.Providers.Models;
 using TorchSharp;
@@ -12,7 +13,7 @@ namespace QwixSharp.Providers;
 /// <typeparam name="T3">The type of input 3.</typeparam>
 /// <typeparam name="T4">The type of input 4.</typeparam>
 /// <typeparam name="TResult">The type of the result.</typeparam>
-public sealed class QuantizedModule<T1, T2, T3, T4, TResult> : nn.Module<T1, T2, T3, T4, TResult>, IQuantizedModel, IHasCore
+public class QuantizedModule<T1, T2, T3, T4, TResult> : nn.Module<T1, T2, T3, T4, TResult>, IQuantizedModel, IHasCore
 {
     private static readonly Func<object, T1, T2, T3, T4, TResult> Copy =
         Interceptor.Rewrite<Func<object, T1, T2, T3, T4, TResult>>(typeof(nn.Module<T1, T2, T3, T4, TResult>).GetMethod(nameof(call))!);
@@ -25,12 +26,15 @@ public sealed class QuantizedModule<T1, T2, T3, T4, TResult> : nn.Module<T1, T2,
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4) => Core.Run(() => Copy(Original, input1, input2, input3, input4));
+    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4) => Core.Run(() => Copy(Original, input1, input2, input3, input4), [input1, input2, input3, input4]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
@@ -96,7 +100,7 @@ public sealed class QuantizedModule<T1, T2, T3, T4, TResult> : nn.Module<T1, T2,
 /// <typeparam name="T4">The type of input 4.</typeparam>
 /// <typeparam name="T5">The type of input 5.</typeparam>
 /// <typeparam name="TResult">The type of the result.</typeparam>
-public sealed class QuantizedModule<T1, T2, T3, T4, T5, TResult> : nn.Module<T1, T2, T3, T4, T5, TResult>, IQuantizedModel, IHasCore
+public class QuantizedModule<T1, T2, T3, T4, T5, TResult> : nn.Module<T1, T2, T3, T4, T5, TResult>, IQuantizedModel, IHasCore
 {
     private static readonly Func<object, T1, T2, T3, T4, T5, TResult> Copy =
         Interceptor.Rewrite<Func<object, T1, T2, T3, T4, T5, TResult>>(typeof(nn.Module<T1, T2, T3, T4, T5, TResult>).GetMethod(nameof(call))!);
@@ -109,12 +113,15 @@ public sealed class QuantizedModule<T1, T2, T3, T4, T5, TResult> : nn.Module<T1,
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4, T5 input5) => Core.Run(() => Copy(Original, input1, input2, input3, input4, input5));
+    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4, T5 input5) => Core.Run(() => Copy(Original, input1, input2, input3, input4, input5), [input1, input2, input3, input4, input5]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();
@@ -181,7 +188,7 @@ public sealed class QuantizedModule<T1, T2, T3, T4, T5, TResult> : nn.Module<T1,
 /// <typeparam name="T5">The type of input 5.</typeparam>
 /// <typeparam name="T6">The type of input 6.</typeparam>
 /// <typeparam name="TResult">The type of the result.</typeparam>
-public sealed class QuantizedModule<T1, T2, T3, T4, T5, T6, TResult> : nn.Module<T1, T2, T3, T4, T5, T6, TResult>, IQuantizedModel, IHasCore
+public class QuantizedModule<T1, T2, T3, T4, T5, T6, TResult> : nn.Module<T1, T2, T3, T4, T5, T6, TResult>, IQuantizedModel, IHasCore
 {
     private static readonly Func<object, T1, T2, T3, T4, T5, T6, TResult> Copy =
         Interceptor.Rewrite<Func<object, T1, T2, T3, T4, T5, T6, TResult>>(typeof(nn.Module<T1, T2, T3, T4, T5, T6, TResult>).GetMethod(nameof(call))!);
@@ -194,12 +201,15 @@ public sealed class QuantizedModule<T1, T2, T3, T4, T5, T6, TResult> : nn.Module
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, QArray> Weights => Core.Weights;
 
+    /// <inheritdoc/>
+    public QuantStats QuantStats => Core.State.Statistics;
+
     internal QuantizedCore Core { get; }
 
     QuantizedCore IHasCore.Core => Core;
 
     /// <inheritdoc/>
-    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4, T5 input5, T6 input6) => Core.Run(() => Copy(Original, input1, input2, input3, input4, input5, input6));
+    public override TResult forward(T1 input1, T2 input2, T3 input3, T4 input4, T5 input5, T6 input6) => Core.Run(() => Copy(Original, input1, input2, input3, input4, input5, input6), [input1, input2, input3, input4, input5, input6]);
 
     /// <inheritdoc/>
     public void ReleaseOriginalWeights() => Core.ReleaseOriginalWeights();

@@ -21,6 +21,13 @@ internal static class TransposedConvolution
         return result.MoveToOuterDisposeScope();
     }
 
+    /// <summary>The gradient of the input: a convolution of the result's gradient.</summary>
+    internal static Tensor InputGradient(Tensor gradient, Operand kernel, ConvolutionCall c)
+    {
+        using var scope = NewDisposeScope();
+        return ConvGeneralOp.Compute(gradient, kernel.Dequantize(), c.Strides, ConvPadding.Explicit([.. c.Padding]), null, c.Dilation, null, (int)c.Groups, 1, null).MoveToOuterDisposeScope();
+    }
+
     /// <summary>A tensor of the result's shape on the meta device, for which libtorch has no convolution.</summary>
     internal static Tensor Abstract(Tensor input, Tensor kernel, ConvolutionCall c)
     {

@@ -55,7 +55,7 @@ public static class RuleJson
         if (json.ValueKind != JsonValueKind.Array)
             throw new RuleException("Rules in JSON are an array of objects, such as [{\"module_path\": \".*\", \"weight_qtype\": \"int8\"}].");
         var rules = json.EnumerateArray().Select(ParseRule).ToList();
-        rules.ForEach(RuleValidation.Check);
+        rules.ForEach(rule => RuleValidation.Check(rule, null));
         return rules;
     }
 

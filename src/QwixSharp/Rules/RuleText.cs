@@ -7,15 +7,14 @@ internal static class RuleText
 {
     internal static string Describe(QuantizationRule rule)
     {
-        var defaults = new QuantizationRule();
+        var defaults = Activator.CreateInstance(rule.GetType())!;
         List<string> settings = [$"ModulePath = \"{rule.ModulePath}\""];
         foreach (var property in rule.GetType().GetProperties())
         {
             if (property.Name is nameof(QuantizationRule.ModulePath) or "EqualityContract" || IsFilledIn(rule, property.Name))
                 continue;
             var value = Text(property.GetValue(rule));
-            var usual = property.DeclaringType == typeof(QuantizationRule) ? Text(property.GetValue(defaults)) : null;
-            if (value is not null && value != usual)
+            if (value is not null && value != Text(property.GetValue(defaults)))
                 settings.Add($"{property.Name} = {value}");
         }
 

@@ -3,17 +3,36 @@ namespace QwixSharp.Rules;
 /// <summary>Refuses rules that contradict themselves.</summary>
 internal static class RuleValidation
 {
+    /// <param name="rule">The rule.</param>
+    /// <param name="opNames">The names that the rule may have in its OpNames; null for any.</param>
     /// <exception cref="RuleException">The rule contradicts itself; the message says how.</exception>
-    internal static void Check(QuantizationRule rule)
+    internal static void Check(QuantizationRule rule, IReadOnlySet<string>? opNames)
     {
         if (rule.ModulePath is null || rule.OpNames is null || rule.WeightCalibrationMethod is null || rule.ActBatchAxes is null)
             throw new RuleException("ModulePath, OpNames, WeightCalibrationMethod and ActBatchAxes of a rule cannot be null.");
         if (rule.ActQType is null && rule.ActStaticScale is not null)
             throw new RuleException($"ActStaticScale is set but ActQType is not: set ActQType to quantize activations, or leave ActStaticScale out. Rule: {rule}");
-        if (rule.OpNames.FirstOrDefault(name => !OpNames.All.Contains(name)) is { } unknown)
-            throw new RuleException($"OpNames has \"{unknown}\", which is no op. Known are: {string.Join(", ", OpNames.All)}. Rule: {rule}");
+        if (opNames is not null && rule.OpNames.FirstOrDefault(name => !opNames.Contains(name)) is { } unknown)
+            throw new RuleException($"OpNames has \"{unknown}\", which is no op. Known are: {string.Join(", ", opNames)}. Rule: {rule}");
         CheckSymmetry(rule, rule.WeightQType, rule.WeightCalibrationMethod, nameof(rule.WeightCalibrationMethod));
         CheckSymmetry(rule, rule.ActQType, rule.ActCalibrationMethod, nameof(rule.ActCalibrationMethod));
+        if (rule is QtRule training)
+            CheckTraining(training);
+    }
+
+    private static void CheckTraining(QtRule rule)
+    {
+        if (rule.BwdCalibrationMethod is null || rule.ChannelwiseNoiseAxes is null || rule.DlhsResidualCalibrationMethod is null || rule.DrhsResidualCalibrationMethod is null)
+            throw new RuleException("BwdCalibrationMethod, ChannelwiseNoiseAxes, DlhsResidualCalibrationMethod and DrhsResidualCalibrationMethod of a rule cannot be null.");
+        if (rule.BwdQType is null && (rule.BwdStochasticRounding is not null || rule.BwdWeightGradTileSize is not null))
+            throw new RuleException($"BwdStochasticRounding and BwdWeightGradTileSize say how gradients are quantized, but BwdQType is not set, which says that they are. Rule: {rule}");
+        CheckSymmetry(rule, rule.BwdQType, rule.BwdCalibrationMethod, nameof(rule.BwdCalibrationMethod));
+        CheckSymmetry(rule, rule.DlhsResidualQType, rule.DlhsResidualCalibrationMethod, nameof(rule.DlhsResidualCalibrationMethod));
+        CheckSymmetry(rule, rule.DrhsResidualQType, rule.DrhsResidualCalibrationMethod, nameof(rule.DrhsResidualCalibrationMethod));
+        bool asymmetricResidual = rule.DlhsResidualQType is not null && !rule.DlhsResidualCalibrationMethod.IsSymmetric
+            || rule.DrhsResidualQType is not null && !rule.DrhsResidualCalibrationMethod.IsSymmetric;
+        if (rule.BwdQType is not null && !rule.BwdCalibrationMethod.IsSymmetric && asymmetricResidual)
+            throw new RuleException($"Gradients and the operands they are multiplied with cannot both be asymmetric: give BwdCalibrationMethod or the residual's a symmetric method. Rule: {rule}");
     }
 
     private static void CheckSymmetry(QuantizationRule rule, Numerics.QType? qtype, Arrays.CalibrationMethod? method, string setting)

@@ -123,6 +123,35 @@ public class QuantizerTests
     }
 
     [Theory]
+    [InlineData("int8", "absmax")]
+    [InlineData("int3", "absmax")]
+    [InlineData("int8", "minmax")]
+    [InlineData("int4", "minmax")]
+    public void OnePassOverMemoryGivesWhatTheGeneralWayGives(string type, string calibration)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(1);
+        var array = randn(40, 96, generator: generator);
+        array[3] += 4;
+        array[4] -= 4;
+        array[5] = zeros(96);
+        array[6] *= 1e-30f;
+        foreach (int tile in new[] { 96, 32 })
+        {
+            var how = new HowToQuantize { QType = QType.Parse(type), ChannelwiseAxes = [0], TiledAxes = new Dictionary<int, TileSize> { [1] = tile }, Calibration = CalibrationMethod.Parse(calibration) };
+            using var onePass = Quantizer.Quantize(array, how);
+            using var range = Calibrator.Calibrate(array, how);
+            var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, how.QType);
+            using var general = Quantizer.Quantize(array, how.QType, scale, zeroPoint);
+            Assert.True(general.Codes.Equals(onePass.Codes));
+            Assert.True(general.Scale.Equals(onePass.Scale));
+            Assert.Equal(general.ZeroPoint is null, onePass.ZeroPoint is null);
+            if (general.ZeroPoint is not null)
+                Assert.True(general.ZeroPoint.Equals(onePass.ZeroPoint!));
+        }
+    }
+
+    [Theory]
     [InlineData("fixed,2", false)]
     [InlineData("fixed,-2,2", false)]
     [InlineData("fixed,-1,3", true)]

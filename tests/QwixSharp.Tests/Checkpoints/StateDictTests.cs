@@ -1,6 +1,8 @@
 using System.IO.Compression;
 using System.Text;
 using QwixSharp.Checkpoints;
+using QwixSharp.Checkpoints.Files;
+using QwixSharp.Checkpoints.Pickle;
 using TorchSharp;
 using TorchSharp.PyBridge;
 using static TorchSharp.torch;
@@ -146,6 +148,16 @@ public sealed class StateDictTests : IDisposable
         }
 
         return stream.ToArray();
+    }
+
+    [Fact]
+    public void ACompressedEntryOfNoBytesHoldsNothing()
+    {
+        File.WriteAllBytes(_folder["empty.pt"], [1, 2, 3]);
+        using var file = new CheckpointFile(_folder["empty.pt"]);
+        var entry = new ZipEntry(0, 4, 0);
+        Assert.Contains("damaged", Assert.Throws<CheckpointException>(() => entry.Read(file, new byte[4], 0)).Message);
+        entry.Read(file, [], 0);
     }
 
     /// <summary>An item that is a float32 tensor, as torch.save pickles it.</summary>

@@ -1,5 +1,7 @@
 using QwixSharp.Checkpoints;
+using QwixSharp.Checkpoints.CompressedTensors;
 using QwixSharp.Tests.Checkpoints;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Golden;
@@ -13,6 +15,8 @@ public class FormatGoldenTests
     private const string SourcePrefix = "source.";
 
     public static IEnumerable<TheoryDataRow<string>> Folders() => FormatFolders.Rows(name => !name.StartsWith("peft-", StringComparison.Ordinal));
+
+    public static IEnumerable<TheoryDataRow<string>> CompressedTensors() => FormatFolders.Rows(name => name.StartsWith("ct-", StringComparison.Ordinal));
 
     [Theory]
     [MemberData(nameof(Folders))]
@@ -31,6 +35,40 @@ public class FormatGoldenTests
             Assert.Equal(values.shape, tensor.Shape);
             GoldenValue.AssertBits(tensor.Name, values, actual);
             Assert.Equal(tensor.Dtype, tensor.ReadFloat().dtype);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Folders))]
+    public void NoTensorStaysBehind(string folder)
+    {
+        using var checkpoint = Checkpoint.Open(FormatFile.Of(folder));
+        long before = DisposeScopeManager.Statistics.TensorStatistics.ThreadTotalLiveCount;
+        foreach (var tensor in checkpoint.LogicalTensors)
+        {
+            tensor.ReadFloat(ScalarType.Float64).Dispose();
+            if (tensor.Quantization is not null)
+                tensor.ReadQuantized().Dispose();
+        }
+
+        Assert.Equal(before, DisposeScopeManager.Statistics.TensorStatistics.ThreadTotalLiveCount);
+    }
+
+    [Theory]
+    [MemberData(nameof(CompressedTensors))]
+    public void RulesQuantizeAsTheCheckpointIs(string folder)
+    {
+        using var checkpoint = Checkpoint.Open(FormatFile.Of(folder));
+        var rules = checkpoint.Layout.ReadRules(checkpoint)!;
+        foreach (var weight in checkpoint.LogicalTensors.OfType<CompressedTensorsWeight>().Where(w => w.Quantization is not null))
+        {
+            var rule = Assert.Single(rules, r => System.Text.RegularExpressions.Regex.IsMatch(weight.Module, $"^(?:{r.ModulePath})$"));
+            Assert.Equal(weight.Quantization!.QType, rule.WeightQType);
+            Assert.Equal(weight.Activations?.QType, rule.ActQType);
+            Assert.Equal(weight.Quantization.ScaleShape[1] > 1, rule.TileSize is not null);
+            Assert.Equal(weight.Quantization.HasZeroPoint, !rule.WeightCalibrationMethod.IsSymmetric);
+            if (weight.ReadInputScale() is { } scale)
+                Assert.Equal(scale * rule.ActQType!.SymmetricBound, rule.ActCalibrationMethod!.Max, scale);
         }
     }
 

@@ -35,10 +35,13 @@ internal static class GoldenLayout
     /// <summary>A scale of an activation: the axes of an image follow it.</summary>
     public static Tensor ActivationScale(Tensor scale) => scale.dim() == 4 ? scale.permute(0, 3, 1, 2).contiguous() : scale;
 
-    public static QuantizationRule Rule(JsonElement rule)
+    /// <summary>A rule; one with settings of the backward pass is a <see cref="QtRule"/>.</summary>
+    public static QuantizationRule Rule(JsonElement rule, bool forTraining = false)
     {
-        var result = new QuantizationRule();
-        foreach (var setting in rule.EnumerateObject())
+        var result = rule.TryGetProperty("rank", out var rank) ? new LoraRule { Rank = rank.GetInt32(), Alpha = rule.GetProperty("alpha").GetDouble() }
+            : forTraining ? new QtRule()
+            : new QuantizationRule();
+        foreach (var setting in rule.EnumerateObject().SelectMany(s => s.Name == "additional_qt_config" ? s.Value.EnumerateObject() : Enumerable.Repeat(s, 1)))
         {
             var value = setting.Value;
             result = setting.Name switch
@@ -52,12 +55,30 @@ internal static class GoldenLayout
                 "weight_calibration_method" => result with { WeightCalibrationMethod = value.GetString()! },
                 "act_calibration_method" => result with { ActCalibrationMethod = value.GetString() },
                 "act_batch_axes" => result with { ActBatchAxes = [.. value.EnumerateArray().Select(e => e.GetInt32())] },
-                _ => throw new NotSupportedException($"Rule setting {setting.Name}."),
+                "rank" or "alpha" => result,
+                "dropout" => (LoraRule)result with { Dropout = value.GetDouble() },
+                _ => TrainingSetting(result as QtRule, setting.Name, value) ?? throw new NotSupportedException($"Rule setting {setting.Name}."),
             };
         }
 
         return result;
     }
+
+    private static QtRule? TrainingSetting(QtRule? rule, string name, JsonElement value) => name switch
+    {
+        _ when rule is null => null,
+        "bwd_qtype" => rule with { BwdQType = value.GetString() },
+        "bwd_calibration_method" => rule with { BwdCalibrationMethod = value.GetString()! },
+        "bwd_weight_grad_tile_size" => rule with { BwdWeightGradTileSize = GoldenValue.Tile(value) },
+        "disable_channelwise_axes" => rule with { DisableChannelwiseAxes = value.GetBoolean() },
+        "disable_gradient_clipping" => rule with { DisableGradientClipping = value.GetBoolean() },
+        "use_original_residuals" => rule with { UseOriginalResiduals = value.GetBoolean() },
+        "dlhs_residual_qtype" => rule with { DlhsResidualQType = value.GetString() },
+        "dlhs_residual_calibration_method" => rule with { DlhsResidualCalibrationMethod = value.GetString()! },
+        "drhs_residual_qtype" => rule with { DrhsResidualQType = value.GetString() },
+        "drhs_residual_calibration_method" => rule with { DrhsResidualCalibrationMethod = value.GetString()! },
+        _ => null,
+    };
 
     /// <summary>Axis numbers of a map mean a dense kernel, whose two axes are exchanged here.</summary>
     private static Tiling Tiling(JsonElement value) => value.ValueKind == JsonValueKind.Object

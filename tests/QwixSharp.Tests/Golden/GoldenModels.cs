@@ -9,7 +9,7 @@ namespace QwixSharp.Tests.Golden;
 internal static class GoldenModels
 {
     /// <summary>Builds a model; images come as NCHW.</summary>
-    /// <param name="name">The model's name.</param>
+    /// <param name="name">The model's name; <c>ops_fused</c> is <c>ops</c> with GELU as one op.</param>
     /// <param name="parameters">The shapes of its parameters in the reference's layout, by path with dots.</param>
     /// <param name="args">The case's model arguments.</param>
     public static Module<Tensor, Tensor> Build(string name, IReadOnlyDictionary<string, long[]> parameters, JsonElement args) => name switch
@@ -19,12 +19,16 @@ internal static class GoldenModels
         "attention" => new AttentionModel(parameters, args.GetProperty("heads").GetInt64()),
         "nested" => new Nested(parameters),
         "resnet" => new ResNet(parameters),
-        "ops" => new OpsModel(parameters),
+        "ops" => new OpsModel(parameters, GeluOfParts),
+        "ops_fused" => new OpsModel(parameters, x => functional.gelu(x, TorchSharp.Modules.GELU.Approximate.tanh)),
         _ => throw new NotSupportedException($"No golden model \"{name}\"."),
     };
 
     /// <summary>Whether the model's input is an image, NHWC in the reference.</summary>
     public static bool TakesImages(string name) => name is "cnn" or "resnet";
+
+    /// <summary>GELU in its tanh form, step by step as the reference computes it.</summary>
+    private static Tensor GeluOfParts(Tensor w) => 0.5 * w * (1 + (Math.Sqrt(2 / Math.PI) * (w + (0.044715 * w.pow(3)))).tanh());
 
     private static Linear Dense(IReadOnlyDictionary<string, long[]> p, string path)
     {
@@ -111,7 +115,11 @@ internal static class GoldenModels
             RegisterComponents();
         }
 
-        public override Tensor forward(Tensor x) => x + down.call(functional.silu(gate.call(x)) * up.call(x));
+        public override Tensor forward(Tensor x)
+        {
+            Tensor g = gate.call(x), u = up.call(x);
+            return x + down.call(functional.silu(g) * u);
+        }
     }
 
     private sealed class Nested : Module<Tensor, Tensor>
@@ -158,9 +166,11 @@ internal static class GoldenModels
         private readonly Linear b;
         private readonly Linear c;
         private readonly LayerNorm n;
+        private readonly Func<Tensor, Tensor> _gelu;
 
-        public OpsModel(IReadOnlyDictionary<string, long[]> p) : base("ops")
+        public OpsModel(IReadOnlyDictionary<string, long[]> p, Func<Tensor, Tensor> gelu) : base("ops")
         {
+            _gelu = gelu;
             (a, b, c, n) = (Dense(p, "a"), Dense(p, "b"), Dense(p, "c"), LayerNorm(p["n.scale"][0], 1e-6));
             RegisterComponents();
         }
@@ -175,7 +185,7 @@ internal static class GoldenModels
             var w = b.call(z);
             long features = c.weight.shape[1];
             w = w.reshape(w.shape[0], features, -1).transpose(1, 2);
-            w = n.call(0.5 * w * (1 + (Math.Sqrt(2 / Math.PI) * (w + (0.044715 * w.pow(3)))).tanh()));
+            w = n.call(_gelu(w));
             return c.call(w.mean([1L])).softmax(-1);
         }
     }

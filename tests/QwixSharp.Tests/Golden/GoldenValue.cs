@@ -24,6 +24,10 @@ internal static class GoldenValue
         return new QArray(qtype, qvalue.shape, CodePacking.Pack(qvalue, qtype), Tensor(family, value.GetProperty("scale")), zeroPoint);
     }
 
+    /// <summary>The values of a group by path with dots.</summary>
+    public static IEnumerable<(string Name, JsonElement Value)> Flatten(JsonElement group) =>
+        group.EnumerateObject().Select(p => (p.Name.Replace("batch_stats/", "").Replace('/', '.'), p.Value));
+
     public static bool IsQuantized(JsonElement value) => value.TryGetProperty("qvalue", out _);
 
     /// <summary>Tile sizes by axis: integers are counts, other numbers fractions.</summary>

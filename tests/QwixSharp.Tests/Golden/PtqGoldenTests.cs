@@ -90,7 +90,7 @@ internal sealed class PtqCase(GoldenFamily family, JsonElement test)
 {
     private readonly string _model = test.GetProperty("model").GetString()!;
 
-    public QuantizationRule[] Rules { get; } = [.. test.GetProperty("rules").EnumerateArray().Select(r => GoldenLayout.Rule(r))];
+    public QuantizationRule[] Rules => [.. test.GetProperty("rules").EnumerateArray().Select(r => GoldenLayout.Rule(r))];
 
     public Tensor Input => Layout(Tensor("x"));
 
@@ -107,7 +107,7 @@ internal sealed class PtqCase(GoldenFamily family, JsonElement test)
             var result = new Dictionary<string, Tensor>();
             foreach (var group in new[] { test.GetProperty("params"), test.GetProperty("extra") })
             {
-                foreach (var (name, value) in Flatten(group))
+                foreach (var (name, value) in GoldenValue.Flatten(group))
                 {
                     var tensor = GoldenValue.Tensor(family, value.TryGetProperty("array", out var array) ? array : value);
                     result[GoldenLayout.Name(name)] = name.EndsWith(".kernel") ? GoldenLayout.Kernel(tensor) : tensor;
@@ -118,11 +118,11 @@ internal sealed class PtqCase(GoldenFamily family, JsonElement test)
         }
     }
 
-    public Dictionary<string, QArray> QuantizedWeights => Flatten(test.GetProperty("quantized"))
+    public Dictionary<string, QArray> QuantizedWeights => GoldenValue.Flatten(test.GetProperty("quantized"))
         .Where(p => GoldenValue.IsQuantized(p.Value))
         .ToDictionary(p => GoldenLayout.Name(p.Name), p => GoldenLayout.Kernel(GoldenValue.QArray(family, p.Value)));
 
-    public Dictionary<string, Tensor> StaticScales => Flatten(test.GetProperty("quantized"))
+    public Dictionary<string, Tensor> StaticScales => GoldenValue.Flatten(test.GetProperty("quantized"))
         .Where(p => !GoldenValue.IsQuantized(p.Value) && (p.Name.EndsWith("_scale") || p.Name.EndsWith("_zero_point")))
         .ToDictionary(p => p.Name, p => GoldenLayout.ActivationScale(GoldenValue.Tensor(family, p.Value.GetProperty("array"))));
 
@@ -130,12 +130,8 @@ internal sealed class PtqCase(GoldenFamily family, JsonElement test)
 
     public nn.Module<Tensor, Tensor> BuildModel() => GoldenModels.Build(
         _model,
-        Flatten(test.GetProperty("params")).ToDictionary(p => p.Name, p => GoldenValue.Shape(p.Value.GetProperty("array"))),
+        GoldenValue.Flatten(test.GetProperty("params")).ToDictionary(p => p.Name, p => GoldenValue.Shape(p.Value.GetProperty("array"))),
         test.GetProperty("model_args"));
 
     private Tensor Layout(Tensor x) => GoldenModels.TakesImages(_model) ? GoldenLayout.Image(x) : x;
-
-    /// <summary>Values by path with dots.</summary>
-    private static IEnumerable<(string Name, JsonElement Value)> Flatten(JsonElement group) =>
-        group.EnumerateObject().Select(p => (p.Name.Replace("batch_stats/", "").Replace('/', '.'), p.Value));
 }

@@ -35,7 +35,7 @@ public unsafe class PassTests
                 FakeQuantPass.AbsMax(px, shape, range, pf, 2);
             }
             Assert.Equal(codes, again);
-            Assert.Equal(y, fake.Select(v => v + 0f));
+            Assert.Equal(y.Select(BitConverter.SingleToInt32Bits), fake.Select(BitConverter.SingleToInt32Bits));
             for (var i = 0; i < x.Length; i++)
             {
                 var (row, column) = (i / columns, i % columns);
@@ -47,6 +47,63 @@ public unsafe class PassTests
                 Assert.Equal(codes[i] * scale, y[i]);
             }
         }
+    }
+
+    [Theory]
+    [InlineData(4)]
+    [InlineData(8)]
+    public void AsymmetricRangesIncludeZeroAndFollowTheFormulaExactly(int bits)
+    {
+        var random = new Random(bits);
+        var range = CodeRange.OfBits(bits);
+        foreach (var (rows, columns, tile) in new[] { (1, 1, 1), (3, 37, 37), (5, 96, 32), (4, 70, 32), (300, 256, 256), (7, 50, 100) })
+            foreach (var shift in new[] { 0f, 5, -5 })
+            {
+                var shape = new RowShape(rows, columns, tile);
+                var x = Sample.Floats(random, rows * columns, 3).Select(v => v + shift).ToArray();
+                var codes = new sbyte[x.Length];
+                var scales = new float[rows * shape.Tiles];
+                var zeroPoints = new int[scales.Length];
+                var fake = new float[x.Length];
+                fixed (float* px = x, ps = scales, pf = fake)
+                fixed (int* pz = zeroPoints)
+                fixed (sbyte* pc = codes)
+                {
+                    QuantizePass.MinMax(px, shape, range, pc, ps, pz, 2);
+                    FakeQuantPass.MinMax(px, shape, range, pf, 2);
+                }
+                for (var i = 0; i < x.Length; i++)
+                {
+                    var (row, column) = (i / columns, i % columns);
+                    var from = row * columns + column / tile * tile;
+                    var values = x[from..Math.Min(from + tile, (row + 1) * columns)];
+                    var (min, max) = (MathF.Min(0, values.Min()), MathF.Max(0, values.Max()));
+                    var scale = (max - min) / (range.Highest - range.Lowest);
+                    var zero = Math.Clamp((int)MathF.Round(range.Lowest - min / scale), range.Lowest, range.Highest);
+                    var at = row * shape.Tiles + column / tile;
+                    Assert.Equal((scale, zero), (scales[at], zeroPoints[at]));
+                    Assert.Equal(Math.Clamp(MathF.Round(x[i] / scale + zero), range.Lowest, range.Highest), codes[i]);
+                    Assert.Equal((codes[i] - zero) * scale, fake[i]);
+                }
+            }
+    }
+
+    [Fact]
+    public void AsymmetricRangesOfZerosAndOfNaN()
+    {
+        Assert.Equal((1, -128), RowQuantizer.ScaleAndZeroPoint(0, 0, CodeRange.Int8));
+        foreach (var length in new[] { 1, 7, 8, 9, 20 })
+            for (var place = 0; place < length; place++)
+            {
+                var x = Sample.Floats(new Random(1), length);
+                x[place] = float.NaN;
+                fixed (float* px = x)
+                {
+                    var (min, max) = RowQuantizer.MinMax(px, length);
+                    Assert.True(float.IsNaN(min) && float.IsNaN(max));
+                    Assert.True(float.IsNaN(RowQuantizer.ScaleAndZeroPoint(min, max, CodeRange.Int8).Scale));
+                }
+            }
     }
 
     [Fact]
@@ -118,6 +175,28 @@ public unsafe class PassTests
             var tile = i / 21 * 3 + i % 21 / 8;
             Assert.Equal(table[codes[i]] * scales[tile], y[i]);
             Assert.Equal(x[i] >= low[tile] && x[i] <= high[tile] ? y[i] : 0, masked[i]);
+        }
+    }
+
+    [Fact]
+    public void ResultsThatAreWrittenAroundTheCachesAreTheSame()
+    {
+        const int Rows = 1030, Columns = 8200;
+        var x = Sample.Floats(new Random(9), Rows * Columns);
+        float[] low = [.. Enumerable.Repeat(-0.5f, Rows)], high = [.. Enumerable.Repeat(0.25f, Rows)];
+        float[] together = new float[x.Length], one = new float[Columns], masked = new float[x.Length];
+        fixed (float* px = x, pt = together, po = one, pm = masked, pl = low, ph = high)
+        {
+            FakeQuantPass.AbsMax(px, new(Rows, Columns, Columns), CodeRange.Int8, pt, 2);
+            FakeQuantPass.Mask(px, pt, new(Rows, Columns, Columns), pl, ph, pm, 2);
+            for (var row = 0; row < Rows; row += 103)
+            {
+                var from = row * Columns;
+                FakeQuantPass.AbsMax(px + from, new(1, Columns, Columns), CodeRange.Int8, po, 1);
+                Assert.Equal(one, new Span<float>(pt + from, Columns));
+                FakeQuantPass.Mask(px + from, pt + from, new(1, Columns, Columns), pl, ph, po, 1);
+                Assert.Equal(one, new Span<float>(pm + from, Columns));
+            }
         }
     }
 

@@ -1,4 +1,6 @@
 using QwixSharp.Arrays;
+using QwixSharp.Checkpoints;
+using QwixSharp.Providers;
 using QwixSharp.Rules;
 
 namespace QwixSharp.Tests.Rules;
@@ -41,9 +43,16 @@ public class RuleJsonTests
     [InlineData("""[{"tile_size":0}]""", "Rule 0 has a tile_size")]
     [InlineData("""[{"tile_size":{"x":4}}]""", "Rule 0 has a tile_size")]
     [InlineData("""[{"qtype":"int8"}]""", "Known are: module_path")]
-    [InlineData("""[{"op_names":["dot"]}]""", "which is no op")]
     [InlineData("""[{"act_static_scale":true}]""", "ActQType is not")]
     [InlineData("""[{"weight_qtype":"int8",}]""", "line 1 at byte 24")]
     public void WhatIsNoRuleIsRefused(string json, string message) =>
         Assert.Contains(message, Assert.Throws<RuleException>(() => RuleJson.Parse(json)).Message);
+
+    [Fact]
+    public void OpsAreCheckedByWhoeverUsesTheRules()
+    {
+        var rules = RuleJson.Parse("""[{"op_names":["softmax"],"weight_qtype":"int8"}]""");
+        Assert.Contains("which is no op", Assert.Throws<RuleException>(() => new CheckpointQuantizer(rules)).Message);
+        Assert.Equal(["softmax"], new OdmlQatProvider(rules).Rules[0].OpNames);
+    }
 }

@@ -22,6 +22,10 @@ internal readonly record struct ZipEntry(long Offset, long Length, long? PackedL
             return;
         }
 
+        if (destination.IsEmpty)
+            return;
+        if (packedLength == 0)
+            throw Damaged(file, null);
         fixed (byte* packed = file.Span(Offset, (int)packedLength))
         {
             using var stream = new DeflateStream(new UnmanagedMemoryStream(packed, packedLength), CompressionMode.Decompress);
@@ -32,9 +36,15 @@ internal readonly record struct ZipEntry(long Offset, long Length, long? PackedL
             }
             catch (Exception error) when (error is InvalidDataException or EndOfStreamException)
             {
-                throw new CheckpointException($"{CheckpointException.Quote(file.Path)} has compressed bytes that are damaged. Get it again.", error);
+                throw Damaged(file, error);
             }
         }
+    }
+
+    private static CheckpointException Damaged(CheckpointFile file, Exception? error)
+    {
+        var message = $"{CheckpointException.Quote(file.Path)} has compressed bytes that are damaged. Get it again.";
+        return error is null ? new CheckpointException(message) : new CheckpointException(message, error);
     }
 
     private static void Skip(Stream stream, long count)

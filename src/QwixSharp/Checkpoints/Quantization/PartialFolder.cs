@@ -12,7 +12,6 @@ namespace QwixSharp.Checkpoints.Quantization;
 internal sealed class PartialFolder
 {
     private const string StampName = "source.txt";
-    private static readonly string[] SideFiles = ["*.json", "*.txt", "*.model", "*.jinja"];
 
     private readonly string _target;
 
@@ -68,13 +67,7 @@ internal sealed class PartialFolder
     /// <summary>Adds what stands beside the tensors of the source, and gives the folder the target's name.</summary>
     internal void Complete(Checkpoint source) => FileErrors.Guard($"Cannot write {CheckpointException.Quote(_target)}", () =>
     {
-        if (Directory.Exists(source.Path))
-        {
-            var own = Directory.GetFiles(source.Path, "*.index.json").ToHashSet(StringComparer.Ordinal);
-            foreach (var file in SideFiles.SelectMany(p => Directory.GetFiles(source.Path, p)).Where(f => !own.Contains(f)))
-                File.Copy(file, System.IO.Path.Combine(Path, System.IO.Path.GetFileName(file)), overwrite: true);
-        }
-
+        SideFiles.Copy(source, Path);
         File.Delete(System.IO.Path.Combine(Path, StampName));
         if (Directory.Exists(_target))
             Directory.Delete(_target);

@@ -10,12 +10,13 @@ internal delegate void ChunkSink(string name, ReadOnlySpan<byte> bytes, long off
 internal readonly record struct TensorChunk(PlannedTensor Planned, long FirstRow, long Rows);
 
 /// <summary>
-/// Cuts tensors into chunks of a few megabytes and does one at a time, so that memory depends on the chunks alone: scales never
+/// Cuts tensors into chunks of a megabyte and does one at a time, so that memory depends on the chunks alone: scales never
 /// reach over rows, save for a fixed range, which is the same for all of them.
 /// </summary>
 internal sealed class TensorChunks(Checkpoint source, ScalarType? computeDtype, ChunkSink sink)
 {
-    private const long ChunkBytes = 4 << 20;
+    /// <summary>Small, since the C library keeps some of what each thread has freed, and threads of the pool come and go.</summary>
+    private const long ChunkBytes = 1 << 20;
 
     internal static IEnumerable<TensorChunk> Cut(PlannedTensor planned)
     {

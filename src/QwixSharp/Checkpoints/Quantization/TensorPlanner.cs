@@ -18,7 +18,7 @@ internal sealed class TensorPlanner(IReadOnlyList<QuantizationRule> rules, Scala
     internal PlannedTensor Plan(LogicalTensor tensor)
     {
         if (tensor is not PlainTensor)
-            throw new CheckpointException($"Tensor {tensor} is quantized already. Dequantize the checkpoint first.");
+            throw new CheckpointException($"Tensor {tensor} {(tensor.IsQuantized ? "is quantized already" : "cannot be streamed from its format")}. Dequantize the checkpoint to safetensors first.");
         var entry = tensor.Stored[0];
         int dot = tensor.Name.LastIndexOf('.');
         string module = dot < 0 ? "" : tensor.Name[..dot], parameter = tensor.Name[(dot + 1)..];

@@ -46,7 +46,7 @@ internal static class OpShims
     }
 
     /// <summary>One descriptor an op in the whole process, so that its number can index tables.</summary>
-    private static (OpDescriptor Op, int Id) Describe(MethodInfo op)
+    internal static (OpDescriptor Op, int Id) Describe(MethodInfo op)
     {
         lock (Gate)
         {

@@ -60,9 +60,7 @@ internal static unsafe class RowQuantizer
                 b = Vector512.Max(b, Vector512.Load((int*)x + i + 16) & mask);
             }
             a = Vector512.Max(a, b);
-            var half = Vector256.Max(a.GetLower(), a.GetUpper());
-            for (var lane = 0; lane < 8; lane++)
-                largest = Math.Max(largest, half.GetElement(lane));
+            largest = Largest(Vector256.Max(a.GetLower(), a.GetUpper()));
         }
         else
         {
@@ -74,13 +72,65 @@ internal static unsafe class RowQuantizer
                 a = Vector256.Max(a, Vector256.Load((int*)x + i) & mask);
                 b = Vector256.Max(b, Vector256.Load((int*)x + i + 8) & mask);
             }
-            a = Vector256.Max(a, b);
-            for (var lane = 0; lane < 8; lane++)
-                largest = Math.Max(largest, a.GetElement(lane));
+            largest = Largest(Vector256.Max(a, b));
         }
         for (; i < count; i++)
             largest = Math.Max(largest, ((int*)x)[i] & int.MaxValue);
         return BitConverter.Int32BitsToSingle(largest);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Largest(Vector256<int> v)
+    {
+        var four = Vector128.Max(v.GetLower(), v.GetUpper());
+        four = Vector128.Max(four, Vector128.Shuffle(four, Vector128.Create(2, 3, 0, 1)));
+        return Math.Max(four.GetElement(0), four.GetElement(1));
+    }
+
+    /// <summary>
+    /// The asymmetric scale (max − min) ÷ (highest − lowest code), a tiny one 1, and the code of 0, saturated. The range must
+    /// include 0.
+    /// </summary>
+    /// <param name="min">The smallest value.</param>
+    /// <param name="max">The largest value.</param>
+    /// <param name="range">The codes' range.</param>
+    public static (float Scale, int ZeroPoint) ScaleAndZeroPoint(float min, float max, CodeRange range)
+    {
+        float scale = (max - min) / (range.Highest - range.Lowest), lowest = range.Lowest, highest = range.Highest;
+        if (scale < SmallestScale)
+            scale = 1;
+        var zero = MathF.Round(lowest - min / scale, MidpointRounding.ToEven);
+        return (scale, (int)MathF.Min(MathF.Max(zero, lowest), highest));
+    }
+
+    /// <summary>The smallest and the largest of the values and 0; NaN both if any value is NaN.</summary>
+    /// <param name="x">The values.</param>
+    /// <param name="count">How many.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static (float Min, float Max) MinMax(float* x, long count)
+    {
+        var i = 0L;
+        float min = 0, max = 0;
+        var isNumber = true;
+        if (Vector256.IsHardwareAccelerated && count >= 8)
+        {
+            var least = Vector256<float>.Zero;
+            var most = Vector256<float>.Zero;
+            var numbers = Vector256<float>.AllBitsSet;
+            for (; i + 8 <= count; i += 8)
+            {
+                var v = Vector256.Load(x + i);
+                least = Vector256.MinNative(least, v);
+                most = Vector256.MaxNative(most, v);
+                numbers &= Vector256.Equals(v, v);
+            }
+            isNumber = numbers.ExtractMostSignificantBits() == 0xFF;
+            for (var lane = 0; lane < 8; lane++)
+                (min, max) = (MathF.Min(min, least.GetElement(lane)), MathF.Max(max, most.GetElement(lane)));
+        }
+        for (; i < count; i++)
+            (min, max) = (MathF.Min(min, x[i]), MathF.Max(max, x[i]));
+        return isNumber ? (min, max) : (float.NaN, float.NaN);
     }
 
     /// <summary>code = round half to even of (x ÷ scale + zero point), saturated. NaN gives an unspecified code in range.</summary>
@@ -103,6 +153,8 @@ internal static unsafe class RowQuantizer
             var high = Vector512.Create(highest);
             for (; i + 16 <= count; i += 16)
             {
+                // The row behind comes next: dividing takes as long as fetching it.
+                Sse.Prefetch0(x + i + count);
                 var v = Avx512F.Divide(Vector512.Load(x + i), s) + z;
                 v = Avx512F.Max(Avx512F.Min(v, high), low);
                 Avx512F.ConvertToVector128SByteWithSaturation(Avx512F.ConvertToVector512Int32(v)).Store(codes + i);

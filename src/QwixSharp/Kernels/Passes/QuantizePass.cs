@@ -27,6 +27,31 @@ internal static unsafe class QuantizePass
         });
     }
 
+    /// <summary>Asymmetric minmax quantization: ranges are made to include 0.</summary>
+    /// <param name="x">[rows, columns].</param>
+    /// <param name="shape">The sizes.</param>
+    /// <param name="range">The codes' range.</param>
+    /// <param name="codes">[rows, columns], the result.</param>
+    /// <param name="scales">[rows, tiles], the result.</param>
+    /// <param name="zeroPoints">[rows, tiles], the result.</param>
+    /// <param name="threads">How many threads take part.</param>
+    public static void MinMax(float* x, RowShape shape, CodeRange range, sbyte* codes, float* scales, int* zeroPoints, int threads)
+    {
+        shape.Check();
+        RowsJob.Run(shape.Rows, shape.Columns, threads, row =>
+        {
+            for (var tile = 0L; tile < shape.Tiles; tile++)
+            {
+                var from = row * shape.Columns + tile * shape.TileSize;
+                var (min, max) = RowQuantizer.MinMax(x + from, shape.Length(tile));
+                var (scale, zeroPoint) = RowQuantizer.ScaleAndZeroPoint(min, max, range);
+                scales[row * shape.Tiles + tile] = scale;
+                zeroPoints[row * shape.Tiles + tile] = zeroPoint;
+                RowQuantizer.Quantize(x + from, shape.Length(tile), scale, zeroPoint, range, codes + from);
+            }
+        });
+    }
+
     /// <summary>Quantization with scales known before.</summary>
     /// <param name="x">[rows, columns].</param>
     /// <param name="shape">The sizes.</param>

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using QwixSharp.Kernels.Passes;
 using QwixSharp.Kernels.Threading;
 
@@ -104,19 +105,19 @@ internal sealed unsafe partial class PackedWeight
     {
         if (source is Source.Half or Source.SignedHalf && (depth & 1) != 0)
             throw new ArgumentException($"Codes that lie two to a byte need an even depth, not {depth}.", nameof(depth));
-        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(tileSize);
-        var tile = Math.Min(tileSize, Math.Max(depth, 1));
-        var isSplit = false;
-        if (tile > LongestTile)
-        {
-            if (tile < depth)
-                throw new ArgumentException($"A tile of {tile} is too long: use tiles up to {LongestTile} or one scale for the whole channel.", nameof(tileSize));
-            tile = LongestTile;
-            isSplit = true;
-        }
-        var packed = new PackedWeight(format, rows, depth, (int)tile, table) { IsSplitChannel = isSplit };
+        var packed = New(format, rows, depth, tileSize, table);
         KernelPool.Shared.Run(new PackingJob(packed, codes, source, scales), threads);
         return packed;
+    }
+
+    private static PackedWeight New(CodeFormat format, long rows, long depth, long tileSize, float[]? table, MemoryPool? pool = null)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(tileSize);
+        var tile = Math.Min(tileSize, Math.Max(depth, 1));
+        var isSplit = tile > LongestTile;
+        if (isSplit && tile < depth)
+            throw new ArgumentException($"A tile of {tile} is too long: use tiles up to {LongestTile} or one scale for the whole channel.", nameof(tileSize));
+        return new PackedWeight(format, rows, depth, (int)Math.Min(tile, LongestTile), table, pool) { IsSplitChannel = isSplit };
     }
 
     private enum Source
@@ -133,44 +134,55 @@ internal sealed unsafe partial class PackedWeight
 
         public override void Run(int worker)
         {
+            using var scratch = ReadsInPlace ? null : new AlignedMemory(PanelColumns * target.PaddedDepth);
+            using var padding = new AlignedMemory(target.PaddedDepth);
+            var rows = stackalloc sbyte*[PanelColumns];
             while (true)
             {
                 var panel = Interlocked.Increment(ref _next) - 1;
                 if (panel >= target.Panels)
                     return;
-                var end = Math.Min((panel + 1) * PanelColumns, target.Rows);
-                for (var row = panel * PanelColumns; row < end; row++)
-                    PackRow(row, target.Codes(panel) + row % PanelColumns * 4, target.Scales(panel) + row % PanelColumns);
+                for (var column = 0; column < PanelColumns; column++)
+                {
+                    var row = panel * PanelColumns + column;
+                    rows[column] = row < target.Rows ? Row(row, scratch is null ? null : scratch.Pointer + column * target.PaddedDepth) : (sbyte*)padding.Pointer;
+                    if (row < target.Rows)
+                        CopyScales(row, target.Scales(panel) + column);
+                }
+                if (target.IsHalfByte)
+                    PanelWriter.HalfBytes(rows, target.PaddedDepth, source is Source.SignedByte or Source.SignedHalf ? 8 : 0, target.Codes(panel));
+                else
+                    PanelWriter.Bytes(rows, target.PaddedDepth, target.Codes(panel));
             }
         }
 
-        private void PackRow(int row, byte* column, float* scale)
+        private bool ReadsInPlace => target.IsDepthDense && source is Source.Byte or Source.SignedByte;
+
+        private void CopyScales(int row, float* scale)
         {
             var scalesPerRow = target.IsSplitChannel ? 1 : target.Tiles;
             for (var tile = 0; tile < target.Tiles; tile++)
-            {
                 scale[tile * PanelColumns] = scales[(long)row * scalesPerRow + (target.IsSplitChannel ? 0 : tile)];
-                var start = (long)tile * target.TileSize;
-                var count = (int)Math.Min(target.TileSize, target.Depth - start);
-                var padded = (long)tile * target.PaddedTile;
-                for (var i = 0; i < count; i++)
-                {
-                    var code = Read((long)row * target.Depth + start + i);
-                    var k = padded + i;
-                    if (!target.IsHalfByte)
-                        column[k / 4 * 64 + k % 4] = (byte)code;
-                    else
-                        column[k / 8 * 64 + k % 4] |= (byte)((code & 15) << (int)(k & 4));
-                }
-            }
         }
 
-        private int Read(long index) => source switch
+        /// <summary>The codes of a row, one a byte, with every tile padded.</summary>
+        private sbyte* Row(int row, byte* scratch)
         {
-            Source.Byte => codes[index],
-            Source.SignedByte => codes[index] + 8,
-            Source.Half => codes[index >> 1] >> (int)((index & 1) * 4) & 15,
-            _ => (codes[index >> 1] >> (int)((index & 1) * 4) & 15) ^ 8,
-        };
+            if (ReadsInPlace)
+                return (sbyte*)codes + (long)row * target.Depth;
+            for (var tile = 0; tile < target.Tiles; tile++)
+            {
+                var start = (long)tile * target.TileSize;
+                var first = (long)row * target.Depth + start;
+                var count = (uint)Math.Min(target.TileSize, target.Depth - start);
+                var place = scratch + (long)tile * target.PaddedTile;
+                if (source is Source.Byte or Source.SignedByte)
+                    Unsafe.CopyBlockUnaligned(place, codes + first, count);
+                else
+                    for (var i = 0; i < count; i++)
+                        place[i] = (byte)(codes[(first + i) >> 1] >> (int)(((first + i) & 1) * 4) & 15);
+            }
+            return (sbyte*)scratch;
+        }
     }
 }

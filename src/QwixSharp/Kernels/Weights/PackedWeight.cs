@@ -24,10 +24,12 @@ internal sealed unsafe partial class PackedWeight : IDisposable
     private readonly AlignedMemory _codes;
     private readonly AlignedMemory _scales;
     private readonly AlignedMemory? _table;
+    private readonly MemoryPool? _pool;
     private readonly Lock _sumsLock = new();
     private AlignedMemory? _columnSums;
+    private bool _isDisposed;
 
-    private PackedWeight(CodeFormat format, long rows, long depth, int tileSize, float[]? table)
+    private PackedWeight(CodeFormat format, long rows, long depth, int tileSize, float[]? table, MemoryPool? pool = null)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(rows);
         ArgumentOutOfRangeException.ThrowIfNegative(depth);
@@ -43,8 +45,9 @@ internal sealed unsafe partial class PackedWeight : IDisposable
         PaddedDepth = (long)Tiles * PaddedTile;
         Panels = (Rows + PanelColumns - 1) / PanelColumns;
         PanelBytes = checked((nint)(IsHalfByte ? PaddedDepth * 8 : PaddedDepth * 16));
-        _codes = new AlignedMemory(checked((long)PanelBytes * Panels));
-        _scales = new AlignedMemory(checked((long)Panels * Tiles * PanelColumns * sizeof(float)));
+        _pool = pool;
+        _codes = Allocate(checked((long)PanelBytes * Panels));
+        _scales = Allocate(checked((long)Panels * Tiles * PanelColumns * sizeof(float)));
         if (table is null)
             return;
         _table = new AlignedMemory(table.Length * sizeof(float));
@@ -148,13 +151,25 @@ internal sealed unsafe partial class PackedWeight : IDisposable
     /// <param name="k">The column k.</param>
     public float Scale(int row, int k) => Scales(row / PanelColumns)[k / TileSize * PanelColumns + row % PanelColumns];
 
-    /// <summary>Frees the memory.</summary>
+    /// <summary>Frees the memory, or gives it back to the pool that it came from.</summary>
     public void Dispose()
     {
-        _codes.Dispose();
-        _scales.Dispose();
+        if (Interlocked.Exchange(ref _isDisposed, true))
+            return;
+        Free(_codes);
+        Free(_scales);
         _table?.Dispose();
         _columnSums?.Dispose();
+    }
+
+    private AlignedMemory Allocate(long bytes) => _pool?.Rent(bytes) ?? new AlignedMemory(bytes);
+
+    private void Free(AlignedMemory memory)
+    {
+        if (_pool is null)
+            memory.Dispose();
+        else
+            _pool.Return(memory);
     }
 
     private int StoredCode(int row, long paddedK)

@@ -14,13 +14,15 @@ internal static class ModelQuantizer
     /// <param name="methods">Names of other methods that will be called.</param>
     /// <param name="wrap">Makes the module around a state.</param>
     /// <param name="run">Runs the module on the user's inputs.</param>
-    internal static TModule Quantize<TModule>(nn.Module model, QuantizationProvider provider, string[] methods, Func<ModelState, TModule> wrap, Action<TModule> run)
+    internal static TModule Quantize<TModule>(nn.Module model, ModelProvider provider, string[] methods, Func<ModelState, TModule> wrap, Action<TModule> run)
         where TModule : nn.Module, IQuantizedModel, IHasCore
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(provider);
         var inner = (model as IHasCore)?.Core.State;
         var original = inner?.Model ?? model;
+        if (inner?.Providers.FirstOrDefault(p => !p.IsForTraining && !provider.CanFollow(p)) is { } other)
+            throw new QwixException($"A model quantized with {other.GetType().Name} cannot be quantized further with {provider.GetType().Name}. Quantize the original model.");
         foreach (var method in methods)
             QuantizedCore.FindMethod(original, method);
         if (provider.Strict)
@@ -29,7 +31,7 @@ internal static class ModelQuantizer
                 Interceptor.Inspect(original, QuantizedCore.FindMethod(original, method)).ThrowIfIncomplete();
         }
 
-        var state = new ModelState(original, [.. inner?.Providers ?? [], provider]);
+        var state = new ModelState(original, [.. inner?.Providers.Where(p => !p.IsForTraining) ?? [], provider]);
         if (inner is not null)
             state.CopyFrom(inner);
         var wrapper = wrap(state);
@@ -69,7 +71,7 @@ internal static class ModelQuantizer
         return new Restore(() => modes.ForEach(m => m.Module.train(m.Training)));
     }
 
-    private static RuleException NothingMatched(nn.Module model, QuantizationProvider provider)
+    private static RuleException NothingMatched(nn.Module model, ModelProvider provider)
     {
         var paths = model.named_modules().Select(m => m.name).Where(n => n.Length > 0).Take(12);
         return new RuleException($"No rule matches any op of {model.GetType().Name}. ModulePath must match the whole dotted path of a module, such as: {string.Join(", ", paths)}. Rules: {string.Join("; ", provider.Rules)}");

@@ -10,32 +10,62 @@ namespace QwixSharp.Providers.Models;
 /// One forward pass of a quantized model: takes the TorchSharp ops that it sees to the provider whose rule they fall
 /// under, and keeps track of views of weights.
 /// </summary>
-internal sealed class ModelRun(ModelState state) : IOpInterceptor
+internal sealed class ModelRun(ModelState state) : IModelRun
 {
+    private readonly QuantizationProvider[] _providers = [.. state.Providers.Cast<QuantizationProvider>()];
     private readonly Dictionary<(string Path, string Op), int> _counts = [];
 
     internal ModelState State => state;
 
     public bool Wants(OpDescriptor op) => state.SeesEveryOp || OpTable.Find(op) is not null || state.WantsView(op);
 
-    public object? Intercept(in OpCall call)
+    public object? Intercept(in OpCall call) => state.Adapters is null ? Answer(call) : Answer(Freeze(call));
+
+    public void Begin(IReadOnlyList<object?> inputs)
+    {
+    }
+
+    public TResult End<TResult>(string method, TResult result) => result;
+
+    public void Dispose()
+    {
+    }
+
+    private object? Answer(in OpCall call)
     {
         if (OpTable.Find(call.Op) is { } handler)
             return handler(this, call);
-        return WeightViews.Handle(this, call);
+        if (WeightViews.Find(state, call) is not { } view)
+            return Proceed(call);
+        var result = call.Proceed();
+        WeightViews.Remember(state, call, view, result);
+        return result;
+    }
+
+    /// <summary>The call with parameters that no gradient flows to.</summary>
+    private OpCall Freeze(in OpCall call)
+    {
+        object?[] arguments = Array.ConvertAll(call.Arguments, argument => argument switch
+        {
+            Tensor tensor => state.Frozen(tensor),
+            Tensor[] tensors => Array.ConvertAll(tensors, state.Frozen),
+            IEnumerable<Tensor> tensors => tensors.Select(state.Frozen).ToList(),
+            _ => argument,
+        });
+        return new OpCall(call.Op, arguments, call.Module, call.ModulePath);
     }
 
     /// <summary>The provider and site of an op, or null where no rule quantizes it.</summary>
     internal (QuantizationProvider Provider, OpSite Site)? Find(in OpCall call, string opName)
     {
         int count = NextCount(call.ModulePath, opName);
-        foreach (var provider in state.Providers)
+        foreach (var provider in _providers)
         {
             if (provider.Match(call.ModulePath, opName) is not { } rule)
                 continue;
             state.MarkMatched(provider);
             if (provider.Handles(rule))
-                return (provider, new OpSite(state, rule, call.ModulePath, opName, count));
+                return (provider, new OpSite(state, rule, call, opName, count));
         }
 
         return null;
@@ -62,7 +92,7 @@ internal sealed class ModelRun(ModelState state) : IOpInterceptor
             state.MarkUsedElsewhere(use);
             if (!state.IsReleased(use))
                 continue;
-            if (!ReferenceEquals(argument, use.Parameter))
+            if (!state.IsParameter(argument, use))
                 throw new QwixException($"{call.Op.Name} in module \"{call.ModulePath}\" needs the values of a view of parameter \"{use.Name}\", which were given up. Do not call ReleaseOriginalWeights on this model.");
             restored ??= [.. call.Arguments];
             var values = state.Restore(use);

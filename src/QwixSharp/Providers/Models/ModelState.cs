@@ -1,8 +1,10 @@
 using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using QwixSharp.Arrays;
+using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using QwixSharp.Ops;
+using QwixSharp.Providers.Lora;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -17,17 +19,19 @@ internal sealed class ModelState : IDisposable
 {
     private readonly ConditionalWeakTable<Tensor, WeightUse> _views = [];
     private readonly HashSet<string> _usedElsewhere = new(StringComparer.Ordinal);
-    private readonly HashSet<QuantizationProvider> _matched = [];
+    private readonly HashSet<ModelProvider> _matched = [];
     private readonly HashSet<string> _released = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<WeightUse, (string ModulePath, PackedLinear Layer)> _linears = new(ReferenceEqualityComparer.Instance);
     private Dictionary<Tensor, WeightUse> _parameters = [];
     private Dictionary<nint, WeightUse> _byAddress = [];
+    private Dictionary<string, Tensor> _frozen = [];
     private volatile bool[] _viewOps = [];
 
-    internal ModelState(nn.Module model, IReadOnlyList<QuantizationProvider> providers)
+    internal ModelState(nn.Module model, IReadOnlyList<ModelProvider> providers)
     {
         Model = model;
         Providers = providers;
+        Adapters = providers.Any(p => p.FreezesParameters) ? new LoraAdapters(this) : null;
         Weights = new WeightTable(IsReleased);
         Index();
     }
@@ -36,26 +40,41 @@ internal sealed class ModelState : IDisposable
     internal nn.Module Model { get; }
 
     /// <summary>The providers; for each op the first that handles it wins.</summary>
-    internal IReadOnlyList<QuantizationProvider> Providers { get; }
+    internal IReadOnlyList<ModelProvider> Providers { get; }
 
     internal WeightTable Weights { get; }
 
     internal StaticScales StaticScales { get; } = new();
 
-    /// <summary>Whether every op is looked at: while the use of parameters is learnt, and once values were given up.</summary>
+    /// <summary>The statistics of activations that training gathered.</summary>
+    internal QuantStats Statistics { get; } = new();
+
+    /// <summary>The adapters of a model whose own parameters are frozen; else null.</summary>
+    internal LoraAdapters? Adapters { get; }
+
+    /// <summary>Whether the model trains, so that its statistics are part of its state.</summary>
+    internal bool IsForTraining => Providers.Any(p => p.IsForTraining);
+
+    /// <summary>Whether this is the first run, which shows what there is and must change nothing.</summary>
+    internal bool IsLearning { get; private set; } = true;
+
+    /// <summary>
+    /// Whether every op is looked at: while the use of parameters is learnt, where these are frozen, and once values were
+    /// given up.
+    /// </summary>
     internal bool SeesEveryOp { get; private set; } = true;
 
     /// <summary>Ends the first run, in which the use of parameters is learnt.</summary>
-    internal void EndLearning() => SeesEveryOp = _released.Count > 0;
+    internal void EndLearning() => (IsLearning, SeesEveryOp) = (false, _released.Count > 0 || Adapters is not null);
 
     /// <summary>Whether any rule of a provider has matched an op of this model.</summary>
-    internal bool HasMatched(QuantizationProvider provider)
+    internal bool HasMatched(ModelProvider provider)
     {
         lock (_matched)
             return _matched.Contains(provider);
     }
 
-    internal void MarkMatched(QuantizationProvider provider)
+    internal void MarkMatched(ModelProvider provider)
     {
         if (!SeesEveryOp)
             return; // known since the first run
@@ -79,10 +98,21 @@ internal sealed class ModelState : IDisposable
     /// <summary>The name of a parameter of the module: where several modules share it, the first of its paths.</summary>
     internal string NameOf(Tensor parameter, string path) => UseOf(parameter)?.Name ?? path;
 
+    /// <summary>A parameter of a frozen model as a tensor that no gradient flows to; any other tensor as it is.</summary>
+    internal Tensor Frozen(Tensor tensor) =>
+        tensor is Parameter && UseOf(tensor) is { } use && _frozen.TryGetValue(use.Name, out var frozen) ? frozen : tensor;
+
+    /// <summary>Whether a tensor is a parameter itself, not a view of one.</summary>
+    internal bool IsParameter(Tensor tensor, WeightUse use) => ReferenceEquals(tensor, use.Parameter) || ReferenceEquals(tensor, _frozen.GetValueOrDefault(use.Name));
+
     internal ModelOperand Operand(Tensor tensor) => new(tensor, UseOf(tensor));
 
-    /// <summary>Remembers how a module's linear layer is computed, so that later calls need not find it out again.</summary>
-    internal void Remember(WeightUse weight, string modulePath, PackedLinear layer) => _linears.TryAdd(weight, (modulePath, layer));
+    /// <summary>Remembers how a module's linear layer is computed, so that later calls need not find it out again; adapters add to it at each call.</summary>
+    internal void Remember(WeightUse weight, string modulePath, PackedLinear layer)
+    {
+        if (Adapters is null)
+            _linears.TryAdd(weight, (modulePath, layer));
+    }
 
     /// <summary>What is remembered of a module's linear layer, or null.</summary>
     internal PackedLinear? Remembered(Tensor weight, string modulePath) =>
@@ -118,6 +148,7 @@ internal sealed class ModelState : IDisposable
     {
         Weights.CopyFrom(other.Weights);
         StaticScales.CopyFrom(other.StaticScales);
+        Statistics.CopyFrom(other.Statistics);
         _released.UnionWith(other._released);
         lock (other._usedElsewhere)
             _usedElsewhere.UnionWith(other._usedElsewhere);
@@ -135,7 +166,9 @@ internal sealed class ModelState : IDisposable
         EndLearning();
     }
 
-    internal bool IsReleased(WeightUse use) => _released.Count > 0 && _released.Contains(use.Name);
+    internal bool IsReleased(WeightUse use) => IsReleased(use.Name);
+
+    internal bool IsReleased(string name) => _released.Count > 0 && _released.Contains(name);
 
     /// <summary>
     /// Gives up the floating-point values of all parameters that only quantized ops use: each keeps its shape and dtype,
@@ -157,10 +190,13 @@ internal sealed class ModelState : IDisposable
     /// <exception cref="QwixException">Only views of the parameter are quantized.</exception>
     internal Tensor Restore(WeightUse use)
     {
-        var whole = Weights.All.Select(w => w.Value).FirstOrDefault(w => w.Use.ArrayName == use.Name)
+        var whole = WholeArray(use.Name)
             ?? throw new QwixException($"The values of parameter \"{use.Name}\" were given up, and an op that is not quantized now needs them. Do not call ReleaseOriginalWeights on this model.");
-        return whole.Array.Dequantize();
+        return whole.Dequantize();
     }
+
+    /// <summary>The quantized form of a whole parameter; null where it has none.</summary>
+    internal QArray? WholeArray(string name) => Weights.All.Select(w => w.Value).FirstOrDefault(w => w.Use.ArrayName == name)?.Array;
 
     /// <summary>Follows the module to another device or dtype, which gives it new parameters.</summary>
     internal void Move(Device? device, ScalarType? dtype)
@@ -171,12 +207,18 @@ internal sealed class ModelState : IDisposable
         Index();
         Weights.Move(device, dtype);
         StaticScales.Move(device);
+        if (device is not null)
+            Statistics.Move(device);
+        Adapters?.Move(device, dtype);
     }
 
     public void Dispose()
     {
         Weights.Dispose();
         StaticScales.Dispose();
+        Statistics.Dispose();
+        Adapters?.Dispose();
+        Thaw();
     }
 
     private static void GiveUp(Tensor parameter)
@@ -198,7 +240,31 @@ internal sealed class ModelState : IDisposable
                 byAddress.TryAdd(address, parameters[parameter]);
         }
 
+        Thaw();
+        if (Adapters is not null)
+            _frozen = Freeze(parameters);
         (_parameters, _byAddress) = (parameters, byAddress);
         _linears.Clear();
+    }
+
+    /// <summary>An alias of each parameter that no gradient flows to, which counts as the parameter.</summary>
+    private static Dictionary<string, Tensor> Freeze(Dictionary<Tensor, WeightUse> parameters)
+    {
+        var frozen = new Dictionary<string, Tensor>(StringComparer.Ordinal);
+        foreach (var (parameter, use) in parameters.ToList())
+        {
+            var alias = parameter.detach().DetachFromDisposeScope();
+            frozen[use.Name] = alias;
+            parameters[alias] = use;
+        }
+
+        return frozen;
+    }
+
+    private void Thaw()
+    {
+        foreach (var alias in _frozen.Values)
+            alias.Dispose();
+        _frozen = [];
     }
 }

@@ -28,11 +28,15 @@ internal sealed class QuantizedCore : IDisposable
 
     internal IReadOnlyDictionary<string, QArray> Weights => State.Weights.All.ToDictionary(w => w.Key, w => w.Value.Array);
 
-    /// <summary>Runs the model's copied code, with its products going to the providers.</summary>
-    internal TResult Run<TResult>(Func<TResult> call)
+    /// <summary>Runs the model's copied code, with its ops going to the provider.</summary>
+    internal TResult Run<TResult>(Func<TResult> call, ReadOnlySpan<object?> inputs, string method = "forward")
     {
-        using (Interceptor.Enter(State.Model, new ModelRun(State)))
-            return call();
+        using var run = State.Providers[^1].StartRun(State);
+        run.Begin([.. inputs]);
+        TResult result;
+        using (Interceptor.Enter(State.Model, run))
+            result = call();
+        return run.End(method, result);
     }
 
     /// <summary>Runs any public method of the model.</summary>
@@ -44,7 +48,7 @@ internal sealed class QuantizedCore : IDisposable
             ?? throw new QwixException($"{State.Model.GetType()}.{name} cannot be intercepted: it must not be async.");
         try
         {
-            return Run(() => (TResult)copy.DynamicInvoke([State.Model, .. arguments])!);
+            return Run(() => (TResult)copy.DynamicInvoke([State.Model, .. arguments])!, arguments, name);
         }
         catch (TargetInvocationException error)
         {
@@ -73,6 +77,9 @@ internal sealed class QuantizedCore : IDisposable
     {
         State.Weights.Added += Refresh;
         State.StaticScales.Added += Refresh;
+        State.Statistics.Added += Refresh;
+        if (State.Adapters is { } adapters)
+            adapters.Changed += Refresh;
     }
 
     /// <summary>The buffers of weights that the model's root holds itself.</summary>

@@ -71,9 +71,16 @@ internal static class QuantizedState
         foreach (var (name, parameter) in source.named_parameters(false))
         {
             // A parameter that modules share is shown once in quantized form, and no more as numbers under its other paths.
-            if (!state.IsReplaced(state.NameOf(parameter, Join(path, name))))
+            if (state.IsReplaced(state.NameOf(parameter, Join(path, name))))
+                continue;
+            if (state.Adapters is null)
                 target.register_parameter(name, parameter);
+            else
+                target.register_buffer(name, state.Frozen(parameter));
         }
+
+        foreach (var (name, parameter) in AdaptersOf(source, path, state))
+            target.register_parameter(name, parameter);
 
         foreach (var (name, buffer) in source.named_buffers(false))
             target.register_buffer(name, buffer);
@@ -85,12 +92,26 @@ internal static class QuantizedState
                 target.register_buffer(local + "_zero_point", zeroPoint);
         }
 
+        if (state.IsForTraining)
+        {
+            foreach (var (place, name, tensor) in state.Statistics.Live().Where(s => ModuleOf(s.Place) == path))
+                target.register_buffer($"{place[(path.Length == 0 ? 0 : path.Length + 1)..]}.{name}", tensor);
+        }
+
         foreach (var (name, child) in source.named_children())
         {
             var mirror = new MirrorModule(child.GetName(), ArraysOf(child, Join(path, name), state));
             Fill(mirror, child, Join(path, name), state);
             target.register_module(name, mirror);
         }
+    }
+
+    private static IEnumerable<(string Name, TorchSharp.Modules.Parameter Parameter)> AdaptersOf(nn.Module module, string path, ModelState state)
+    {
+        if (state.Adapters is null)
+            return [];
+        var own = module.named_parameters(false).Select(p => Join(path, p.name)).ToHashSet(StringComparer.Ordinal);
+        return state.Adapters.ParametersOf(path, own.Contains);
     }
 
     internal static string Join(string path, string name) => path.Length == 0 ? name : $"{path}.{name}";

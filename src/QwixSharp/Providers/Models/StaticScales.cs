@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using QwixSharp.Arrays;
+using QwixSharp.Calibration;
 using QwixSharp.Numerics;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -17,8 +18,8 @@ internal sealed record StaticScale(QType QType, Tensor Scale, Tensor? ZeroPoint)
 }
 
 /// <summary>
-/// The static scales of a model, by place. One that is not there yet is made of the first activation that comes; loading
-/// those that <see cref="ParamsQuantizer"/> makes of statistics replaces it.
+/// The static scales of a model, by place. One that is not there yet is made of the statistics that training gathered, or
+/// else of the first activation that comes; loading those that <see cref="ParamsQuantizer"/> makes of statistics replaces it.
 /// </summary>
 internal sealed class StaticScales : IDisposable
 {
@@ -28,7 +29,7 @@ internal sealed class StaticScales : IDisposable
 
     internal IEnumerable<KeyValuePair<string, StaticScale>> All => _scales.OrderBy(s => s.Key, StringComparer.Ordinal);
 
-    internal StaticScale Get(string place, Tensor activation, HowToQuantize how, IReadOnlyCollection<int> batchAxes)
+    internal StaticScale Get(string place, Tensor activation, HowToQuantize how, IReadOnlyCollection<int> batchAxes, QuantStats statistics)
     {
         if (_scales.TryGetValue(place, out var known))
             return known;
@@ -36,7 +37,7 @@ internal sealed class StaticScales : IDisposable
         {
             if (_scales.TryGetValue(place, out known))
                 return known;
-            known = activation.device_type == DeviceType.META ? Abstract(activation, how, batchAxes) : Make(activation, how, batchAxes);
+            known = activation.device_type == DeviceType.META ? Abstract(activation, how, batchAxes) : Make(place, activation, how, batchAxes, statistics);
             _scales[place] = known;
         }
 
@@ -51,10 +52,12 @@ internal sealed class StaticScales : IDisposable
             _scales[place] = scale with { Scale = scale.Scale.alias().DetachFromDisposeScope(), ZeroPoint = scale.ZeroPoint?.alias().DetachFromDisposeScope() };
     }
 
-    private static StaticScale Make(Tensor activation, HowToQuantize how, IReadOnlyCollection<int> batchAxes)
+    private static StaticScale Make(string place, Tensor activation, HowToQuantize how, IReadOnlyCollection<int> batchAxes, QuantStats statistics)
     {
-        using var range = MeanOverBatch(activation, how, batchAxes);
-        var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, how.QType);
+        using var own = Calibrator.Calibrate(activation, how);
+        using var mean = MeanOverBatch(own, batchAxes);
+        using var range = statistics.WasSeen(place) ? statistics.GetRange(place, mean) : null;
+        var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range ?? mean, how.QType);
         return new StaticScale(how.QType, scale.DetachFromDisposeScope(), zeroPoint?.DetachFromDisposeScope());
     }
 
@@ -74,12 +77,14 @@ internal sealed class StaticScales : IDisposable
     }
 
     /// <summary>The range of an activation with the mean taken over its batch axes.</summary>
-    internal static CalibrationRange MeanOverBatch(Tensor activation, HowToQuantize how, IReadOnlyCollection<int> batchAxes)
+    internal static CalibrationRange MeanOverBatch(CalibrationRange range, IReadOnlyCollection<int> batchAxes)
     {
         using var noGrad = no_grad();
-        using var range = Calibrator.Calibrate(activation, how);
-        long[] axes = [.. batchAxes.Select(a => (long)(a < 0 ? a + activation.dim() : a)).Where(a => a < activation.dim())];
-        return range.Select(t => axes.Length == 0 ? t.clone() : t.mean(axes, keepdim: true));
+        return range.Select(t =>
+        {
+            long[] axes = [.. batchAxes.Select(a => a < 0 ? a + t.dim() : a).Where(a => a < t.dim())];
+            return axes.Length == 0 ? t.clone() : t.mean(axes, keepdim: true);
+        });
     }
 
     internal void Move(Device? device)

@@ -136,7 +136,8 @@ internal sealed class WeightTable(Func<WeightUse, bool> isReleased) : IDisposabl
             using var scope = NewDisposeScope();
             if (!value.isfinite().all().item<bool>())
                 throw new ArgumentException("it has NaN or infinite values. Quantize a model whose weights are finite.");
-            return Quantizer.Quantize(value, how).DetachFromDisposeScope();
+            var array = Quantizer.Quantize(value, how).DetachFromDisposeScope();
+            return site is { Rule: LoraRule { DoubleQuantization: true }, OpName: not OpNames.Embedding } ? array.QuantizeScale() : array;
         }
         catch (ArgumentException error)
         {

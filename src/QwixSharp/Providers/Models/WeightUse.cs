@@ -18,6 +18,9 @@ internal sealed record WeightUse(string Name, Tensor Parameter, string View, Fun
 
     internal IReadOnlyList<int> RootAxes(IReadOnlyList<int> axes) => Permutation is null ? axes : [.. axes.Select(RootAxis)];
 
+    /// <summary>What the op sees of a tensor of the parameter's shape.</summary>
+    internal Tensor See(Tensor stored) => Apply is not null ? Apply(stored) : Permutation is not null ? stored.t() : stored;
+
     /// <summary>
     /// The use seen through another permutation. Of more than two axes it is a view like any other, since the free axes of
     /// a product would come in another order.

@@ -26,39 +26,37 @@ internal static class WeightViews
     /// <summary>TorchSharp keeps what an index means in internal fields.</summary>
     private static readonly FieldInfo[] IndexFields = [.. typeof(TensorIndex).GetFields(BindingFlags.Instance | BindingFlags.NonPublic)];
 
-    /// <summary>Runs an op that is no product, and remembers what it makes of a parameter.</summary>
-    internal static object? Handle(ModelRun run, in OpCall call)
+    /// <summary>What an op makes of a parameter, where it only rearranges or casts one; else null.</summary>
+    internal static WeightView? Find(ModelState state, in OpCall call)
     {
-        if (call.Arguments.Length == 0 || call.Arguments[0] is not Tensor source || run.State.UseOf(source) is not { } use || OtherTensors(call))
-            return run.Proceed(call);
+        if (call.Arguments.Length == 0 || call.Arguments[0] is not Tensor source || state.UseOf(source) is not { } use || OtherTensors(call))
+            return null;
         var name = call.Op.Method.Name;
         if (Identities.Contains(name))
-            return Remember(run, call, call.Proceed(), use);
+            return new WeightView(use, IsChain: false);
         if (Permutations.Contains(name) && PermutationOf(call, source) is { } permutation)
-            return Remember(run, call, call.Proceed(), use.Permuted(permutation));
-        if (Others.Contains(name))
-            return Remember(run, call, call.Proceed(), use, viewed: true);
-        return run.Proceed(call);
+            return new WeightView(use.Permuted(permutation), IsChain: false);
+        return Others.Contains(name) ? new WeightView(use, IsChain: true) : null;
     }
 
-    private static object? Remember(ModelRun run, in OpCall call, object? result, WeightUse use, bool viewed = false)
+    /// <summary>Remembers that the result of an op is a view of a parameter.</summary>
+    internal static void Remember(ModelState state, in OpCall call, WeightView found, object? result)
     {
         var (op, arguments) = (call.Op, call.Arguments);
+        var (use, isChain) = found;
         object? Repeat(Tensor source) => op.Call([source, .. arguments.Skip(1)]);
         if (result is Tensor view)
         {
-            run.State.AddView(view, viewed ? use.Viewed(Text(call), t => (Tensor)Repeat(t)!) : use, op);
+            state.AddView(view, isChain ? use.Viewed(Text(call), t => (Tensor)Repeat(t)!) : use, op);
         }
         else if (result is Tensor[] views)
         {
             for (int i = 0; i < views.Length; i++)
             {
                 int index = i;
-                run.State.AddView(views[i], use.Viewed($"{Text(call)}[{i}]", t => ((Tensor[])Repeat(t)!)[index]), op);
+                state.AddView(views[i], use.Viewed($"{Text(call)}[{i}]", t => ((Tensor[])Repeat(t)!)[index]), op);
             }
         }
-
-        return result;
     }
 
     private static bool OtherTensors(in OpCall call)
@@ -67,14 +65,15 @@ internal static class WeightViews
         {
             if (call.Op.Method.Name == "type_as")
                 continue;
-            if (call.Arguments[i] is Tensor or Tensor[] || (call.Arguments[i] is TensorIndex[] indices && indices.Any(HoldsTensor)))
+            if (call.Arguments[i] is Tensor or Tensor[] || (call.Arguments[i] is TensorIndex[] indices && indices.Any(i => TensorOf(i) is not null)))
                 return true;
         }
 
         return false;
     }
 
-    private static bool HoldsTensor(TensorIndex index) => IndexFields.Any(f => f.GetValue(index) is Tensor);
+    /// <summary>The tensor that an index holds; null where it is a number or a range.</summary>
+    internal static Tensor? TensorOf(TensorIndex index) => IndexFields.Select(f => f.GetValue(index)).OfType<Tensor>().FirstOrDefault();
 
     /// <summary>The axis of the source for each axis of the result, found by the same call on a tensor whose axes all differ in length.</summary>
     private static int[]? PermutationOf(in OpCall call, Tensor source)
@@ -102,3 +101,8 @@ internal static class WeightViews
 
     private static string IndexText(TensorIndex index) => string.Join(":", IndexFields.Select(f => f.GetValue(index)));
 }
+
+/// <summary>A view of a parameter that an op makes.</summary>
+/// <param name="Use">How the op's result relates to the parameter, or, for a chain, how the op's operand does.</param>
+/// <param name="IsChain">Whether the view has to be made by repeating the op.</param>
+internal readonly record struct WeightView(WeightUse Use, bool IsChain);

@@ -1,0 +1,57 @@
+using QwixSharp.LiteRT.FlatBuffers;
+using QwixSharp.LiteRT.Graphs;
+
+namespace QwixSharp.LiteRT.Passes.Integers;
+
+/// <summary>
+/// Which integers each activation has. A fake-quant says so of its result, and of its operand too: that is never seen
+/// otherwise. Ops that move data hand it on, in both directions.
+/// </summary>
+internal sealed class IntegerRanges
+{
+    private readonly Dictionary<GraphTensor, FakeQuant> _codes = [];
+
+    internal IntegerRanges(Graph graph)
+    {
+        var uses = new GraphUses(graph);
+        foreach (var op in graph.Ops.Where(o => o.Op == BuiltinOp.FakeQuant))
+        {
+            var (input, codes) = (op.Inputs[0]!, op.Output.FakeQuant!);
+            if (uses.Producer(input) is { } producer && codes.Type == LiteRtType.Int16 && IntegerOps.FixedOutput(producer.Op, codes.Type) is var (scale, zeroPoint))
+                codes = codes with { Scales = [scale], ZeroPoint = zeroPoint };
+            _codes[op.Output] = codes;
+            TryAddOperand(input, codes, uses);
+        }
+
+        Spread(graph, uses);
+    }
+
+    internal FakeQuant? Of(GraphTensor? tensor) => tensor is null ? null : tensor.IsConstant ? tensor.FakeQuant : _codes.GetValueOrDefault(tensor);
+
+    internal IEnumerable<GraphTensor> Tensors => _codes.Keys;
+
+    /// <summary>An op that takes a tensor without a fake-quant, as comparisons do, is to see all of it: then the tensor stays as it is.</summary>
+    private bool TryAddOperand(GraphTensor tensor, FakeQuant codes, GraphUses uses) =>
+        uses.Readers(tensor).All(r => r.Op == BuiltinOp.FakeQuant || IntegerOps.Moves(r) || IntegerOps.Cuts(r)) && _codes.TryAdd(tensor, codes);
+
+    private void Spread(Graph graph, GraphUses uses)
+    {
+        bool changed = true;
+        while (changed)
+        {
+            changed = false;
+            foreach (var op in graph.Ops.Where(o => o.Output.Type == LiteRtType.Float32))
+            {
+                bool moves = IntegerOps.Moves(op);
+                if (!moves && !IntegerOps.Cuts(op))
+                    continue;
+                GraphTensor[] inputs = [.. IntegerOps.ValueInputs(op).Select(i => op.Inputs[i]!).Where(t => !t.IsConstant)];
+                // The widest of several, so that none is cut off.
+                if (op.Outputs.Select(Of).OfType<FakeQuant>().OrderByDescending(c => c.Scale).FirstOrDefault() is { } after)
+                    changed |= inputs.Count(t => TryAddOperand(t, after, uses)) + op.Outputs.Count(t => _codes.TryAdd(t, after)) > 0;
+                else if (moves && inputs.Select(Of).OfType<FakeQuant>().OrderByDescending(c => c.Scale).FirstOrDefault() is { } before)
+                    changed |= op.Outputs.Count(t => _codes.TryAdd(t, before)) > 0;
+            }
+        }
+    }
+}

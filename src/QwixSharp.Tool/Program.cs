@@ -1,0 +1,3 @@
+using QwixSharp.Tool;
+
+return await Cli.RunAsync(args, Console.Out, Console.Error);

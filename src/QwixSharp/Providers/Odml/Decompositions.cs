@@ -1,0 +1,73 @@
+using QwixSharp.Interception;
+using QwixSharp.Providers.OpMap;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Providers.Odml;
+
+/// <summary>Ops that a device computes as several, each with a range of its own.</summary>
+internal static class Decompositions
+{
+    /// <summary>SiLU: x · sigmoid(x).</summary>
+    internal static object? Silu(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        using var scope = NewDisposeScope();
+        var site = run.NextSite(call, name);
+        var x = run.Quantize(Arguments.Tensor(call, 0), site.Rule, site);
+        var gate = (Tensor)run.Execute(call, TorchOps.Sigmoid, [x])!;
+        run.Tag(gate, site.Rule, new() { Range = OpRanges.Sigmoid });
+        gate = run.Quantize(gate, site.Rule, site, "sigmoid");
+        var result = (Tensor)run.Execute(call, TorchOps.Multiply, [x, gate])!;
+        if (!OpNaming.IsInPlace(call))
+        {
+            run.Tag(result, site.Rule);
+            return result.MoveToOuterDisposeScope();
+        }
+
+        var receiver = Arguments.Tensor(call, 0);
+        run.Execute(call, TorchOps.Copy, [receiver, result, false]);
+        bool returnsReceiver = call.Op.Method.DeclaringType == typeof(Tensor);
+        result = returnsReceiver ? receiver : ((Tensor)run.Execute(call, TorchOps.Alias, [receiver])!).MoveToOuterDisposeScope();
+        run.Tag(result, site.Rule);
+        return result;
+    }
+
+    /// <summary>softmax(q·kᵀ ÷ √d + mask)·v ("Attention Is All You Need").</summary>
+    internal static object? Attention(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        using var scope = NewDisposeScope();
+        Tensor query = Arguments.Tensor(call, 0), key = Arguments.Tensor(call, 1), value = Arguments.Tensor(call, 2);
+        var mask = (Tensor?)call.Arguments[3];
+        if (call.Arguments[5] is true)
+            mask = ones(query.shape[^2], key.shape[^2], ScalarType.Bool, run.IsTraced ? CPU : query.device).tril(); // a tracer's tensors may have no values; the mask has
+        var scores = run.Call(TorchOps.MatMul, call, query, run.Call(TorchOps.Transpose, call, key, -2L, -1L));
+        scores = run.Call(TorchOps.DivideNumber, call, scores, (Scalar)Math.Sqrt(query.shape[^1]), RoundingMode.None);
+        if (mask is { dtype: ScalarType.Bool })
+            scores = run.Call(TorchOps.MaskedFill, call, scores, run.Call(TorchOps.Not, call, mask), (Scalar)double.NegativeInfinity);
+        else if (mask is not null)
+            scores = run.Call(TorchOps.Add, call, scores, mask);
+        var weights = run.Call(TorchOps.Softmax, call, scores, -1L, null);
+        if (call.Arguments[4] is double and > 0 and var dropout)
+            weights = run.Call(TorchOps.Dropout, call, weights, dropout, true, false);
+        return run.Call(TorchOps.MatMul, call, weights, value).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>addmm and addmv: β·input + α·(a·b).</summary>
+    internal static object? AddProduct(OdmlRun run, in OpCall call, OdmlOp op, string name) => AddTo(run, call, 0, 1, 2);
+
+    /// <summary>TorchSharp's <c>a.baddbmm(b, c)</c> is β·c + α·(a·b), unlike PyTorch's, whose input comes first.</summary>
+    internal static object? AddBatched(OdmlRun run, in OpCall call, OdmlOp op, string name) => AddTo(run, call, 2, 0, 1);
+
+    private static Tensor AddTo(OdmlRun run, in OpCall call, int input, int a, int b)
+    {
+        using var scope = NewDisposeScope();
+        float beta = (float)call.Arguments[3]!, alpha = (float)call.Arguments[4]!;
+        var product = run.Call(TorchOps.MatMul, call, call.Arguments[a], call.Arguments[b]);
+        if (alpha != 1)
+            product = run.Call(TorchOps.MultiplyNumber, call, product, (Scalar)alpha);
+        var addend = Arguments.Tensor(call, input);
+        if (beta != 1)
+            addend = run.Call(TorchOps.MultiplyNumber, call, addend, (Scalar)beta);
+        return run.Call(TorchOps.Add, call, product, addend).MoveToOuterDisposeScope();
+    }
+}

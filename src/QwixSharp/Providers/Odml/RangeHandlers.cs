@@ -1,0 +1,128 @@
+using QwixSharp.Interception;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Providers.Odml;
+
+/// <summary>Answers a call of an op in an on-device model: quantizes operands, runs the op, and tags its result.</summary>
+internal delegate object? OdmlHandler(OdmlRun run, in OpCall call, OdmlOp op, string name);
+
+/// <summary>Ops by what they do to ranges, after LiteRT's quantization specification (ai.google.dev/edge/litert/models/quantization_spec).</summary>
+internal static class RangeHandlers
+{
+    /// <summary>Inputs and output have ranges of their own.</summary>
+    internal static object? Quantized(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        var site = run.NextSite(call, name);
+        var result = run.Proceed(call, QuantizeOperands(run, call, op, site));
+        run.Tag(result, site.Rule, new() { Range = op.Range });
+        return result;
+    }
+
+    /// <summary>
+    /// Sums, differences, products and quotients. A constant that is added to a product fuses with it; what is computed with
+    /// one activation and constants alone is still what the op before made.
+    /// </summary>
+    internal static object? Arithmetic(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        if (Masks.Holds(run, call))
+            return Masks.Apply(run, call, op, name);
+        var site = run.NextSite(call, name);
+        int source = call.Arguments[0] is Tensor ? 0 : 1;
+        bool single = op.Operands == 1 || !(run.IsActivation(call.Arguments[0]) && run.IsActivation(call.Arguments[1]));
+        if (single && op.Operands == 2 && run.IsActivation(call.Arguments[1]))
+            source = 1;
+        var tag = run.Tags[(Tensor)call.Arguments[source]!] ?? new();
+        bool fuses = single && tag.AllowsFusion && (name == "add" || (name == "sub" && source == 0));
+        object?[] arguments = fuses ? call.Arguments : QuantizeOperands(run, call, op, site);
+        var result = run.Proceed(call, arguments);
+        if (!site.QuantizesActivations && !fuses)
+            tag = tag with { Pending = null };
+        bool isLinear = single && !(name == "div" && source == 1);
+        bool stays = isLinear && ReferenceEquals(arguments[source], call.Arguments[source]);
+        run.Tag(result, site.Rule, stays ? new() { Pending = tag.Pending, AllowsFusion = tag.AllowsFusion } : null);
+        return result;
+    }
+
+    /// <summary>The output has the input's range: its values depend on all of the input's.</summary>
+    internal static object? SharesInput(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        var site = run.NextSite(call, name);
+        var result = run.Proceed(call, QuantizeOperands(run, call, op, site));
+        run.Tag(result, site.Rule, new() { IsQuantized = site.QuantizesActivations });
+        return result;
+    }
+
+    /// <summary>The input has the output's range: what the op cuts off needs no codes.</summary>
+    internal static object? SharesOutput(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        var site = run.NextSite(call, name);
+        var source = TensorTree.Leaves(call.Arguments).FirstOrDefault(t => run.IsActivation(t) && t.is_floating_point());
+        var rule = site.QuantizesActivations || source is null ? site.Rule : run.Tags[source]!.Pending;
+        var result = run.Proceed(call, call.Arguments);
+        run.Tag(result, rule);
+        return result;
+    }
+
+    /// <summary>The output is the input, rearranged.</summary>
+    internal static object? MovesData(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        List<TensorTag?> tags = [.. TensorTree.Leaves(call.Arguments).Select(t => run.Tags[t])];
+        var result = run.Proceed(call, call.Arguments);
+        var first = tags.FirstOrDefault(t => t is not null);
+        run.Tag(result, null, new()
+        {
+            Pending = tags.LastOrDefault(t => t?.Pending is not null)?.Pending,
+            Range = tags.LastOrDefault(t => t?.Range is not null)?.Range,
+            AllowsFusion = tags.Any(t => t is { AllowsFusion: true }),
+            IsQuantized = tags.All(t => t is { IsQuantized: true }),
+            Memory = first?.Memory ?? new(),
+        });
+        return result;
+    }
+
+    /// <summary>The op has no integer form.</summary>
+    internal static object? FloatingPoint(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        var result = run.Proceed(call, AsAskedFor(run, call, run.NextSite(call, name)));
+        run.Tag(result, null);
+        return result;
+    }
+
+    /// <summary>A new tensor that takes shape and dtype of another, but none of its values.</summary>
+    internal static object? Creates(OdmlRun run, in OpCall call, OdmlOp op, string name) => run.Proceed(call, call.Arguments);
+
+    /// <summary>Batch norm fuses with a product before it; else it is an op like any other.</summary>
+    internal static object? BatchNorm(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        if (run.Tags[(Tensor)call.Arguments[0]!] is not { AllowsFusion: true } tag)
+            return Quantized(run, call, op, name);
+        var result = run.Proceed(call, call.Arguments);
+        run.Tag(result, tag.Pending, new() { AllowsFusion = true });
+        return result;
+    }
+
+    /// <summary>The arguments with each activation quantized by the rule that it waits with, if any.</summary>
+    internal static object?[] AsAskedFor(OdmlRun run, in OpCall call, OdmlSite site)
+    {
+        object?[] arguments = [.. call.Arguments];
+        for (int i = 0; i < arguments.Length; i++)
+        {
+            if (arguments[i] is Tensor tensor && run.IsActivation(tensor))
+                arguments[i] = run.Quantize(tensor, run.Tags[tensor]!.Pending, site, i == 0 ? "" : $"input{i}");
+        }
+
+        return arguments;
+    }
+
+    private static object?[] QuantizeOperands(OdmlRun run, in OpCall call, OdmlOp op, OdmlSite site)
+    {
+        object?[] arguments = [.. call.Arguments];
+        for (int i = 0; i < op.Operands; i++)
+        {
+            if (arguments[i] is Tensor tensor)
+                arguments[i] = run.Quantize(tensor, site.Rule, site, op.Operands == 1 ? "" : i == 0 ? "lhs" : "rhs");
+        }
+
+        return arguments;
+    }
+}

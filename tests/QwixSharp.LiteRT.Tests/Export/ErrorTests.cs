@@ -1,0 +1,270 @@
+using System.Text.Json;
+using QwixSharp.LiteRT.Tests.Integers;
+using QwixSharp.LiteRT.Tests.Runtime;
+using QwixSharp.Providers;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.LiteRT.Tests.Export;
+
+[Trait("Category", "LiteRT")]
+public sealed class ErrorTests
+{
+    [Fact]
+    public void AnOpThatLiteRtLacksIsNamedWithItsModule()
+    {
+        using var model = nn.Sequential(("first", nn.Linear(4, 4)), ("second", new Function(x => x.erfinv())));
+        var error = Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(model, zeros(2, 4)));
+        Assert.Contains("erfinv", error.Message);
+        Assert.Contains("\"second\"", error.Message);
+    }
+
+    [Fact]
+    public void ControlFlowThatDependsOnValuesIsRefused()
+    {
+        using var model = new Function(x => x.sum().item<float>() > 0 ? x : x * 2);
+        var error = Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(model, ones(2, 4)));
+        Assert.Contains("sum in module \"\"", error.Message);
+        Assert.Contains("torch.where", error.Message);
+    }
+
+    [Fact]
+    public void ReadingValuesIsRefused()
+    {
+        using var model = new Function(x => x * x.relu().data<float>()[0]);
+        Assert.Contains("relu", Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(model, ones(2, 4))).Message);
+    }
+
+    [Fact]
+    public void ShapesThatDependOnValuesAreRefused()
+    {
+        using var chosen = new Function(x => x[TensorIndex.Tensor(x > 0)]);
+        Assert.Contains("torch.where", Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(chosen, ones(2, 4))).Message);
+        using var found = new Function(x => x.nonzero());
+        Assert.Contains("nonzero", Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(found, ones(2, 4))).Message);
+    }
+
+    [Fact]
+    public void RandomNumbersAreRefused()
+    {
+        using var model = new Function(x => x + randn_like(x));
+        Assert.Contains("random", Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(model, ones(2, 4))).Message);
+    }
+
+    [Fact]
+    public void ChangesThroughViewsAreRefused()
+    {
+        using var model = new Function(x =>
+        {
+            var y = x * 2;
+            var row = y.select(0, 0);
+            y.add_(1);
+            return row * y;
+        });
+        Assert.Contains("shares its memory", Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(model, ones(2, 4))).Message);
+    }
+
+    [Fact]
+    public void OtherFloatingPointTypesAreRefused()
+    {
+        using var model = nn.Linear(4, 4, dtype: ScalarType.Float64);
+        Assert.Contains("Float32", Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(model, zeros(2, 4, ScalarType.Float64))).Message);
+    }
+
+    [Fact]
+    public void ParametersWithoutValuesAreRefused()
+    {
+        using var model = nn.Sequential(("first", nn.Linear(4, 4, device: META)));
+        Assert.Contains("first.weight", Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(model, zeros(2, 4))).Message);
+    }
+
+    [Fact]
+    public void FilesOverTwoGigabytesAreRefused()
+    {
+        // Its memory is never touched, so it takes none.
+        using var weight = empty(600_000_000);
+        using var model = new Function(x => x.unsqueeze(-1) * weight);
+        Assert.Contains("2 GB", Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(model, zeros(1))).Message);
+    }
+
+    [Fact]
+    public void ModelsOfOtherProvidersAreRefused()
+    {
+        using var model = nn.Linear(4, 4);
+        using var ptq = Qwix.QuantizeModel(model, new PtqProvider([new() { WeightQType = "int8" }]), zeros(2, 4));
+        Assert.Contains(nameof(OdmlConversionProvider), Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(ptq, zeros(2, 4))).Message);
+    }
+
+    [Fact]
+    public void Int4ActivationsAreRefused()
+    {
+        using var model = nn.Linear(4, 4);
+        var (converted, training) = OnDevice.Convert(model, [randn(2, 4)], [new() { WeightQType = "int8", ActQType = "int4", ActStaticScale = true }]);
+        using (training)
+        using (converted)
+            Assert.Contains("int4 activation", Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(converted, zeros(2, 4))).Message);
+    }
+
+    [Fact]
+    public void ArgumentsAreChecked()
+    {
+        using var model = nn.Linear(4, 4);
+        Assert.Throws<ArgumentException>(() => LiteRtConverter.Convert(model, zeros(2, 4), zeros(2, 4)));
+        Assert.Throws<ArgumentException>(() => LiteRtConverter.Convert(model, [zeros(2, 4)], new LiteRtOptions { InputNames = ["a", "b"] }));
+        Assert.Throws<ArgumentException>(() => LiteRtConverter.Convert(model, [zeros(2, 4)], new LiteRtOptions { OutputNames = ["a", "b"] }));
+    }
+
+    [Fact]
+    public void AFailedExportLeavesNothingBehind()
+    {
+        using var model = nn.Linear(4, 4);
+        var file = LiteRtConverter.Convert(model, zeros(2, 4));
+        var folder = Directory.CreateTempSubdirectory("qwixsharp-");
+        try
+        {
+            var taken = Directory.CreateDirectory(Path.Combine(folder.FullName, "model.tflite"));
+            Assert.ThrowsAny<Exception>(() => file.Export(taken.FullName));
+            Assert.Equal([taken.FullName], Directory.GetFileSystemEntries(folder.FullName));
+            Assert.ThrowsAny<IOException>(() => file.Export(Path.Combine(folder.FullName, "missing", "model.tflite")));
+        }
+        finally
+        {
+            folder.Delete(true);
+        }
+    }
+
+    [Fact]
+    public void TheModelStaysAsItIs()
+    {
+        using var model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5));
+        model.train();
+        ((nn.Module)model.children().Last()).eval();
+        var before = model.state_dict().ToDictionary(s => s.Key, s => s.Value.clone());
+        LiteRtConverter.Convert(model, randn(1, 3, 8, 8));
+        Assert.True(model.training);
+        Assert.Equal([true, true, false], model.children().Select(c => c.training));
+        Assert.All(model.state_dict(), s => Assert.True(s.Value.equal(before[s.Key]).all().item<bool>()));
+    }
+
+    [Fact]
+    public void ConversionLeavesNoTensors()
+    {
+        using var model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5));
+        using var image = randn(1, 3, 8, 8);
+        LiteRtConverter.Convert(model, image);
+        long before = Tensor.TotalCount;
+        LiteRtConverter.Convert(model, image);
+        Assert.Equal(before, Tensor.TotalCount);
+    }
+
+    [Fact]
+    public void MetadataSaysHowAFileIsMade()
+    {
+        using var model = nn.Linear(4, 4);
+        var file = LiteRtConverter.Convert(model, zeros(2, 4)).Inspect();
+        using var metadata = JsonDocument.Parse(file.Metadata[LiteRtConverter.MetadataName]);
+        Assert.Equal("float32", metadata.RootElement.GetProperty("scheme").GetString());
+        Assert.Equal("0.1.0", metadata.RootElement.GetProperty("version").GetString());
+
+        var (converted, training) = OnDevice.Convert(model, [randn(2, 4)], OnDevice.Static("int4"));
+        using (training)
+        using (converted)
+        {
+            file = LiteRtConverter.Convert(converted, zeros(2, 4)).Inspect();
+            Assert.Contains("int4 weights, int8 activations", System.Text.Encoding.UTF8.GetString(file.Metadata[LiteRtConverter.MetadataName].Span));
+        }
+    }
+}
+
+[Collection(RuntimeCollection.Name)]
+[Trait("Category", "LiteRT")]
+public sealed class OptionTests(LiteRtRuntime runtime)
+{
+    [Fact]
+    public void SignaturesHaveTheNamesThatAreAskedFor()
+    {
+        using var scope = NewDisposeScope();
+        var model = new Function2((a, b) => a * 2 + b);
+        var options = new LiteRtOptions { Signature = "mix", InputNames = ["left", "right"], OutputNames = ["sum"] };
+        var path = Path.GetTempFileName();
+        try
+        {
+            var file = LiteRtConverter.Convert(model, [zeros(2, 3), zeros(3)], options);
+            file.Export(path);
+            var signature = Assert.Single(file.Inspect().Signatures);
+            Assert.Equal(("mix", "left right", "sum"), (signature.Key, string.Join(' ', signature.Inputs.Keys), string.Join(' ', signature.Outputs.Keys)));
+            var (left, right) = (randn(2, 3), randn(3));
+            var inputs = new Dictionary<string, byte[]> { ["right"] = LiteRtRuntime.BytesOf(right), ["left"] = LiteRtRuntime.BytesOf(left) };
+            Exported.Compare(left * 2 + right, runtime.Run(path, inputs, "mix").Single().ToTensor(), 1e-6);
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    [Fact]
+    public void NamesComeFromTheModel()
+    {
+        using var model = new Pair(x => (x.relu(), x * 2));
+        var signature = LiteRtConverter.Convert(model, zeros(2, 3)).Inspect().Signatures[0];
+        Assert.Equal(["input"], signature.Inputs.Keys);
+        Assert.Equal(["output0", "output1"], signature.Outputs.Keys);
+    }
+
+    [Fact]
+    public void ImagesMayBeChannelsLast()
+    {
+        using var scope = NewDisposeScope();
+        var model = nn.Conv2d(3, 4, 3);
+        var image = randn(1, 3, 8, 8);
+        var path = Path.GetTempFileName();
+        try
+        {
+            var file = LiteRtConverter.Convert(model, [image], new LiteRtOptions { ChannelsLast = true });
+            file.Export(path);
+            Assert.Equal(["CONV_2D"], file.Inspect().Subgraphs[0].Operators.Select(o => o.Name));
+            var output = runtime.Run(path, [image.permute(0, 2, 3, 1)]).Single().ToTensor();
+            Exported.Compare(model.call(image).permute(0, 2, 3, 1), output, 1e-5);
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    [Fact]
+    public void IntegerFilesMayHaveFloatingPointEnds()
+    {
+        using var scope = NewDisposeScope();
+        var model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3));
+        var file = OnDevice.Check(runtime, model, [randn(5, 4)], OnDevice.Static(), new LiteRtOptions { IntegerInputs = false, IntegerOutputs = false });
+        var graph = file.Subgraphs[0];
+        Assert.Equal(["QUANTIZE", "FULLY_CONNECTED", "FULLY_CONNECTED", "DEQUANTIZE"], graph.Operators.Select(o => o.Name));
+        Assert.Equal((LiteRtType.Float32, LiteRtType.Float32), (graph.Tensors[graph.Inputs[0]].Type, graph.Tensors[graph.Outputs[0]].Type));
+    }
+
+    [Fact]
+    public void TheOlderRuntimeAgreesOnInt8()
+    {
+        using var scope = NewDisposeScope();
+        var model = nn.Sequential(nn.Conv2d(3, 4, 3, padding: 1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 5));
+        Tensor[] batches = [randn(1, 3, 8, 8)];
+        var (converted, training) = OnDevice.Convert(model, batches, OnDevice.Static());
+        var path = Path.GetTempFileName();
+        try
+        {
+            LiteRtConverter.Convert(converted, batches).Export(path);
+            var graph = LiteRtModel.Open(path).Subgraphs[0];
+            var codes = OnDevice.Codes(batches[0], graph.Tensors[graph.Inputs[0]]);
+            var (older, newer) = (runtime.Run(path, [codes], engine: "tfjs").Single(), runtime.Run(path, [codes]).Single());
+            Assert.Equal(newer.Data, older.Data);
+        }
+        finally
+        {
+            File.Delete(path);
+            converted.Dispose();
+            training.Dispose();
+        }
+    }
+}

@@ -1,0 +1,53 @@
+using QwixSharp.LiteRT.Tests.Export;
+using QwixSharp.LiteRT.Tests.Runtime;
+using QwixSharp.Providers;
+using QwixSharp.Rules;
+using QwixSharp.Samples.Common;
+using static TorchSharp.torch;
+using static TorchSharp.torchvision;
+
+namespace QwixSharp.LiteRT.Tests.Integers;
+
+/// <summary>Whole networks on integers.</summary>
+[Collection(RuntimeCollection.Name)]
+[Trait("Category", "LiteRT")]
+public sealed class NetworkTests(LiteRtRuntime runtime)
+{
+    [Theory]
+    [InlineData("resnet18")]
+    [InlineData("mobilenet_v2")]
+    public void ConvolutionalNetworksHaveNothingInFloatingPoint(string name)
+    {
+        using var scope = NewDisposeScope();
+        manual_seed(11);
+        nn.Module<Tensor, Tensor> network = name == "resnet18" ? models.resnet18() : models.mobilenet_v2();
+        Tensor[] images = [.. Enumerable.Range(0, 3).Select(_ => randn(1, 3, 32, 32))];
+        var file = OnDevice.Check(runtime, network, images, OnDevice.Static(), equal: 0.5, within: 4);
+        var graph = file.Subgraphs[0];
+        Assert.DoesNotContain(graph.Tensors, t => t.Type == LiteRtType.Float32);
+        Assert.DoesNotContain(graph.Operators, o => o.Name is "QUANTIZE" or "DEQUANTIZE");
+        double weights = network.parameters().Sum(p => p.NumberOfElements);
+        TestContext.Current.TestOutputHelper?.WriteLine($"{file.Length / weights:F3} {string.Join(' ', graph.Operators.CountBy(o => o.Name))}");
+    }
+
+    [Theory]
+    [InlineData("int8", 1.0)]
+    [InlineData("int4", 0.5)]
+    public void AnEncoderWithIntegerWeightsIsSmall(string weights, double bytes)
+    {
+        using var scope = NewDisposeScope();
+        manual_seed(11);
+        var encoder = new BertEncoder(new BertSize(Vocabulary: 2000, Positions: 64, Width: 256, Inner: 1024, Layers: 2, Heads: 4));
+        Tensor ids = randint(1, 2000, [1, 16], ScalarType.Int64), mask = ones(1, 16, ScalarType.Int64);
+        QuantizationRule[] rules = [new() { WeightQType = weights }];
+        var ops = new Dictionary<string, OdmlOp> { ["normalize"] = OdmlOp.FloatingPoint };
+        encoder.eval();
+        using var training = Qwix.QuantizeModel(encoder, new OdmlQatProvider(rules, ops: ops), ids, mask);
+        using var converted = Qwix.QuantizeModel(encoder, new OdmlConversionProvider(rules, encoder.state_dict(), training.QuantStats, ops: ops), ids, mask);
+        var file = Exported.Check(runtime, converted, [ids, mask], 1e-4);
+        double parameters = encoder.parameters().Sum(p => p.NumberOfElements);
+        TestContext.Current.TestOutputHelper?.WriteLine($"{file.Length / parameters:F3} {string.Join(' ', file.Subgraphs[0].Operators.CountBy(o => o.Name))}");
+        // Scales, biases and tables are more of a small model than of a large one.
+        Assert.InRange(file.Length / parameters, 0, bytes * 1.15);
+    }
+}

@@ -1,0 +1,81 @@
+using QwixSharp.LiteRT.Tests.Export;
+using QwixSharp.LiteRT.Tests.Runtime;
+using QwixSharp.Providers;
+using QwixSharp.Rules;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.LiteRT.Tests.Integers;
+
+/// <summary>Calibrates and converts models for devices, exports and runs the files, and compares codes.</summary>
+internal static class OnDevice
+{
+    public static QuantizationRule[] Static(string weights = "int8", string activations = "int8") =>
+        [new() { WeightQType = weights, ActQType = activations, ActStaticScale = true, ActCalibrationMethod = activations == "int16" ? "absmax" : "minmax" }];
+
+    /// <summary>The conversion model of a model that has seen some inputs. It takes its statistics from the other, which is to live as long.</summary>
+    public static (QuantizedModule<Tensor, Tensor> Converted, IDisposable Training) Convert(nn.Module<Tensor, Tensor> model, IEnumerable<Tensor> batches, QuantizationRule[] rules)
+    {
+        model.eval();
+        var example = batches.First();
+        var training = Qwix.QuantizeModel(model, new OdmlQatProvider(rules), example);
+        training.train();
+        // Batch statistics stay as they are.
+        foreach (var norm in model.modules().OfType<TorchSharp.Modules.BatchNorm2d>())
+            norm.eval();
+        foreach (var batch in batches)
+            training.call(batch).Dispose();
+        training.eval();
+        return (Qwix.QuantizeModel(model, new OdmlConversionProvider(rules, model.state_dict(), training.QuantStats), example), training);
+    }
+
+    /// <summary>Outputs of the file are within one code of the conversion model's, and nearly all equal.</summary>
+    public static LiteRtModel Check(LiteRtRuntime runtime, nn.Module<Tensor, Tensor> model, Tensor[] batches, QuantizationRule[] rules, LiteRtOptions? options = null, double equal = 0.99, int within = 1)
+    {
+        using var scope = NewDisposeScope();
+        var (converted, training) = Convert(model, batches, rules);
+        using var both = training;
+        using var owned = converted;
+        var path = Path.Combine(Path.GetTempPath(), $"qwixsharp-{Guid.NewGuid():N}.tflite");
+        try
+        {
+            LiteRtConverter.Convert(converted, [batches[0]], options ?? new LiteRtOptions()).Export(path);
+            var file = LiteRtModel.Open(path);
+            var graph = file.Subgraphs[0];
+            var output = graph.Tensors[graph.Outputs[0]];
+            var expected = cat([.. batches.Select(converted.call)]);
+            var result = cat([.. batches.Select(b => runtime.Run(path, [Codes(b, graph.Tensors[graph.Inputs[0]])])[0].ToTensor())]);
+            if (output.Quantization is null)
+                Exported.Compare(expected, result, 1e-2);
+            else
+                Compare(expected, result, output, equal, within, file);
+            return file;
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    /// <summary>A tensor as a file's tensor takes it.</summary>
+    public static Tensor Codes(Tensor values, LiteRtTensor tensor)
+    {
+        if (tensor.Quantization is not { } quantization)
+            return values.alias();
+        var (low, high, dtype) = tensor.Type == LiteRtType.Int16 ? (-32768, 32767, ScalarType.Int16) : (-128, 127, ScalarType.Int8);
+        return ((values / quantization.Scales[0]).round() + quantization.ZeroPoints[0]).clamp(low, high).to(dtype);
+    }
+
+    /// <summary>At a tie both codes are right: the device rounds away from zero there, and PyTorch to the even code.</summary>
+    private static void Compare(Tensor expected, Tensor actual, LiteRtTensor output, double equal, int within, LiteRtModel file)
+    {
+        using var codes = Codes(expected, output);
+        Assert.Equal(codes.shape, actual.shape);
+        Assert.Equal(codes.dtype, actual.dtype);
+        double largest = (codes.to(ScalarType.Float64) - actual.to(ScalarType.Float64)).abs().max().item<double>();
+        var unrounded = expected.to(ScalarType.Float64) / output.Quantization!.Scales[0] + output.Quantization.ZeroPoints[0];
+        var same = (unrounded - actual.to(ScalarType.Float64)).abs().le(0.501).logical_or(codes.eq(actual));
+        double share = same.to(ScalarType.Float64).mean().item<double>();
+        Assert.True(largest <= within && share >= equal, $"Largest difference {largest} codes, {share:P2} equal.\n{file}");
+    }
+}

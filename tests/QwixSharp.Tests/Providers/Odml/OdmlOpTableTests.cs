@@ -1,0 +1,59 @@
+using System.Reflection;
+using QwixSharp.Interception;
+using QwixSharp.Providers;
+using QwixSharp.Providers.Odml;
+using QwixSharp.Tests.Interception;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Tests.Providers.Odml;
+
+public class OdmlOpTableTests
+{
+    public static TheoryData<string> TorchVision => TorchVisionTests.Names;
+
+    /// <summary>An entry that no op has would be a misspelt one.</summary>
+    [Fact]
+    public void EveryEntryIsAnOpOfTorchSharp()
+    {
+        const BindingFlags all = BindingFlags.Public | BindingFlags.Static | BindingFlags.Instance | BindingFlags.DeclaredOnly;
+        var names = new[] { typeof(Tensor), typeof(torch), typeof(nn.functional), typeof(special) }
+            .SelectMany(t => t.GetMethods(all))
+            .Where(OpClassifier.IsOp)
+            .Select(m => OpNaming.Of(OpDescriptor.Of(m)))
+            .ToHashSet();
+        Assert.Empty(OdmlOpTable.Ops.Keys.Where(k => !names.Contains(k)));
+    }
+
+    [Theory]
+    [InlineData("add", "add")]
+    [InlineData("add_", "add")]
+    [InlineData("op_Addition", "add")]
+    [InlineData("true_divide", "div")]
+    [InlineData("relu_", "relu")]
+    [InlineData("clip", "clamp")]
+    public void FormsOfAnOpShareAName(string method, string name)
+    {
+        var found = typeof(Tensor).GetMethods().First(m => m.Name == method && OpClassifier.IsOp(m));
+        Assert.Equal(name, OpNaming.Of(OpDescriptor.Of(found)));
+    }
+
+    [Fact]
+    public void MaximumOfTwoAndMaximumAlongAnAxisAreTwoOps()
+    {
+        string Name(Type type, params Type[] parameters) => OpNaming.Of(OpDescriptor.Of(type.GetMethod("max", parameters)!));
+        Assert.Equal("maximum", Name(typeof(Tensor), typeof(Tensor)));
+        Assert.Equal("maximum", Name(typeof(torch), typeof(Tensor), typeof(Tensor)));
+        Assert.Equal("max", Name(typeof(torch), typeof(Tensor)));
+    }
+
+    [Theory]
+    [MemberData(nameof(TorchVision))]
+    public void EveryOpOfTorchVisionsModelsIsKnown(string name)
+    {
+        using var scope = NewDisposeScope();
+        using var model = TorchVisionTests.Make(name);
+        using var qat = Qwix.QuantizeModel(model, new OdmlQatProvider(OnDevice.Int8), zeros(TorchVisionTests.InputShape(name)));
+        Assert.Contains("final_output0", qat.QuantStats.Places);
+    }
+}
