@@ -2,6 +2,7 @@ using System.Globalization;
 using QwixSharp.Benchmarks.Checkpoints;
 using QwixSharp.Benchmarks.Digits;
 using QwixSharp.Benchmarks.Figures;
+using QwixSharp.Benchmarks.Llm;
 using QwixSharp.Benchmarks.Lora;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
@@ -32,6 +33,9 @@ switch (args.FirstOrDefault())
     case "overhead":
         OverheadBenchmark.Run();
         return 0;
+    case "llm":
+        LlmBenchmark.Run(args.ElementAtOrDefault(1) ?? "../shared/models/SmolLM2-135M-Instruct.Q4_1.gguf", int.Parse(args.ElementAtOrDefault(2) ?? "5", CultureInfo.InvariantCulture), args.ElementAtOrDefault(3) ?? "");
+        return 0;
     case "checkpoint":
         CheckpointBenchmark.Run(double.Parse(Option("--size") ?? "4", CultureInfo.InvariantCulture), Option("--folder"));
         return 0;
@@ -55,6 +59,7 @@ switch (args.FirstOrDefault())
                    -- training [part of a model's name] [--processor-time] a training step against the plain one
                    -- passes [--processor-time]                            element-wise passes of training against memory bandwidth
                    -- overhead                                              cost of interception
+                   -- llm [model.gguf [rounds [peers|caches|profile]]]      a language model against llama.cpp
                    -- export [model]                                        time and memory of writing .tflite files
                    -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
                    -- lora [--processor-time]                               training steps with adapters against full fine-tuning
