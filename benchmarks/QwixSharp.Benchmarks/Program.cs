@@ -1,6 +1,7 @@
 using System.Globalization;
 using QwixSharp.Benchmarks.Checkpoints;
 using QwixSharp.Benchmarks.Digits;
+using QwixSharp.Benchmarks.Figures;
 using QwixSharp.Benchmarks.Llm;
 using QwixSharp.Benchmarks.Lora;
 using QwixSharp.Benchmarks.Models;
@@ -14,6 +15,11 @@ switch (args.FirstOrDefault())
         return 0;
     case "conv":
         ConvolutionBenchmark.Run(args.Contains("--processor-time"));
+        return 0;
+    case "peers":
+        return PeerBenchmark.Run(Option("--rows") ?? "", Option("--json"), int.Parse(Option("--threads") ?? "2", CultureInfo.InvariantCulture));
+    case "allocations":
+        SteadyProducts.Run();
         return 0;
     case "memory":
         MemoryBenchmark.Run(args.ElementAtOrDefault(1));
@@ -46,6 +52,8 @@ switch (args.FirstOrDefault())
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
                    -- conv [--processor-time]                               convolutions against other libraries
+                   -- peers [--rows PART] [--json FILE] [--threads N]       every figure against libtorch, ONNX Runtime and ggml
+                   -- allocations                                           products under BenchmarkDotNet, with what they allocate
                    -- memory [scheme]                                       memory of a quantized model
                    -- digits                                                accuracy of PTQ and QAT against the reference's
                    -- training [part of a model's name] [--processor-time] a training step against the plain one
