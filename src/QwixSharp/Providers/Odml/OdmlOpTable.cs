@@ -32,10 +32,10 @@ internal static class OdmlOpTable
         Add(OdmlOp.FixedRange(OpRanges.Tanh.Min, OpRanges.Tanh.Max), "tanh");
         Add(OdmlOp.FixedRange(OpRanges.LogSoftmax.Min, OpRanges.LogSoftmax.Max), "log_softmax");
 
-        Add(OdmlOp.SharesInput, "avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d",
-            "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
-            "amax", "amin", "max", "min", "topk", "sort", "interpolate", "upsample", "upsample_bilinear", "upsample_nearest",
-            "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d");
+        Add(OdmlOp.SharesInput, "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
+            "amax", "amin", "max", "min", "topk", "sort", "upsample_nearest", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d");
+        Add(new(RangeHandlers.AveragesInput), "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
+            "interpolate", "upsample", "upsample_bilinear");
         Add(OdmlOp.SharesOutput, "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "pad", "floor", "ceil", "round");
         Add(new(Masks.Choose), "where", "masked_fill");
         Add(OdmlOp.MovesData, "view", "view_as", "reshape", "flatten", "unflatten", "ravel", "squeeze", "unsqueeze", "permute", "transpose", "t", "get_T", "get_mT", "get_H",

@@ -25,6 +25,9 @@ internal sealed record TensorTag
     /// <summary>Whether the values are those of a fake-quant already.</summary>
     internal bool IsQuantized { get; init; }
 
+    /// <summary>The codes that the values have, where these are fixed numbers already.</summary>
+    internal FakeQuantAnnotation? Codes { get; init; }
+
     /// <summary>The memory behind the tensor, which its views share.</summary>
     internal TensorMemoryVersion Memory { get; init; } = new();
 }
