@@ -70,6 +70,8 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
 
     internal override bool IsForTraining => false;
 
+    internal override bool RoundsBiases => true;
+
     internal override bool RoundsAverages { get; }
 
     internal override void OnEnd(OdmlRun run) => FakeQuants = run.Annotations;

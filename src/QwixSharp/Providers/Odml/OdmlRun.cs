@@ -150,7 +150,7 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
 
     /// <summary>Fake-quantizes a tensor in a way of an op's own, without statistics; the result belongs to this run.</summary>
     internal Tensor Quantize(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, WeightUse? weight) =>
-        FakeQuant(tensor, how, site, operand, hasStats: false, weight).Value;
+        Coded(FakeQuant(tensor, how, site, operand, hasStats: false, weight));
 
     private object? Handle(in OpCall call, string name)
     {
@@ -203,6 +203,13 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
         return ReferenceEquals(quantized, result) ? result : (Tensor)Execute(root, TorchOps.Alias, [quantized])!;
     }
 
+    private Tensor Coded((Tensor Value, FakeQuantAnnotation? Codes) quantized)
+    {
+        if (quantized.Codes is not null)
+            Tags[quantized.Value] = new TensorTag { Codes = quantized.Codes };
+        return quantized.Value;
+    }
+
     private (Tensor Value, FakeQuantAnnotation? Codes) FakeQuant(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, bool hasStats, WeightUse? weight)
     {
         var request = new FakeQuantRequest(tensor, how, site, operand, hasStats, weight);
@@ -214,7 +221,8 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
         return (Own(_tracer is null ? compute() : _tracer.FakeQuant(tensor, annotation, compute)), annotation);
     }
 
-    private Tensor Own(Tensor tensor)
+    /// <summary>Keeps a tensor as long as the run.</summary>
+    internal Tensor Own(Tensor tensor)
     {
         tensor.DetachFromDisposeScope();
         lock (_owned)
