@@ -40,7 +40,8 @@ public sealed class NetworkTests(LiteRtRuntime runtime)
         var mean = PretrainedResNet18.LoadMeanImage();
         var line = arange(224, ScalarType.Float32);
         Tensor[] images = [.. new[] { 9, 32, 75 }.Select(width => ((line.remainder(width) * (255f / width)).unsqueeze(0) + (line.remainder(width + 11) * (255f / (width + 11))).unsqueeze(1)).div(2).expand(1, 3, 224, 224) - mean)];
-        var file = OnDevice.Check(runtime, network, images, OnDevice.Static());
+        // 21 layers spread what single ops round otherwise.
+        var file = OnDevice.Check(runtime, network, images, OnDevice.Static(), equal: 0.95);
         Assert.InRange(file.Length, 0, network.parameters().Sum(p => p.NumberOfElements) * 1.05);
     }
 
@@ -54,11 +55,10 @@ public sealed class NetworkTests(LiteRtRuntime runtime)
         var encoder = new BertEncoder(new BertSize(Vocabulary: 2000, Positions: 64, Width: 256, Inner: 1024, Layers: 2, Heads: 4));
         Tensor ids = randint(1, 2000, [1, 16], ScalarType.Int64), mask = ones(1, 16, ScalarType.Int64);
         QuantizationRule[] rules = [new() { WeightQType = weights }];
-        var ops = new Dictionary<string, OdmlOp> { ["normalize"] = OdmlOp.FloatingPoint };
         encoder.eval();
-        using var training = Qwix.QuantizeModel(encoder, new OdmlQatProvider(rules, ops: ops), ids, mask);
-        using var converted = Qwix.QuantizeModel(encoder, new OdmlConversionProvider(rules, encoder.state_dict(), training.QuantStats, ops: ops), ids, mask);
-        var file = Exported.Check(runtime, converted, [ids, mask], 1e-4);
+        using var training = Qwix.QuantizeModel(encoder, new OdmlQatProvider(rules), ids, mask);
+        using var converted = Qwix.QuantizeModel(encoder, new OdmlConversionProvider(rules, encoder.state_dict(), training.QuantStats), ids, mask);
+        var file = Exported.Check(runtime, converted, [ids, mask]);
         double parameters = encoder.parameters().Sum(p => p.NumberOfElements);
         TestContext.Current.TestOutputHelper?.WriteLine($"{file.Length / parameters:F3} {string.Join(' ', file.Subgraphs[0].Operators.CountBy(o => o.Name))}");
         // Scales, biases and tables are more of a small model than of a large one.

@@ -48,7 +48,7 @@ internal static class BiasRounding
     }
 
     private static ProductSums Own(OdmlRun run, Tensor steps, Tensor bias, Tensor scale) =>
-        new(run.Own(steps.clone()), run.Own(bias.clone()), run.Own((bias.to(ScalarType.Float64) / scale).round().mul(scale).to(bias.dtype)));
+        new(run.Own(steps.clone()), run.Own(bias.clone()), run.Own(where(scale.eq(0), bias, (bias.to(ScalarType.Float64) / scale).round().mul(scale).to(bias.dtype))));
 
     private static Tensor Move(Tensor result, Tensor distance, int channels)
     {

@@ -114,9 +114,9 @@ internal static class RangeHandlers
         if (run.Tags[(Tensor)call.Arguments[0]!] is not { AllowsFusion: true } tag)
             return Quantized(run, call, op, name);
         var result = run.Proceed(call, call.Arguments);
-        var sums = tag.Sums;
-        if (sums is not null && call.Arguments[5] is false)
-            (result, sums) = BiasRounding.BatchNorm(run, call, sums, (Tensor)result!);
+        ProductSums? sums = null;
+        if (tag.Sums is not null && call.Arguments[5] is false)
+            (result, sums) = BiasRounding.BatchNorm(run, call, tag.Sums, (Tensor)result!);
         run.Tag(result, tag.Pending, new() { AllowsFusion = true, Sums = sums });
         return result;
     }
