@@ -59,7 +59,7 @@ public class DeviceRoundingTests
             var y = functional.conv2d(t, m.W, bias);
             return normalized ? functional.batch_norm(y, zeros(4), ones(4), full(4, factor), full(4, offset), eps: 0) : y;
         });
-        var wave = linspace(-100, 100, 4).view(1, 1, 2, 2);
+        var wave = linspace(-200, 200, 4).view(1, 1, 2, 2);
         var (_, device, provider) = OnDevice.Convert(model, cat([wave, wave, zeros_like(wave)], 1), OnDevice.Int8);
         float step = provider.FakeQuants[0].Scale[0] * provider.FakeQuants[1].Scale[0] * factor, resultStep = provider.FakeQuants[^1].Scale[0];
         Assert.True(step > 3 * resultStep);
