@@ -2,7 +2,6 @@ using QwixSharp.LiteRT.Tests.Export;
 using QwixSharp.LiteRT.Tests.Runtime;
 using QwixSharp.Providers;
 using QwixSharp.Rules;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.LiteRT.Tests.Integers;
