@@ -8,6 +8,11 @@ namespace QwixSharp.Samples.Common;
 /// The most memory that the process has had at once since a point in time, beyond what it had then. On Linux the system
 /// keeps the peak; elsewhere it is the largest of the samples that were taken.
 /// </summary>
+/// <remarks>
+/// What counts is what the process holds, and a C library may hold more than is in use: the heap of glibc before 2.38 seldom
+/// takes the aligned blocks of tensors from where others were freed, and grows with every step of a training whose batches
+/// differ in length. <see cref="ReleaseFreed"/> between steps keeps such holes out of the peak.
+/// </remarks>
 public sealed partial class PeakMemory
 {
     private readonly long _before;
@@ -39,24 +44,11 @@ public sealed partial class PeakMemory
         _sampled = Current;
     }
 
-    private static void Clear()
+    /// <summary>Gives memory that was freed back to the system.</summary>
+    public static void ReleaseFreed()
     {
-        GC.Collect();
-        GC.WaitForPendingFinalizers();
         if (!OperatingSystem.IsLinux())
             return;
-        TryTrim();
-        File.WriteAllText("/proc/self/clear_refs", "5"); // the system's peak is what there is now
-    }
-
-    private static long Status(string name)
-    {
-        var line = File.ReadLines("/proc/self/status").First(l => l.StartsWith(name, StringComparison.Ordinal));
-        return 1024 * long.Parse(line.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture);
-    }
-
-    private static void TryTrim()
-    {
         try
         {
             _ = Trim(0);
@@ -65,6 +57,21 @@ public sealed partial class PeakMemory
         {
             // A C library that keeps no freed memory.
         }
+    }
+
+    private static void Clear()
+    {
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+        GC.WaitForPendingFinalizers();
+        ReleaseFreed();
+        if (OperatingSystem.IsLinux())
+            File.WriteAllText("/proc/self/clear_refs", "5"); // the system's peak is what there is now
+    }
+
+    private static long Status(string name)
+    {
+        var line = File.ReadLines("/proc/self/status").First(l => l.StartsWith(name, StringComparison.Ordinal));
+        return 1024 * long.Parse(line.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture);
     }
 
     [LibraryImport("libc", EntryPoint = "malloc_trim")]

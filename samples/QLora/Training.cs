@@ -34,16 +34,18 @@ internal sealed class Training(TextTask task, BertTokenizer tokenizer, int steps
         var schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max: steps);
         var time = new Timing();
         var order = new Random(Seed);
+        LabelledText[] examples = [.. task.Training], glance = [.. task.Test.Where((_, i) => i % 3 == 0)];
         double loss = 0;
         for (int step = 1; step <= steps; step++)
         {
-            var texts = order.GetItems(task.Training.ToArray(), BatchSize);
+            var texts = order.GetItems(examples, BatchSize);
+            PeakMemory.ReleaseFreed();
             double current = time.Run(() => Step(model, optimizer, texts, memory));
             schedule.step();
             loss = step == 1 ? current : (0.9 * loss) + (0.1 * current);
             curves.AddLoss(method.Name, step, loss);
             if (step % Math.Max(1, steps / Evaluations) == 0)
-                curves.AddAccuracy(method.Name, step, Accuracy(model, [.. task.Test.Where((_, i) => i % 3 == 0)]));
+                curves.AddAccuracy(method.Name, step, Accuracy(model, glance));
             report((double)step / steps);
         }
 
