@@ -9,18 +9,25 @@ namespace QwixSharp.Samples.Common;
 /// keeps the peak; elsewhere it is the largest of the samples that were taken.
 /// </summary>
 /// <remarks>
-/// What counts is what the process holds, and a C library may hold more than is in use: the heap of glibc before 2.38 seldom
-/// takes the aligned blocks of tensors from where others were freed, and grows with every step of a training whose batches
-/// differ in length. <see cref="ReleaseFreed"/> between steps keeps such holes out of the peak.
+/// A C library may hold more than is in use. The heap of glibc before 2.38 seldom puts an aligned block, such as a tensor, where
+/// another was freed, and grows with every step of a training whose batches differ in length. So blocks are mapped one by
+/// one while memory is watched: they are gone as soon as they are freed. That costs time; do not time the same work.
 /// </remarks>
-public sealed partial class PeakMemory
+public sealed partial class PeakMemory : IDisposable
 {
+    private const int MapThreshold = -3;
+    private const int WatchedThreshold = 64 << 10;
+
+    /// <summary>The largest that glibc comes to by itself.</summary>
+    private const int UsualThreshold = 32 << 20;
+
     private readonly long _before;
     private long _sampled;
 
     /// <summary>Begins to watch. Memory that was freed before is given back to the system first.</summary>
     public PeakMemory()
     {
+        TryCall(() => SetOption(MapThreshold, WatchedThreshold));
         Clear();
         _before = Current;
     }
@@ -44,26 +51,15 @@ public sealed partial class PeakMemory
         _sampled = Current;
     }
 
-    /// <summary>Gives memory that was freed back to the system.</summary>
-    public static void ReleaseFreed()
-    {
-        if (!OperatingSystem.IsLinux())
-            return;
-        try
-        {
-            _ = Trim(0);
-        }
-        catch (EntryPointNotFoundException)
-        {
-            // A C library that keeps no freed memory.
-        }
-    }
+    /// <summary>Ends the watch.</summary>
+    public void Dispose() => TryCall(() => SetOption(MapThreshold, UsualThreshold));
 
     private static void Clear()
     {
-        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+        GC.Collect();
         GC.WaitForPendingFinalizers();
-        ReleaseFreed();
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+        TryCall(() => Trim(0));
         if (OperatingSystem.IsLinux())
             File.WriteAllText("/proc/self/clear_refs", "5"); // the system's peak is what there is now
     }
@@ -74,6 +70,23 @@ public sealed partial class PeakMemory
         return 1024 * long.Parse(line.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture);
     }
 
+    private static void TryCall(Func<int> call)
+    {
+        if (!OperatingSystem.IsLinux())
+            return;
+        try
+        {
+            _ = call();
+        }
+        catch (EntryPointNotFoundException)
+        {
+            // A C library that keeps no freed memory.
+        }
+    }
+
     [LibraryImport("libc", EntryPoint = "malloc_trim")]
     private static partial int Trim(nuint pad);
+
+    [LibraryImport("libc", EntryPoint = "mallopt")]
+    private static partial int SetOption(int option, int value);
 }

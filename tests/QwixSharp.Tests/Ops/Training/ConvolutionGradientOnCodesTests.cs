@@ -27,7 +27,8 @@ public class ConvolutionGradientOnCodesTests
         var gradient = ProductChecks.Random(3, Convolve(input.Dequantize(), kernel.Dequantize(), convolution).shape);
 
         var ofInput = ConvolutionGradientOnCodes.TryOfInput(gradient, kernel.Scale.reshape(1, -1, 1, 1), kernel, PerImage, convolution);
-        if (stride > 1)
+        // Padding beyond the kernel's reach gives pixels that no gradient comes from.
+        if (stride > 1 || padding > dilation)
             Assert.Null(ofInput);
         else
             AssertClose(convolution.OfInput(Rounded(gradient * kernel.Scale.reshape(1, -1, 1, 1), PerImage), input.Shape.ToArray(), Codes(kernel)), ofInput!);
@@ -53,6 +54,19 @@ public class ConvolutionGradientOnCodesTests
             convolution.OfKernel(Rounded(gradient * input.Scale, oneScale), Codes(input), [8, 16, 3]),
             ConvolutionGradientOnCodes.TryOfKernel(gradient, input.Scale, input, oneScale, convolution, [8, 16, 3])!);
         ProductChecks.AssertEqual(before, gradient);
+    }
+
+    [Fact]
+    public void MorePixelsThanATileOfThePackedWindowsHolds()
+    {
+        using var scope = NewDisposeScope();
+        var convolution = new ConvolutionGradient([1], [(1, 1)], [1], 1, false, [0]);
+        using var input = Qwix.Quantize(ProductChecks.Random(1, 1, 8, 70001), "int8", [0]);
+        var gradient = ProductChecks.Random(3, 1, 4, 70001);
+
+        AssertClose(
+            convolution.OfKernel(Rounded(gradient * input.Scale, PerFeature), Codes(input), [4, 8, 3]),
+            ConvolutionGradientOnCodes.TryOfKernel(gradient, input.Scale, input, PerFeature, convolution, [4, 8, 3])!);
     }
 
     [Fact]
@@ -119,6 +133,6 @@ public class ConvolutionGradientOnCodesTests
     private static void AssertClose(Tensor expected, Tensor actual)
     {
         Assert.Equal(expected.shape, actual.shape);
-        Assert.True((expected - actual).abs().max().item<float>() <= 1e-5f * expected.abs().max().item<float>());
+        Assert.True((expected - actual).abs().max().item<float>() <= 2e-5f * expected.abs().max().item<float>());
     }
 }
