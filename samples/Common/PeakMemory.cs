@@ -8,14 +8,26 @@ namespace QwixSharp.Samples.Common;
 /// The most memory that the process has had at once since a point in time, beyond what it had then. On Linux the system
 /// keeps the peak; elsewhere it is the largest of the samples that were taken.
 /// </summary>
-public sealed partial class PeakMemory
+/// <remarks>
+/// A C library may hold more than is in use. The heap of glibc before 2.38 seldom puts an aligned block, such as a tensor, where
+/// another was freed, and grows with every step of a training whose batches differ in length. So blocks are mapped one by
+/// one while memory is watched: they are gone as soon as they are freed. That costs time; do not time the same work.
+/// </remarks>
+public sealed partial class PeakMemory : IDisposable
 {
+    private const int MapThreshold = -3;
+    private const int WatchedThreshold = 64 << 10;
+
+    /// <summary>The largest that glibc comes to by itself.</summary>
+    private const int UsualThreshold = 32 << 20;
+
     private readonly long _before;
     private long _sampled;
 
     /// <summary>Begins to watch. Memory that was freed before is given back to the system first.</summary>
     public PeakMemory()
     {
+        TryCall(() => SetOption(MapThreshold, WatchedThreshold));
         Clear();
         _before = Current;
     }
@@ -39,14 +51,17 @@ public sealed partial class PeakMemory
         _sampled = Current;
     }
 
+    /// <summary>Ends the watch.</summary>
+    public void Dispose() => TryCall(() => SetOption(MapThreshold, UsualThreshold));
+
     private static void Clear()
     {
         GC.Collect();
         GC.WaitForPendingFinalizers();
-        if (!OperatingSystem.IsLinux())
-            return;
-        TryTrim();
-        File.WriteAllText("/proc/self/clear_refs", "5"); // the system's peak is what there is now
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+        TryCall(() => Trim(0));
+        if (OperatingSystem.IsLinux())
+            File.WriteAllText("/proc/self/clear_refs", "5"); // the system's peak is what there is now
     }
 
     private static long Status(string name)
@@ -55,11 +70,13 @@ public sealed partial class PeakMemory
         return 1024 * long.Parse(line.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture);
     }
 
-    private static void TryTrim()
+    private static void TryCall(Func<int> call)
     {
+        if (!OperatingSystem.IsLinux())
+            return;
         try
         {
-            _ = Trim(0);
+            _ = call();
         }
         catch (EntryPointNotFoundException)
         {
@@ -69,4 +86,7 @@ public sealed partial class PeakMemory
 
     [LibraryImport("libc", EntryPoint = "malloc_trim")]
     private static partial int Trim(nuint pad);
+
+    [LibraryImport("libc", EntryPoint = "mallopt")]
+    private static partial int SetOption(int option, int value);
 }

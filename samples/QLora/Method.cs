@@ -13,7 +13,7 @@ internal sealed record Method(string Name, double LearningRate, Func<int, TextBa
     // Half of the model are its embedding tables; int8 is good enough for them.
     private static readonly QuantizationRule[] Rules =
     [
-        new LoraRule { ModulePath = @"layers\.\d+\.\w+", Rank = 16, Alpha = 32, Dropout = 0.05, WeightQType = "nf4", TileSize = 64, OpNames = [OpNames.DotGeneral] },
+        new LoraRule { ModulePath = @"layers\.\d+\.\w+", Rank = 16, Alpha = 32, WeightQType = "nf4", TileSize = 64, OpNames = [OpNames.DotGeneral] },
         new QuantizationRule { ModulePath = ".*_embeddings", WeightQType = "int8" },
     ];
 

@@ -15,6 +15,12 @@ internal static class KernelConvolution
     /// </summary>
     private const long FewestFeaturesPerGroup = 8;
 
+    /// <summary>
+    /// With fewer values in a window, gathering them costs more than multiplying them, and libtorch's float32 convolution of
+    /// codes is faster.
+    /// </summary>
+    internal const long ShortestWindow = 24;
+
     /// <summary>The convolution in canonical layout where the kernel can do it.</summary>
     /// <returns>(N, O, spatial) in float32, or null.</returns>
     internal static Tensor? TryCompute(QArray lhs, QArray rhs, ConvAxes axes, ConvGeometry geometry, ScalarType resultDtype) =>
@@ -26,10 +32,13 @@ internal static class KernelConvolution
         && IsByteInteger(lhs) && IsByteInteger(rhs) && rhs.ZeroPoint is null
         && lhs.Dtype == ScalarType.Float32 && rhs.Dtype == ScalarType.Float32 && resultDtype == ScalarType.Float32
         && geometry.BatchGroups == 1
-        && (geometry.OutputFeatures / geometry.FeatureGroups >= FewestFeaturesPerGroup || IsDepthwise(geometry))
+        && (IsDepthwise(geometry) || HasEnoughWork(geometry))
         && geometry.LhsDilation.All(d => d == 1)
         && geometry.Padding.All(p => p is { Low: >= 0, High: >= 0 })
         && axes.Rhs.Select((axis, i) => axis == i).All(same => same);
+
+    private static bool HasEnoughWork(ConvGeometry geometry) =>
+        geometry.OutputFeatures / geometry.FeatureGroups >= FewestFeaturesPerGroup && geometry.FeaturesPerGroup * geometry.Window >= ShortestWindow;
 
     private static bool IsDepthwise(ConvGeometry geometry) => geometry.FeaturesPerGroup == 1 && geometry.OutputFeatures == geometry.FeatureGroups;
 

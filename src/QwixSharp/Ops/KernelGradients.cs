@@ -100,7 +100,8 @@ internal static unsafe class KernelGradients
         return result.MoveToOuterDisposeScope();
     }
 
-    private static bool CanServe(QArray residual) =>
+    /// <summary>Whether an operand's codes can be multiplied here: bytes on the CPU with a scale a channel.</summary>
+    internal static bool CanServe(QArray residual) =>
         residual.Device.type == DeviceType.CPU && residual.Dtype == ScalarType.Float32 && residual.ZeroPoint is null
         && residual.QType is { Kind: QTypeKind.Integer, Bits: <= 8 } && residual.Rank >= 2 && residual.TiledAxes().Count == 0;
 
@@ -111,7 +112,8 @@ internal static unsafe class KernelGradients
         ? form.Weight.Transpose(get_num_threads())
         : PackedWeight.FromColumns(Codes(rhs.GetQValue().contiguous()), rhs.Shape[1], rhs.Shape[0], rhs.Shape[0], get_num_threads());
 
-    private static void Multiply(Tensor codes, Tensor scales, PackedWeight weight, Tensor result)
+    /// <summary>result [M, N] = codes [M, K] · weightᵀ, each row times its scale.</summary>
+    internal static void Multiply(Tensor codes, Tensor scales, PackedWeight weight, Tensor result)
     {
         var input = new QuantizedInput
         {

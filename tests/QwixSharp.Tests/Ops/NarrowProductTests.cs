@@ -1,7 +1,6 @@
 using QwixSharp.Arrays;
 using QwixSharp.Numerics;
 using QwixSharp.Ops;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Ops;

@@ -55,20 +55,15 @@ internal sealed class ConvGeneralTraining : ITrainedProduct
     public (Tensor? Lhs, Tensor? Rhs) Backward(Tensor gradient, IReadOnlyList<Tensor> saved)
     {
         using var scope = NewDisposeScope();
-        Tensor? ofInput = null, ofKernel = null;
-        if (_kernel is not null)
-        {
-            var (incoming, kernel) = Prepare(gradient, _kernel.Restore(saved), OutputFeatureAxis, 1, _settings.LhsGradient, channelwiseAxis: 0);
-            ofInput = _gradient.OfInput(incoming, _inputShape, kernel).MoveToOuterDisposeScope();
-        }
-
-        if (_input is not null)
-        {
-            var (incoming, input) = Prepare(gradient, _input.Restore(saved), 0, 0, _settings.RhsGradient, channelwiseAxis: 1);
-            ofKernel = _gradient.OfKernel(incoming, input, _kernelShape).MoveToOuterDisposeScope();
-        }
-
-        return (ofInput, ofKernel);
+        var ofInput = _kernel is null ? null : Gradient(
+            gradient, _kernel.Restore(saved), OutputFeatureAxis, 1, _settings.LhsGradient, channelwiseAxis: 0,
+            (factors, kernel, how) => ConvolutionGradientOnCodes.TryOfInput(gradient, factors, kernel, how, _gradient),
+            (incoming, kernel) => _gradient.OfInput(incoming, _inputShape, kernel));
+        var ofKernel = _input is null ? null : Gradient(
+            gradient, _input.Restore(saved), 0, 0, _settings.RhsGradient, channelwiseAxis: 1,
+            (factors, input, how) => ConvolutionGradientOnCodes.TryOfKernel(gradient, factors, input, how, _gradient, _kernelShape),
+            (incoming, input) => _gradient.OfKernel(incoming, input, _kernelShape));
+        return (ofInput?.MoveToOuterDisposeScope(), ofKernel?.MoveToOuterDisposeScope());
     }
 
     private TrainedOperand Quantize(Tensor operand, OperandSettings settings, int channelwiseAxis) =>
@@ -84,17 +79,24 @@ internal sealed class ConvGeneralTraining : ITrainedProduct
         return saved.Add(operand.Operand);
     }
 
-    /// <summary>The gradient and the other operand as numbers to convolve: where the gradient is quantized, the operand's scale is in it.</summary>
-    private (Tensor Gradient, Tensor Operand) Prepare(Tensor gradient, Operand operand, int scaledAxis, int gradientAxis, GradientSettings settings, int channelwiseAxis)
+    /// <summary>
+    /// The gradient of one operand. Where the incoming one is quantized, the scale of the other operand is in it: on codes
+    /// where the kernels can serve, else on numbers.
+    /// </summary>
+    private Tensor Gradient(
+        Tensor gradient, Operand other, int scaledAxis, int gradientAxis, GradientSettings settings, int channelwiseAxis,
+        Func<Tensor, QArray, HowToQuantize, Tensor?> onCodes, Func<Tensor, Tensor, Tensor> onNumbers)
     {
         if (settings.QType is null)
-            return (gradient, operand.Dequantize().to(gradient.dtype));
+            return onNumbers(gradient, other.Dequantize().to(gradient.dtype));
         var how = How(settings.QType, settings.Calibration, channelwiseAxis);
-        if (operand.QArray is not { } array)
-            return (Round(gradient, how), operand.Tensor!.to(gradient.dtype));
+        if (other.QArray is not { } array)
+            return onNumbers(Round(gradient, how), other.Tensor!.to(gradient.dtype));
         var factors = OnGradient(array.Scale, scaledAxis, gradientAxis, (int)gradient.dim());
+        if (onCodes(factors, array, how) is { } result)
+            return result;
         var values = Codec.Decode(array.GetQValue(), array.QType, gradient.dtype);
-        return (KernelGradients.TryRound(gradient, factors, how) ?? Round(gradient * factors, how), values);
+        return onNumbers(KernelGradients.TryRound(gradient, factors, how) ?? Round(gradient * factors, how), values);
     }
 
     private static Tensor Round(Tensor gradient, HowToQuantize how)

@@ -1,0 +1,105 @@
+using QwixSharp.Arrays;
+using QwixSharp.Kernels.Convolutions;
+using QwixSharp.Kernels.Weights;
+using QwixSharp.Numerics;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Ops.Training;
+
+/// <summary>
+/// The gradients of a convolution on codes, with the library's own kernels: the codes of the forward pass meet a gradient
+/// that is multiplied by their scales and then quantized itself.
+/// </summary>
+internal static unsafe class ConvolutionGradientOnCodes
+{
+    /// <summary>The gradient of the input: a convolution of the gradient with the kernel turned around.</summary>
+    /// <param name="gradient">(N, O, spatial).</param>
+    /// <param name="factors">The scales of the kernel in the gradient's axes.</param>
+    /// <param name="kernel">(O, features of a group, spatial) as the forward pass quantized it.</param>
+    /// <param name="how">How the gradient is quantized once it is multiplied by the factors.</param>
+    /// <param name="convolution">The convolution.</param>
+    /// <returns>(N, C, spatial), the caller's; or null where the kernels cannot serve.</returns>
+    internal static Tensor? TryOfInput(Tensor gradient, Tensor factors, QArray kernel, HowToQuantize how, ConvolutionGradient convolution)
+    {
+        if (!CanServe(gradient, kernel, how, convolution) || convolution.Strides.Any(s => s != 1))
+            return null;
+        long[] shape = kernel.Shape.ToArray();
+        var padding = convolution.Padding.Select((p, i) => (Reach(i) - p.Low, Reach(i) - p.High)).ToArray();
+        if (padding.Any(p => p is not ( >= 0, >= 0)))
+            return null;
+
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        using var incoming = Quantizer.Quantize(gradient * factors, how);
+        long groups = convolution.Groups, outputs = shape[0] / groups;
+        long[] exchanged = [groups * shape[1], outputs, .. shape[2..]];
+        var codes = kernel.GetQValue()
+            .reshape([groups, outputs, .. shape[1..]]).transpose(1, 2).reshape(exchanged)
+            .flip([.. Enumerable.Range(2, shape.Length - 2).Select(axis => (long)axis)]);
+        using var turned = new QArray(kernel.QType, exchanged, CodePacking.Pack(codes, kernel.QType), ones([.. shape.Select(_ => 1L)]));
+        return ConvGeneralOp.Compute(
+            incoming, turned, convolution.Strides, ConvPadding.Explicit(padding),
+            lhsDilation: null, convolution.Dilation, dimensionNumbers: null, (int)groups, batchGroupCount: 1, preferredElementType: null).MoveToOuterDisposeScope();
+
+        long Reach(int axis) => convolution.Dilation[axis] * (shape[axis + 2] - 1);
+    }
+
+    /// <summary>The gradient of the kernel: a product over all pixels of all images of the gradient and the input's windows.</summary>
+    /// <param name="gradient">(N, O, spatial).</param>
+    /// <param name="factors">The scales of the input in the gradient's axes.</param>
+    /// <param name="input">(N, C, spatial) as the forward pass quantized it.</param>
+    /// <param name="how">How the gradient is quantized once it is multiplied by the factors.</param>
+    /// <param name="convolution">The convolution.</param>
+    /// <param name="kernelShape">(O, C, spatial).</param>
+    /// <returns>An array of the kernel's shape, the caller's; or null where the kernels cannot serve.</returns>
+    internal static Tensor? TryOfKernel(Tensor gradient, Tensor factors, QArray input, HowToQuantize how, ConvolutionGradient convolution, long[] kernelShape)
+    {
+        if (!CanServe(gradient, input, how, convolution) || convolution.Groups != 1 || kernelShape[1..].Aggregate((a, b) => a * b) < KernelConvolution.ShortestWindow)
+            return null;
+
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        // What the product contracts comes last: (O, N, spatial).
+        using var incoming = Quantizer.Quantize((gradient * factors).transpose(0, 1).contiguous(), how with { ChannelwiseAxes = [.. how.ChannelwiseAxes.Select(_ => 0)] });
+        long outputs = kernelShape[0], depth = gradient.numel() / outputs;
+        var scales = incoming.Scale.reshape(-1).expand(outputs).contiguous();
+
+        var shape = Shape(input, convolution, kernelShape);
+        int threads = get_num_threads();
+        var images = input.GetQValue().movedim([1], [-1]).contiguous();
+        var windows = empty(depth, shape.WindowSize, dtype: ScalarType.Int8);
+        WindowRows.Gather((sbyte*)TensorMemory.Address(images), input.Shape[0], shape, (sbyte*)TensorMemory.Address(windows), threads);
+        using var weight = PackedWeight.FromColumns((sbyte*)TensorMemory.Address(windows), shape.WindowSize, depth, depth, threads);
+        var result = empty(outputs, shape.WindowSize, dtype: ScalarType.Float32);
+        KernelGradients.Multiply(incoming.GetQValue().reshape(outputs, depth), scales, weight, result);
+        return result.reshape([outputs, .. kernelShape[2..], kernelShape[1]]).movedim([-1], [1]).contiguous().MoveToOuterDisposeScope();
+    }
+
+    private static bool CanServe(Tensor gradient, QArray residual, HowToQuantize how, ConvolutionGradient convolution) =>
+        !convolution.Transposed && convolution.Strides.Count is 1 or 2 && KernelGradients.CanServe(residual) && RowQuantization.IsAbsMax(gradient, how);
+
+    /// <summary>The sizes; an image of one axis has height 1.</summary>
+    private static ConvolutionShape Shape(QArray input, ConvolutionGradient convolution, long[] kernelShape)
+    {
+        bool flat = convolution.Strides.Count == 1;
+        int x = flat ? 0 : 1;
+        return new ConvolutionShape
+        {
+            Height = flat ? 1 : (int)input.Shape[2],
+            Width = (int)input.Shape[^1],
+            Channels = (int)kernelShape[1],
+            OutChannels = (int)kernelShape[0],
+            KernelHeight = flat ? 1 : (int)kernelShape[2],
+            KernelWidth = (int)kernelShape[^1],
+            StrideY = flat ? 1 : (int)convolution.Strides[0],
+            StrideX = (int)convolution.Strides[x],
+            PadTop = flat ? 0 : (int)convolution.Padding[0].Low,
+            PadBottom = flat ? 0 : (int)convolution.Padding[0].High,
+            PadLeft = (int)convolution.Padding[x].Low,
+            PadRight = (int)convolution.Padding[x].High,
+            DilationY = flat ? 1 : (int)convolution.Dilation[0],
+            DilationX = (int)convolution.Dilation[x],
+        };
+    }
+}
