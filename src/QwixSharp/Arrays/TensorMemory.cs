@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using QwixSharp.Kernels;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Arrays;
