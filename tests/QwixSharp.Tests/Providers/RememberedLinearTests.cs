@@ -1,7 +1,6 @@
 using QwixSharp.Arrays;
 using QwixSharp.Providers;
 using QwixSharp.Rules;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Providers;

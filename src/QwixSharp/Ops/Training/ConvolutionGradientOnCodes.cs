@@ -2,7 +2,6 @@ using QwixSharp.Arrays;
 using QwixSharp.Kernels.Convolutions;
 using QwixSharp.Kernels.Weights;
 using QwixSharp.Numerics;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Ops.Training;
