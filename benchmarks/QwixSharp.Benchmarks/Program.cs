@@ -1,6 +1,8 @@
 using System.Globalization;
 using QwixSharp.Benchmarks.Checkpoints;
 using QwixSharp.Benchmarks.Digits;
+using QwixSharp.Benchmarks.Figures;
+using QwixSharp.Benchmarks.Llm;
 using QwixSharp.Benchmarks.Lora;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
@@ -14,6 +16,11 @@ switch (args.FirstOrDefault())
     case "conv":
         ConvolutionBenchmark.Run(args.Contains("--processor-time"));
         return 0;
+    case "peers":
+        return PeerBenchmark.Run(Option("--rows") ?? "", Option("--json"), int.Parse(Option("--threads") ?? "2", CultureInfo.InvariantCulture));
+    case "allocations":
+        SteadyProducts.Run();
+        return 0;
     case "memory":
         MemoryBenchmark.Run(args.ElementAtOrDefault(1));
         return 0;
@@ -25,6 +32,9 @@ switch (args.FirstOrDefault())
         return 0;
     case "overhead":
         OverheadBenchmark.Run();
+        return 0;
+    case "llm":
+        LlmBenchmark.Run(args.ElementAtOrDefault(1) ?? "../shared/models/SmolLM2-135M-Instruct.Q4_1.gguf", int.Parse(args.ElementAtOrDefault(2) ?? "5", CultureInfo.InvariantCulture), args.ElementAtOrDefault(3) ?? "");
         return 0;
     case "checkpoint":
         CheckpointBenchmark.Run(double.Parse(Option("--size") ?? "4", CultureInfo.InvariantCulture), Option("--folder"));
@@ -42,11 +52,14 @@ switch (args.FirstOrDefault())
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
                    -- conv [--processor-time]                               convolutions against other libraries
+                   -- peers [--rows PART] [--json FILE] [--threads N]       every figure against libtorch, ONNX Runtime and ggml
+                   -- allocations                                           products under BenchmarkDotNet, with what they allocate
                    -- memory [scheme]                                       memory of a quantized model
                    -- digits                                                accuracy of PTQ and QAT against the reference's
                    -- training [part of a model's name] [--processor-time] a training step against the plain one
                    -- passes [--processor-time]                            element-wise passes of training against memory bandwidth
                    -- overhead                                              cost of interception
+                   -- llm [model.gguf [rounds [peers|caches|profile]]]      a language model against llama.cpp
                    -- export [model]                                        time and memory of writing .tflite files
                    -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
                    -- lora [--processor-time]                               training steps with adapters against full fine-tuning

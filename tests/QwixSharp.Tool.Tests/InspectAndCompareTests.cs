@@ -31,6 +31,19 @@ public sealed class InspectAndCompareTests : IDisposable
     }
 
     [Fact]
+    public async Task FilesForDevicesAreOpenedToo()
+    {
+        using (var layer = TorchSharp.torch.nn.Linear(8, 4))
+        using (var input = zeros(1, 8))
+            LiteRT.LiteRtConverter.Convert(layer, input).Export(_tiny["m.tflite"]);
+        Assert.Contains("FULLY_CONNECTED", (await Command.Succeed("inspect", _tiny["m.tflite"])).Output);
+        var json = (await Command.Succeed("inspect", _tiny["m.tflite"], "--json")).Json;
+        Assert.Equal("FULLY_CONNECTED", json.GetProperty("subgraphs")[0].GetProperty("operators")[0].GetProperty("name").GetString());
+        File.WriteAllBytes(_tiny["broken.tflite"], [1, 2, 3]);
+        await Command.Fail("broken.tflite", "inspect", _tiny["broken.tflite"]);
+    }
+
+    [Fact]
     public async Task ErrorsAreWhatTheyAre()
     {
         Write("a.safetensors", ("w", [1f, 2, 2, 0]), ("same", [3f]));

@@ -1,6 +1,5 @@
 using QwixSharp.Checkpoints;
 using QwixSharp.Tests.Checkpoints;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tool.Tests;

@@ -1,7 +1,6 @@
 using QwixSharp.Providers;
 using QwixSharp.Rules;
 using QwixSharp.Samples.Common;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Benchmarks.Digits;

@@ -2,19 +2,23 @@ using System.Text;
 
 namespace QwixSharp.Benchmarks.Peers;
 
-/// <summary>Writes just enough of ONNX's protobuf to give a peer a model of one node.</summary>
+/// <summary>Writes just enough of ONNX's protobuf to give a peer a model.</summary>
 internal static class OnnxWriter
 {
-    public const int Float = 1, UInt8 = 2, Int8 = 3;
+    public const int Float = 1, UInt8 = 2, Int8 = 3, Int32 = 6, Int64 = 7;
 
-    public static byte[] Model(byte[] node, IEnumerable<byte[]> initializers, byte[] input, byte[] output)
+    public static byte[] Model(byte[] node, IEnumerable<byte[]> initializers, byte[] input, byte[] output) => Model([node], initializers, [input], output);
+
+    public static byte[] Model(IEnumerable<byte[]> nodes, IEnumerable<byte[]> initializers, byte[][] inputs, byte[] output)
     {
         var graph = new MemoryStream();
-        Field(graph, 1, node);
+        foreach (var node in nodes)
+            Field(graph, 1, node);
         Field(graph, 2, "g");
         foreach (var initializer in initializers)
             Field(graph, 5, initializer);
-        Field(graph, 11, input);
+        foreach (var input in inputs)
+            Field(graph, 11, input);
         Field(graph, 12, output);
         var model = new MemoryStream();
         Field(model, 1, 8);
@@ -36,6 +40,16 @@ internal static class OnnxWriter
         return attribute.ToArray();
     }
 
+    public static byte[] Attribute(string name, float value)
+    {
+        var attribute = new MemoryStream();
+        Field(attribute, 1, name);
+        VarInt(attribute, 2 << 3 | 5);
+        attribute.Write(BitConverter.GetBytes(value));
+        Field(attribute, 20, 1);
+        return attribute.ToArray();
+    }
+
     public static byte[] Attribute(string name, long[] values)
     {
         var attribute = new MemoryStream();
@@ -46,12 +60,15 @@ internal static class OnnxWriter
         return attribute.ToArray();
     }
 
-    public static byte[] Node(string op, string domain, string[] inputs, byte[][] attributes)
+    public static byte[] Node(string op, string domain, string[] inputs, byte[][] attributes) => Node(op, domain, inputs, ["y"], attributes);
+
+    public static byte[] Node(string op, string domain, string[] inputs, string[] outputs, byte[][] attributes)
     {
         var node = new MemoryStream();
         foreach (var input in inputs)
             Field(node, 1, input);
-        Field(node, 2, "y");
+        foreach (var output in outputs)
+            Field(node, 2, output);
         Field(node, 4, op);
         foreach (var attribute in attributes)
             Field(node, 5, attribute);

@@ -12,7 +12,7 @@ namespace QwixSharp.Benchmarks.Products;
 /// </summary>
 internal static unsafe class ConvolutionBenchmark
 {
-    private static readonly ConvolutionShape[] Shapes =
+    internal static readonly ConvolutionShape[] Shapes =
     [
         Shape(224, 3, 64, 7, 2), Shape(56, 64, 64, 3, 1), Shape(56, 64, 128, 3, 2), Shape(28, 128, 128, 3, 1),
         Shape(14, 256, 256, 3, 1), Shape(7, 512, 512, 3, 1), Shape(56, 64, 128, 1, 2), Shape(28, 128, 256, 3, 2),

@@ -44,6 +44,9 @@ internal sealed class GraphOp(BuiltinOp op, string place)
     /// <summary>Whether a product with integer weights takes floating-point activations, and finds their range at run time.</summary>
     internal bool IsHybrid { get; set; }
 
+    /// <summary>Whether the op's result is scaled up by the next, and its rounding to codes with it: then both compute in floating point.</summary>
+    internal bool KeepsFractions { get; set; }
+
     internal GraphTensor Output => Outputs[0];
 
     internal double Option(string name) => Options.GetValueOrDefault(name);

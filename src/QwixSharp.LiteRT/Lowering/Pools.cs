@@ -51,7 +51,10 @@ internal static class Pools
         {
             var shares = Shares(height, counts ? padding[0] : 0).unsqueeze(1) * Shares(width, counts ? padding[1] : 0);
             if (shares.min().item<float>() < 1)
+            {
+                builder.Graph.Ops[^1].KeepsFractions = true;
                 result = builder.Emit(BuiltinOp.Mul, [result, GraphBuilder.Constant(shares.reciprocal().reshape(1, height.Outputs, width.Outputs, 1))], result.Shape, result.Type);
+            }
         }
 
         return [Convolutions.FromImages(builder, result, node.Shape)];

@@ -18,9 +18,10 @@ internal static class OpVersions
             (BuiltinOp.FullyConnected, _) when op.Option("keep_num_dims") != 0 => 5,
             (BuiltinOp.FullyConnected, LiteRtType.Int8) => 4,
             (BuiltinOp.Conv2D or BuiltinOp.DepthwiseConv2D, _) when int4 => 7,
-            (BuiltinOp.Conv2D, LiteRtType.Int16) => 4,
+            (BuiltinOp.Conv2D, LiteRtType.Int16) => op.Option("quantized_bias_type") == 0 ? 4 : 8,
             (BuiltinOp.DepthwiseConv2D, LiteRtType.Int16) => 5,
             (BuiltinOp.Conv2D or BuiltinOp.DepthwiseConv2D, LiteRtType.Int8) => 3,
+            (BuiltinOp.TransposeConv, _) when op.Option("quantized_bias_type") != 0 => 5,
             (BuiltinOp.TransposeConv, _) when op.Inputs.Count > 3 && op.Inputs[3] is not null => 3,
             (BuiltinOp.BroadcastTo, _) => 2, // the first that runtimes have
             (BuiltinOp.ResizeBilinear, _) => 3,

@@ -1,5 +1,4 @@
 using System.Globalization;
-using QwixSharp.Arrays;
 using QwixSharp.Numerics;
 using static TorchSharp.torch;
 

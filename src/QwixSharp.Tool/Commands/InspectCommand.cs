@@ -11,16 +11,17 @@ internal sealed class InspectCommand : QwixCommand
 {
     private const int MetadataValueWidth = 100;
 
-    private readonly Argument<string> _path = CommonOptions.Checkpoint("PATH", "A safetensors, GGUF or PyTorch file, or a folder that holds a checkpoint.");
+    private readonly Argument<string> _path = CommonOptions.Checkpoint("PATH", "A safetensors, GGUF, PyTorch or .tflite file, or a folder that holds a checkpoint.");
     private readonly Option<Regex?> _include = CommonOptions.Pattern("--include", "Only tensors whose whole name matches.");
     private readonly Option<bool> _stored = new("--stored") { Description = "List the stored tensors (codes, scales, …), not what they stand for." };
 
     internal InspectCommand() : base(
         "inspect",
-        "Lists a checkpoint's tensors: dtypes, shapes, sizes, quantization.",
+        "Lists a checkpoint's tensors: dtypes, shapes, sizes, quantization; of a .tflite file its ops too.",
         "qwix inspect model.safetensors",
         "qwix inspect ./Llama-3.2-1B --include '.*mlp.*'",
-        "qwix inspect model.gguf --json")
+        "qwix inspect model.gguf --json",
+        "qwix inspect model.tflite")
     {
         Add(_path);
         Add(_include);
@@ -30,7 +31,14 @@ internal sealed class InspectCommand : QwixCommand
     /// <inheritdoc/>
     protected override Task<int> RunAsync(ParseResult arguments, Terminal terminal, CancellationToken cancel)
     {
-        using var checkpoint = Checkpoint.Open(arguments.GetRequiredValue(_path));
+        string path = arguments.GetRequiredValue(_path);
+        if (LiteRtInspection.Recognizes(path))
+        {
+            LiteRtInspection.Write(terminal, path);
+            return Task.FromResult(ExitCode.Success);
+        }
+
+        using var checkpoint = Checkpoint.Open(path);
         var include = arguments.GetValue(_include);
         var rows = (arguments.GetValue(_stored) ? Stored(checkpoint) : Logical(checkpoint)).Where(r => include?.IsMatch(r.Name) != false).ToList();
         if (terminal.Json)

@@ -52,9 +52,6 @@ internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelF
     /// <summary>The tensors that are there now; those restored later belong to no dispose scope.</summary>
     internal IEnumerable<Tensor> Tensors => new[] { _codes, _scale }.OfType<Tensor>();
 
-    /// <summary>A form that was made already, or null.</summary>
-    internal T? FindKernelForm<T>() where T : class, IKernelForm => _forms.OfType<T>().FirstOrDefault();
-
     /// <summary>The scales in quantized form; null where they are only plain.</summary>
     internal DoubleQuantizedScale? DoubleQuantized => _doubleQuantized;
 
@@ -86,7 +83,8 @@ internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelF
 
     private IKernelForm Restoring => _forms.First(f => f.CanRestore);
 
-    internal T KernelForm<T>(Func<T> make) where T : class, IKernelForm
+    /// <summary>A form that was made already, or null.</summary>
+    internal T? FindKernelForm<T>() where T : class, IKernelForm
     {
         foreach (var form in _forms)
         {
@@ -94,6 +92,13 @@ internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelF
                 return known;
         }
 
+        return null;
+    }
+
+    internal T KernelForm<T>(Func<T> make) where T : class, IKernelForm
+    {
+        if (FindKernelForm<T>() is { } known)
+            return known;
         lock (_gate)
         {
             if (_forms.OfType<T>().FirstOrDefault() is not { } made)

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using QwixSharp.Kernels;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Arrays;
@@ -16,6 +17,15 @@ internal static partial class TensorMemory
         GC.KeepAlive(tensor);
         return address;
     }
+
+    /// <summary>The kernels' name of a dtype; null if they do not know it.</summary>
+    internal static FloatFormat? FormatOf(ScalarType dtype) => dtype switch
+    {
+        ScalarType.Float32 => FloatFormat.Float32,
+        ScalarType.BFloat16 => FloatFormat.BFloat16,
+        ScalarType.Float16 => FloatFormat.Float16,
+        _ => null,
+    };
 
     [LibraryImport("LibTorchSharp")]
     private static partial nint THSTensor_data(nint tensor);

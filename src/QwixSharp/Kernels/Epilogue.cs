@@ -58,6 +58,26 @@ internal static unsafe class Epilogue
         }
     }
 
+    /// <summary><see cref="Scale"/>, but sums and products are rounded to bfloat16 one by one, as tensor arithmetic on bfloat16 does.</summary>
+    /// <param name="sums">[rows][16] int32 sums that become float32.</param>
+    /// <param name="rows">How many rows.</param>
+    /// <param name="weightScales">16 scales.</param>
+    /// <param name="rowScales">The rows' scales.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void ScaleInBFloat16(int* sums, int rows, float* weightScales, float* rowScales)
+    {
+        for (var row = 0; row < rows; row++, sums += Columns)
+        {
+            var scale = Vector256.Create(rowScales[row]);
+            for (var i = 0; i < Columns; i += 8)
+            {
+                var value = FloatConversion.RoundToBFloat16(Vector256.ConvertToSingle(Vector256.Load(sums + i)));
+                value = FloatConversion.RoundToBFloat16(value * scale);
+                FloatConversion.RoundToBFloat16(value * Vector256.Load(weightScales + i)).Store((float*)sums + i);
+            }
+        }
+    }
+
     /// <summary><see cref="Scale"/> and <see cref="Store"/> in one pass, for a whole panel.</summary>
     /// <param name="sums">[rows][16] int32 sums.</param>
     /// <param name="rows">How many rows.</param>
@@ -114,6 +134,11 @@ internal static unsafe class Epilogue
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Store(float* values, int rows, in ProductOutput output, int row, int column, int count)
     {
+        if (output.Format != FloatFormat.Float32)
+        {
+            StoreNarrow(values, rows, output, row, column, count);
+            return;
+        }
         var bias = output.BiasAt(column);
         var target = output.At(row, column);
         var stride = output.RowStride;
@@ -136,6 +161,28 @@ internal static unsafe class Epilogue
             }
             left.Store(target);
             right.Store(target + 8);
+        }
+    }
+
+    /// <summary><see cref="Store"/> into a format of two bytes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void StoreNarrow(float* values, int rows, in ProductOutput output, int row, int column, int count)
+    {
+        var bias = stackalloc float[Columns];
+        for (var i = 0; i < count; i++)
+            bias[i] = output.Bias == 0 ? 0 : output.BiasAt(column)[i];
+        var narrow = stackalloc ushort[Columns];
+        for (var i = 0; i < rows; i++, values += Columns)
+        {
+            Activate(Vector256.Load(values) + Vector256.Load(bias), output.Activation).Store(values);
+            Activate(Vector256.Load(values + 8) + Vector256.Load(bias + 8), output.Activation).Store(values + 8);
+            FloatConversion.Narrow(values, output.Format, Columns, narrow);
+            var target = output.NarrowAt(row + i, column);
+            if (output.ColumnStride == 1)
+                new ReadOnlySpan<ushort>(narrow, count).CopyTo(new Span<ushort>(target, count));
+            else
+                for (var c = 0; c < count; c++)
+                    target[c * output.ColumnStride] = narrow[c];
         }
     }
 

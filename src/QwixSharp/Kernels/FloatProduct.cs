@@ -6,7 +6,7 @@ using QwixSharp.Kernels.Weights;
 
 namespace QwixSharp.Kernels;
 
-/// <summary>A product of float32 activations and a quantized weight of any format.</summary>
+/// <summary>A product of floating-point activations and a quantized weight of any format.</summary>
 internal sealed unsafe class FloatProduct : KernelJob
 {
     private const long RowChunkBytes = 384 << 10;
@@ -21,8 +21,7 @@ internal sealed unsafe class FloatProduct : KernelJob
     private FloatKernel _kernel = null!;
     private PackedWeight _weight = null!;
     private ProductOutput _output;
-    private float* _x;
-    private long _xStride;
+    private FloatInput _x;
     private RowBlocks _blocks;
     private bool _direct;
     private float* _rows;
@@ -35,29 +34,27 @@ internal sealed unsafe class FloatProduct : KernelJob
     /// <summary>Computes y = x · dequantize(w)ᵀ.</summary>
     /// <param name="kernel">The inner loops; must serve the weight.</param>
     /// <param name="weight">w.</param>
-    /// <param name="x">[rows, K].</param>
-    /// <param name="xStride">The distance from one row of x to the next, in elements.</param>
-    /// <param name="rows">M.</param>
+    /// <param name="x">x.</param>
     /// <param name="output">y.</param>
     /// <param name="threads">How many threads take part.</param>
-    public static void Run(FloatKernel kernel, PackedWeight weight, float* x, long xStride, int rows, in ProductOutput output, int threads)
+    public static void Run(FloatKernel kernel, PackedWeight weight, in FloatInput x, in ProductOutput output, int threads)
     {
         var product = _cached ?? new FloatProduct();
         _cached = null;
-        product.Multiply(kernel, weight, x, xStride, rows, output, threads);
+        product.Multiply(kernel, weight, x, output, threads);
         _cached = product;
     }
 
-    private void Multiply(FloatKernel kernel, PackedWeight weight, float* x, long xStride, int rows, in ProductOutput output, int threads)
+    private void Multiply(FloatKernel kernel, PackedWeight weight, in FloatInput x, in ProductOutput output, int threads)
     {
+        var rows = x.Rows;
         threads = (long)rows * weight.Rows * weight.Depth < SmallestShared ? 1 : threads;
         _kernel = kernel;
         _weight = weight;
         _output = output;
         _x = x;
-        _xStride = xStride;
         _blocks = RowBlocks.Of(rows, kernel.MaxRows(weight));
-        _direct = rows == 1 && weight.IsDepthDense && kernel.MissingExponent(weight) == 0;
+        _direct = rows == 1 && x.Format == FloatFormat.Float32 && weight.IsDepthDense && kernel.MissingExponent(weight) == 0;
         if (!_direct)
         {
             var exponentBytes = (rows * 4L + 63) & ~63L;
@@ -119,6 +116,7 @@ internal sealed unsafe class FloatProduct : KernelJob
     private void PackBlock(int first, int rows, float* target)
     {
         var factors = stackalloc float[MostRows];
+        var widened = stackalloc float[PackedColumns];
         for (var place = 0; place < rows; place++)
             factors[place] = Factor(first + place);
         for (var tile = 0; tile < _weight.Tiles; tile++)
@@ -129,11 +127,11 @@ internal sealed unsafe class FloatProduct : KernelJob
             for (var k = 0L; k < count; k += PackedColumns)
                 for (var place = 0; place < rows; place++)
                 {
-                    var from = _x + (first + place) * _xStride + tileStart;
+                    var columns = Math.Min(PackedColumns, count - k);
+                    var from = _x.Read(first + place, tileStart + k, columns, widened);
                     var to = tileTarget + k * rows + place;
-                    var end = Math.Min(k + PackedColumns, count);
                     var factor = factors[place];
-                    for (var i = k; i < end; i++, to += rows)
+                    for (var i = 0L; i < columns; i++, to += rows)
                         *to = from[i] * factor;
                 }
         }
@@ -144,9 +142,22 @@ internal sealed unsafe class FloatProduct : KernelJob
         _exponents[row] = 0;
         if (_kernel.MissingExponent(_weight) == 0)
             return 1;
-        var exponent = Exponent(RowQuantizer.AbsMax(_x + row * _xStride, _weight.Depth));
+        var exponent = Exponent(AbsMax(row));
         _exponents[row] = _kernel.MissingExponent(_weight) - exponent;
         return MathF.ScaleB(1, exponent);
+    }
+
+    private float AbsMax(int row)
+    {
+        var widened = stackalloc float[PackedColumns];
+        var step = _x.Format == FloatFormat.Float32 ? Math.Max(1, _weight.Depth) : PackedColumns;
+        var largest = 0f;
+        for (var k = 0; k < _weight.Depth; k += step)
+        {
+            var count = Math.Min(step, _weight.Depth - k);
+            largest = MathF.Max(largest, RowQuantizer.AbsMax(_x.Read(row, k, count, widened), count));
+        }
+        return largest;
     }
 
     /// <summary>The power of two that brings a row to the kernel's magnitude; rows of zeros, infinities or NaN stay.</summary>
@@ -180,7 +191,7 @@ internal sealed unsafe class FloatProduct : KernelJob
         var rows = _blocks.Size(block);
         FloatTileArgs args;
         Unsafe.SkipInit(out args);
-        args.Activations = _direct ? _x : _rows + first * _weight.PaddedDepth;
+        args.Activations = _direct ? (float*)_x.Values : _rows + first * _weight.PaddedDepth;
         args.Weights = _weight.Codes(panel);
         args.Tiles = _weight.Tiles;
         args.Groups = _weight.PaddedTile / (_weight.IsHalfByte ? 8 : 4);

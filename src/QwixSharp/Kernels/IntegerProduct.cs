@@ -35,6 +35,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private int* _starts;
     private float* _scales;
     private byte* _scratch;
+    private long _codeBytes;
     private long _scratchBytes;
     private int _panelsAtOnce;
     private int _blocksPerChunk;
@@ -83,7 +84,8 @@ internal sealed unsafe class IntegerProduct : KernelJob
     {
         var rowBytes = _packer.RowBytes * _input.Rows * _planes;
         var sums = Round((long)_weight.Tiles * _input.Rows * _planes * 4);
-        _scratchBytes = Round(_weight.PaddedDepth * (_blocks.Count > 0 ? _blocks.Size(0) : 0) * _planes) + 64;
+        _codeBytes = Round(_weight.PaddedDepth * (_blocks.Count > 0 ? _blocks.Size(0) : 0) * _planes) + 64;
+        _scratchBytes = _codeBytes + (_input.Format == FloatFormat.Float32 ? 0 : Round((long)_weight.Depth * sizeof(float)));
         _rows = _workspace.Reserve(Round(rowBytes) + 2 * sums + threads * _scratchBytes);
         _starts = (int*)(_rows + Round(rowBytes));
         _scales = (float*)((byte*)_starts + sums);
@@ -127,14 +129,14 @@ internal sealed unsafe class IntegerProduct : KernelJob
     {
         var scratch = (sbyte*)_scratch + worker * _scratchBytes;
         if (!_weight.IsDepthDense)
-            Unsafe.InitBlockUnaligned(scratch, 0, checked((uint)_scratchBytes));
+            Unsafe.InitBlockUnaligned(scratch, 0, checked((uint)_codeBytes));
         while (true)
         {
             var block = Interlocked.Increment(ref _next) - 1;
             if (block >= _blocks.Count)
                 return;
             var first = _blocks.Start(block);
-            _packer.Pack(first, _blocks.Size(block), Rows(first), Starts(first), Scales(first), scratch);
+            _packer.Pack(first, _blocks.Size(block), Rows(first), Starts(first), Scales(first), scratch, (float*)(scratch + _codeBytes));
         }
     }
 
@@ -197,12 +199,14 @@ internal sealed unsafe class IntegerProduct : KernelJob
         SubtractZeroPoints(first, rows, panel, values);
         var column = panel * PackedWeight.PanelColumns;
         var columns = Math.Min(PackedWeight.PanelColumns, _weight.Rows - column);
-        if (!_tiled && _planes == 1 && columns == PackedWeight.PanelColumns && _output.ColumnStride == 1)
+        if (!_tiled && _planes == 1 && !_input.ScalesInBFloat16 && columns == PackedWeight.PanelColumns && _output is { ColumnStride: 1, Format: FloatFormat.Float32 })
         {
             Epilogue.ScaleAndStore((int*)values, rows, _weight.Scales(panel), Scales(first), _output, first, column);
             return;
         }
-        if (!_tiled)
+        if (_input.ScalesInBFloat16)
+            Epilogue.ScaleInBFloat16((int*)values, rows, _weight.Scales(panel), Scales(first));
+        else if (!_tiled)
             Epilogue.Scale((int*)values, rows, _weight.Scales(panel), Scales(first));
         if (_planes > 1)
             Epilogue.AddPlanes(values, rows / _planes);

@@ -1,3 +1,4 @@
+using QwixSharp.Kernels.ArmPaths;
 using QwixSharp.Kernels.Assembled;
 using QwixSharp.Kernels.Avx2Paths;
 using QwixSharp.Kernels.Portable;
@@ -30,7 +31,7 @@ internal sealed class KernelSelector
     public static KernelSelector Default { get; } = new(AllIntegerKernels(), AllFloatKernels());
 
     /// <summary>Every integer kernel, the fastest first, whether or not this machine runs it.</summary>
-    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new Avx2IntegerKernel(), new PortableIntegerKernel()];
+    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new Avx2IntegerKernel(), new ArmDotKernel<ArmDot>(), new ArmDotKernel<AdvSimdDot>(), new PortableIntegerKernel()];
 
     /// <summary>Every weight-only kernel, the fastest first, whether or not this machine runs it.</summary>
     public static IEnumerable<FloatKernel> AllFloatKernels() => [new AssembledFloatKernel(), new Avx2FloatKernel(), new PortableFloatKernel()];

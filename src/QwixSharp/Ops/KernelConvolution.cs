@@ -32,11 +32,15 @@ internal static class KernelConvolution
         && IsByteInteger(lhs) && IsByteInteger(rhs) && rhs.ZeroPoint is null
         && lhs.Dtype == ScalarType.Float32 && rhs.Dtype == ScalarType.Float32 && resultDtype == ScalarType.Float32
         && geometry.BatchGroups == 1
-        && geometry.OutputFeatures / geometry.FeatureGroups >= FewestFeaturesPerGroup
-        && geometry.FeaturesPerGroup * geometry.Window >= ShortestWindow
+        && (IsDepthwise(geometry) || HasEnoughWork(geometry))
         && geometry.LhsDilation.All(d => d == 1)
         && geometry.Padding.All(p => p is { Low: >= 0, High: >= 0 })
         && axes.Rhs.Select((axis, i) => axis == i).All(same => same);
+
+    private static bool HasEnoughWork(ConvGeometry geometry) =>
+        geometry.OutputFeatures / geometry.FeatureGroups >= FewestFeaturesPerGroup && geometry.FeaturesPerGroup * geometry.Window >= ShortestWindow;
+
+    private static bool IsDepthwise(ConvGeometry geometry) => geometry.FeaturesPerGroup == 1 && geometry.OutputFeatures == geometry.FeatureGroups;
 
     private static bool IsByteInteger(QArray array) => array.QType is { Kind: QTypeKind.Integer, Bits: <= 8 };
 
@@ -46,12 +50,15 @@ internal static class KernelConvolution
         using var scope = NewDisposeScope();
         // A one-dimensional convolution is one over images of height 1.
         bool flat = axes.SpatialRank == 1;
-        var codes = lhs.GetQValue().permute(axes.Lhs).contiguous();
+        var codes = lhs.GetQValue().permute(axes.Lhs);
+        using var channelsLast = codes.movedim([1], [-1]);
+        bool isChannelsLast = channelsLast.is_contiguous();
+        codes = isChannelsLast ? codes : codes.contiguous();
         long[] shape = codes.shape;
         long batch = shape[0];
         int channels = (int)shape[1], height = flat ? 1 : (int)shape[2], width = (int)shape[^1];
         int threads = get_num_threads();
-        var scratch = empty(threads, (long)height * width * channels, dtype: ScalarType.Int8);
+        var scratch = empty(isChannelsLast ? 0 : threads, (long)height * width * channels, dtype: ScalarType.Int8);
         var scales = GenericBroadcast.Expand(lhs.Scale.reshape(-1), [batch]);
         var zeroPoints = lhs.ZeroPoint is null ? null : GenericBroadcast.Expand(lhs.ZeroPoint.reshape(-1), [batch]).to(ScalarType.Int32);
         var form = rhs.KernelForm(() => new PackedConvolutionForm(rhs));
@@ -61,6 +68,7 @@ internal static class KernelConvolution
         new ImageBatch
         {
             Codes = TensorMemory.Address(codes),
+            IsChannelsLast = isChannelsLast,
             Count = batch,
             Channels = channels,
             Height = height,

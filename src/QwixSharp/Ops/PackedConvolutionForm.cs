@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;
 
-/// <summary>A kernel of a convolution in the form that <see cref="PackedConvolution"/> reads, freed with its array.</summary>
+/// <summary>A kernel of a convolution in the form that a <see cref="ConvolutionKernel"/> reads, freed with its array.</summary>
 internal sealed class PackedConvolutionForm(QArray array) : IKernelForm
 {
     private readonly QType _qtype = array.QType;
@@ -13,13 +13,13 @@ internal sealed class PackedConvolutionForm(QArray array) : IKernelForm
     private readonly long[] _scaleShape = array.ScaleShape.ToArray();
     private readonly QArray _array = array;
     private readonly Lock _gate = new();
-    private readonly Dictionary<ConvolutionShape, PackedConvolution> _packed = [];
+    private readonly Dictionary<ConvolutionShape, ConvolutionKernel> _packed = [];
 
     /// <inheritdoc/>
     public bool CanRestore => _packed.Count > 0;
 
     /// <summary>The packed kernel for the strides, padding and dilation of a layer.</summary>
-    internal PackedConvolution For(ConvolutionShape shape)
+    internal ConvolutionKernel For(ConvolutionShape shape)
     {
         lock (_gate)
         {
@@ -52,12 +52,12 @@ internal sealed class PackedConvolutionForm(QArray array) : IKernelForm
             packed.Dispose();
     }
 
-    private unsafe PackedConvolution Pack(ConvolutionShape shape)
+    private unsafe ConvolutionKernel Pack(ConvolutionShape shape)
     {
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         var codes = _array.GetQValue().contiguous();
         var scales = GenericBroadcast.Expand(_array.Scale.reshape(-1), [_shape[0]]);
-        return new PackedConvolution((sbyte*)TensorMemory.Address(codes), (float*)TensorMemory.Address(scales), shape, _qtype.Bits == 1 ? 2 : _qtype.Bits);
+        return ConvolutionKernel.Pack((sbyte*)TensorMemory.Address(codes), (float*)TensorMemory.Address(scales), shape, _qtype.Bits == 1 ? 2 : _qtype.Bits);
     }
 }

@@ -14,17 +14,18 @@ internal sealed class PackedForm : IKernelForm
     private readonly QType _qtype;
     private readonly long[] _shape;
     private readonly long[] _scaleShape;
+    private readonly ScalarType _scaleDtype;
 
     private PackedForm(QArray array, PackedWeight weight)
-        : this(array.QType, array.Shape.ToArray(), array.ScaleShape.ToArray(), weight)
+        : this(array.QType, array.Shape.ToArray(), array.ScaleShape.ToArray(), array.Dtype, weight)
     {
     }
 
-    private PackedForm(QType qtype, long[] shape, long[] scaleShape, PackedWeight weight)
+    private PackedForm(QType qtype, long[] shape, long[] scaleShape, ScalarType scaleDtype, PackedWeight weight)
     {
         Weight = weight;
         _qtype = qtype;
-        (_shape, _scaleShape) = (shape, scaleShape);
+        (_shape, _scaleShape, _scaleDtype) = (shape, scaleShape, scaleDtype);
     }
 
     internal PackedWeight Weight { get; }
@@ -37,7 +38,7 @@ internal sealed class PackedForm : IKernelForm
     /// plain copy, which is what these are to save.
     /// </summary>
     internal static bool CanServe(QArray array) =>
-        array.Rank > 0 && array.Device.type == DeviceType.CPU && array.Dtype == ScalarType.Float32 && array.ZeroPoint is null && array.QType.Bits <= 8 && !array.HasDoubleQuantizedScale;
+        array.Rank > 0 && array.Device.type == DeviceType.CPU && TensorMemory.FormatOf(array.Dtype) is not null && array.ZeroPoint is null && array.QType.Bits <= 8 && !array.HasDoubleQuantizedScale;
 
     /// <summary>The packed form of an operand [rows, depth] whose axes are in order.</summary>
     /// <param name="operand">The operand; one batch.</param>
@@ -66,7 +67,7 @@ internal sealed class PackedForm : IKernelForm
         var weight = PackedWeight.Quantize((float*)TensorMemory.Address(source), shape[0], shape[1], shape[1] / scaleShape[1], how.QType.Bits, get_num_threads(), codes is null ? null : (sbyte*)TensorMemory.Address(codes));
         var scale = empty(scaleShape, dtype: ScalarType.Float32);
         weight.CopyScales((float*)TensorMemory.Address(scale));
-        return new QArray(how.QType, shape, codes is null ? null : CodePacking.Pack(codes, how.QType), scale, new PackedForm(how.QType, shape, scaleShape, weight)).MoveToOuterDisposeScope();
+        return new QArray(how.QType, shape, codes is null ? null : CodePacking.Pack(codes, how.QType), scale, new PackedForm(how.QType, shape, scaleShape, ScalarType.Float32, weight)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
@@ -81,7 +82,8 @@ internal sealed class PackedForm : IKernelForm
     /// <inheritdoc/>
     public unsafe Tensor RestoreScale()
     {
-        var scale = empty(_scaleShape, dtype: ScalarType.Float32).DetachFromDisposeScope();
+        using var scope = NewDisposeScope();
+        var scale = empty(_scaleShape, dtype: ScalarType.Float32);
         var values = (float*)TensorMemory.Address(scale);
         long rows = _shape[0] / _scaleShape[0], columns = _shape[1] / _scaleShape[1];
         for (long i = 0; i < _scaleShape[0]; i++)
@@ -90,7 +92,7 @@ internal sealed class PackedForm : IKernelForm
                 values[(i * _scaleShape[1]) + j] = Weight.Scale((int)(i * rows), (int)(j * columns));
         }
 
-        return scale;
+        return scale.to(_scaleDtype).DetachFromDisposeScope();
     }
 
     /// <inheritdoc/>
@@ -103,7 +105,7 @@ internal sealed class PackedForm : IKernelForm
         var array = operand.Quantized!;
         int threads = get_num_threads();
         var grid = operand.Scales(operand.Tile);
-        var scales = grid.expand(1, operand.Rows, grid.shape[2]).contiguous();
+        var scales = grid.expand(1, operand.Rows, grid.shape[2]).to(ScalarType.Float32).contiguous();
         float* scalePointer = (float*)TensorMemory.Address(scales);
         bool pairs = array.QType.StorageBits == 4 && operand.Depth % 2 == 0 && array.Shape[^1] % 2 == 0;
         var codes = (pairs ? array.Codes : array.GetQValue()).contiguous();

@@ -30,6 +30,10 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
     /// <param name="fixedRangeForOutputs">The range of the model's results, as in training.</param>
     /// <param name="strict">Whether a model is refused that has an op without a known kind, or code that cannot be seen.</param>
     /// <param name="ops">Kinds of ops, as in training.</param>
+    /// <param name="roundAverages">
+    /// Whether averages in pools and interpolation are rounded to codes, as LiteRT's kernels do; if not, they stay as they are, as in the
+    /// reference.
+    /// </param>
     /// <exception cref="RuleException">A rule contradicts itself, has tiles, or a type that is not int4, int8 or int16.</exception>
     public OdmlConversionProvider(
         IEnumerable<QuantizationRule> rules,
@@ -39,12 +43,13 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
         (double Min, double Max)? fixedRangeForInputs = null,
         (double Min, double Max)? fixedRangeForOutputs = null,
         bool strict = true,
-        IReadOnlyDictionary<string, OdmlOp>? ops = null)
+        IReadOnlyDictionary<string, OdmlOp>? ops = null,
+        bool roundAverages = true)
         : base(rules, disablePerChannelWeights, fixedRangeForInputs, fixedRangeForOutputs, strict, ops)
     {
         ArgumentNullException.ThrowIfNull(parameters);
         ArgumentNullException.ThrowIfNull(quantStats);
-        (_parameters, _quantStats) = (parameters, quantStats);
+        (_parameters, _quantStats, RoundsAverages) = (parameters, quantStats, roundAverages);
     }
 
     /// <summary>The fake-quants of the last forward pass, in program order; empty before <c>Qwix.QuantizeModel</c> has run the model.</summary>
@@ -64,6 +69,10 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
     }
 
     internal override bool IsForTraining => false;
+
+    internal override bool RoundsBiases => true;
+
+    internal override bool RoundsAverages { get; }
 
     internal override void OnEnd(OdmlRun run) => FakeQuants = run.Annotations;
 
@@ -86,7 +95,7 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
         Tensor Numbers(Tensor values) => values.to(request.Tensor.device).reshape(shape);
         var scale = Numbers(tensor([.. annotation.Scale]));
         var zeroPoint = annotation.ZeroPoint is { } points ? Numbers(tensor([.. points]).to(Codec.CodeDtype(request.How.QType))) : null;
-        return Quantizer.Quantize(request.Tensor, request.How.QType, scale, zeroPoint).Dequantize().MoveToOuterDisposeScope();
+        return DeviceRounding.FakeQuantize(request.Tensor, request.How.QType, scale, zeroPoint).MoveToOuterDisposeScope();
     }
 
     /// <summary>The scale and zero point of a tensor; null where its range is found at run time.</summary>

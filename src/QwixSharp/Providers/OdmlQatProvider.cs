@@ -81,6 +81,12 @@ public class OdmlQatProvider : ModelProvider
 
     internal override bool IsForTraining => true;
 
+    /// <summary>Whether biases are rounded to steps of the sums that they are added to, as on the device.</summary>
+    internal virtual bool RoundsBiases => false;
+
+    /// <summary>Whether averages of codes are rounded to codes, as on the device.</summary>
+    internal virtual bool RoundsAverages => false;
+
     internal override bool CanFollow(ModelProvider other) => false;
 
     internal override IModelRun StartRun(ModelState state) => new OdmlRun(this, state);

@@ -1,4 +1,5 @@
 using QwixSharp.Arrays;
+using QwixSharp.Ops;
 using QwixSharp.Interception;
 using QwixSharp.Providers.Lora;
 using QwixSharp.Providers.Models;
@@ -65,6 +66,19 @@ public sealed class OpSite
     /// <returns>The array; it stays the model's, do not dispose it.</returns>
     /// <exception cref="QwixException">The weight cannot be quantized so; the message names it.</exception>
     public QArray QuantizeWeight(ModelOperand weight, long key, Func<HowToQuantize> how) => QuantizedWeight = _state.Weights.Get(this, weight, key, how);
+
+    /// <summary>
+    /// Lets later calls of this module's linear layer skip the provider, where the rule decides everything and nothing is
+    /// looked up at each call.
+    /// </summary>
+    /// <param name="weight">The weight, [out, in] as the op sees it.</param>
+    /// <param name="array">Its quantized form.</param>
+    internal void RememberLinear(ModelOperand weight, QArray array)
+    {
+        bool isDynamic = Rule.ActQType is null || (Rule.ActStaticScale != true && Rule.ActCalibrationMethod is { Kind: CalibrationKind.AbsMax, Factor: null });
+        if (isDynamic && weight.Weight is { View: "", Permutation: null } use && PackedLinear.TryMake(array, Rule.ActQType, ActTiling is not null) is { } layer)
+            _state.Remember(use, ModulePath, layer);
+    }
 
     /// <summary>The parameter's axes for axes of an operand.</summary>
     /// <param name="operand">An operand.</param>

@@ -39,9 +39,13 @@ public class PtqProvider : QuantizationProvider
         {
             using var left = Prepare(site, lhs, "lhs", AxesKey(stored.LhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, true, q, t, c));
             using var right = Prepare(site, rhs, "rhs", AxesKey(stored.RhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
-            return left.IsAbstract || right.IsAbstract
-                ? DotGeneralOp.Compute(lhs.Value, rhs.Value, dimensionNumbers, null)
-                : DotGeneralOp.Compute(left.Operand, right.Operand, stored, null);
+            if (left.IsAbstract || right.IsAbstract)
+                return DotGeneralOp.Compute(lhs.Value, rhs.Value, dimensionNumbers, null);
+            var product = DotGeneralOp.Compute(left.Operand, right.Operand, stored, null);
+            // What a derived provider does besides must be done at every call.
+            if (rhs.IsWeight && !lhs.IsWeight && IsLinear(dimensionNumbers, lhsRank, rhsRank) && GetType() == typeof(PtqProvider))
+                site.RememberLinear(rhs, right.Operand.QArray!);
+            return product;
         });
     }
 
@@ -129,16 +133,8 @@ public class PtqProvider : QuantizationProvider
             using var rows = Prepare(site, table, "rhs", AxesKey([1]), (q, t, c) => DotGeneralOp.HowToQuantize(new([0], [1]), 1, 2, false, q, t, c));
             if (rows.IsAbstract)
                 return empty([indices.shape[0], table.Value.shape[1]], table.Value.dtype, META);
-            return rows.Operand.QArray is { } array ? TakeRows(array, indices) : table.Value.index_select(0, indices);
+            return rows.Operand.QArray is { } array ? RowLookup.Take(array, indices) : table.Value.index_select(0, indices);
         });
-    }
-
-    private static Tensor TakeRows(QArray table, Tensor indices)
-    {
-        using var scope = NewDisposeScope();
-        Tensor Rows(Tensor part) => part.shape[0] == 1 ? part.alias() : part.index_select(0, indices);
-        var rows = new QArray(table.QType, [indices.shape[0], table.Shape[1]], table.Codes.index_select(0, indices), Rows(table.Scale), table.ZeroPoint is null ? null : Rows(table.ZeroPoint));
-        return rows.Dequantize().MoveToOuterDisposeScope();
     }
 
     /// <summary>A weight's quantized form, an activation quantized where the rule says so, or an activation as it is.</summary>
@@ -152,6 +148,9 @@ public class PtqProvider : QuantizationProvider
         var quantized = site.QuantizeActivation(operand.Value, how(qtype, site.ActTiling, rule.ActCalibrationMethod!), side);
         return new Prepared(quantized, quantized);
     }
+
+    private static bool IsLinear(DotDimensionNumbers numbers, int lhsRank, int rhsRank) =>
+        rhsRank == 2 && numbers.LhsContracting is [var last] && last == lhsRank - 1 && numbers.RhsContracting is [1] && numbers.LhsBatch.Count == 0;
 
     private static HowToQuantize Channelwise(int axis, QType qtype, CalibrationMethod calibration) =>
         new() { QType = qtype, ChannelwiseAxes = [axis], Calibration = calibration };

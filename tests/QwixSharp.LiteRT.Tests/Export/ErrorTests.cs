@@ -2,7 +2,6 @@ using System.Text.Json;
 using QwixSharp.LiteRT.Tests.Integers;
 using QwixSharp.LiteRT.Tests.Runtime;
 using QwixSharp.Providers;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.LiteRT.Tests.Export;

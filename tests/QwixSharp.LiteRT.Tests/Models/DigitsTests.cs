@@ -36,6 +36,9 @@ public sealed class DigitsTests(LiteRtRuntime runtime)
             var graph = LiteRtModel.Open(path).Subgraphs[0];
             Assert.Equal(["RESHAPE", "CONV_2D", "MAX_POOL_2D", "CONV_2D", "MAX_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "FULLY_CONNECTED"], graph.Operators.Select(o => o.Name));
             var codes = runtime.Run(path, [OnDevice.Codes(testImages, graph.Tensors[graph.Inputs[0]])]).Single().ToTensor();
+            var expected = OnDevice.Codes(converted.call(testImages), graph.Tensors[graph.Outputs[0]]);
+            Assert.InRange((expected.to(ScalarType.Int32) - codes.to(ScalarType.Int32)).abs().max().item<int>(), 0, 1);
+            Assert.InRange(expected.eq(codes).to(ScalarType.Float64).mean().item<double>(), 0.99, 1);
             double onDevice = Accuracy(codes, testLabels), inTraining = Accuracy(qat.call(testImages), testLabels);
             TestContext.Current.TestOutputHelper?.WriteLine($"file {onDevice:P2}, training model {inTraining:P2}, floating point {Accuracy(network.call(testImages), testLabels):P2}");
             Assert.Equal(inTraining, onDevice, 3);

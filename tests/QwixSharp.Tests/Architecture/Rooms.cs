@@ -12,6 +12,7 @@ internal static class Rooms
         ["Numerics"] = [],
         ["Interception"] = [],
         ["Arrays"] = ["Numerics", "Kernels"],
+        ["Caches"] = ["Arrays", "Numerics", "Kernels"],
         ["Ops"] = ["Arrays", "Numerics", "Kernels"],
         ["Rules"] = ["Numerics"],
         ["Calibration"] = ["Arrays", "Numerics"],

@@ -47,8 +47,9 @@ internal sealed class OdmlCase(GoldenFamily family, JsonElement test)
 
     public OdmlQatProvider Qat() => new(Rules, PerTensorWeights, Range("fixed_range_for_inputs"), Range("fixed_range_for_outputs"));
 
+    /// <summary>The provider as the reference has it, which leaves averages of codes as they are.</summary>
     public OdmlConversionProvider Conversion(Dictionary<string, Tensor> parameters, Calibration.QuantStats stats) =>
-        new(Rules, parameters, stats, PerTensorWeights, Range("fixed_range_for_inputs"), Range("fixed_range_for_outputs"));
+        new(Rules, parameters, stats, PerTensorWeights, Range("fixed_range_for_inputs"), Range("fixed_range_for_outputs"), roundAverages: false);
 
     private bool PerTensorWeights => test.GetProperty("provider_args").TryGetProperty("disable_per_channel_weights", out var value) && value.GetBoolean();
 

@@ -38,12 +38,50 @@ public unsafe class ConvolutionTests
     }
 
     [Fact]
+    public void ImagesOfCodesGetTheirChannelsLast()
+    {
+        var random = new Random(2);
+        foreach (var channels in new[] { 1, 3, 16, 20, 37, 64 })
+            foreach (var pixels in new[] { 1, 16, 150, 256, 400, 784 })
+            {
+                sbyte[] image = new sbyte[channels * pixels], codes = new sbyte[image.Length];
+                for (var i = 0; i < image.Length; i++)
+                    image[i] = (sbyte)random.Next(-128, 128);
+                fixed (sbyte* pi = image, pc = codes)
+                    PackedConvolution.ChannelsLast(pi, channels, pixels, pc, 2);
+                for (var i = 0; i < codes.Length; i++)
+                    Assert.Equal(image[i % channels * pixels + i / channels], codes[i]);
+            }
+    }
+
+    [Fact]
     public void SizesThatDoNotFitAreNamed()
     {
         var shape = new ConvolutionShape { Height = 2, Width = 9, Channels = 4, OutChannels = 4, KernelHeight = 3, KernelWidth = 3 };
         Assert.Contains("3x3", Assert.Throws<ArgumentException>(() => new PackedConvolution(null, null, shape)).Message);
         Assert.Contains("3 groups", Assert.Throws<ArgumentException>(() => new PackedConvolution(null, null, shape with { Height = 9, Groups = 3 })).Message);
         Assert.Contains("at least 1", Assert.Throws<ArgumentException>(() => new PackedConvolution(null, null, shape with { Height = 9, StrideX = 0 })).Message);
+    }
+
+    [Fact]
+    public void CodesAndScalesComeBackAsTheyWerePacked()
+    {
+        var random = new Random(3);
+        foreach (var shape in Shapes())
+        {
+            sbyte[] codes = new sbyte[shape.OutChannels * shape.WindowSize], back = new sbyte[codes.Length];
+            for (var i = 0; i < codes.Length; i++)
+                codes[i] = (sbyte)random.Next(-128, 128);
+            var scales = Sample.Floats(random, shape.OutChannels);
+            fixed (sbyte* pc = codes, pb = back)
+            fixed (float* ps = scales)
+            {
+                using var convolution = ConvolutionKernel.Pack(pc, ps, shape);
+                convolution.CopyCodes(pb, 2);
+                Assert.Equal(scales, Enumerable.Range(0, shape.OutChannels).Select(convolution.Scale));
+            }
+            Assert.Equal(codes, back);
+        }
     }
 
     private static IEnumerable<ConvolutionShape> Shapes()
@@ -55,6 +93,9 @@ public unsafe class ConvolutionTests
         yield return plain with { PadTop = 2, PadRight = 3, DilationX = 2, DilationY = 3, StrideX = 3 };
         yield return plain with { Groups = 2, PadLeft = 1, PadRight = 1 };
         yield return plain with { Channels = 5, OutChannels = 5, Groups = 5, PadTop = 1, PadBottom = 1 };
+        yield return plain with { Channels = 40, OutChannels = 40, Groups = 40, Width = 35, PadTop = 1, PadLeft = 1, PadRight = 1 };
+        yield return plain with { Channels = 32, OutChannels = 32, Groups = 32, KernelWidth = 2, StrideX = 2, StrideY = 3, DilationX = 2, DilationY = 2, PadBottom = 2 };
+        yield return plain with { Channels = 8, OutChannels = 16, Groups = 8 };
         yield return plain with { Channels = 3, OutChannels = 16, KernelHeight = 7, KernelWidth = 7, PadTop = 3, PadBottom = 3, PadLeft = 3, PadRight = 3, StrideX = 2, StrideY = 2 };
     }
 
@@ -73,7 +114,7 @@ public unsafe class ConvolutionTests
         fixed (sbyte* pi = image, pc = codes)
         fixed (float* ps = scales, pb = bias, py = y)
         {
-            using var convolution = new PackedConvolution(pc, ps, shape, bits);
+            using var convolution = ConvolutionKernel.Pack(pc, ps, shape, bits);
             convolution.Run(pi, shape.Height, shape.Width, 0.25f, zeroPoint, py, channelsLast, pb, FusedActivation.Relu, 2, selector);
         }
         for (var channel = 0; channel < shape.OutChannels; channel++)

@@ -1,15 +1,16 @@
 using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels;
 using QwixSharp.Kernels.Activations;
+using QwixSharp.Kernels.ArmPaths;
 using QwixSharp.Kernels.Avx2Paths;
 
 namespace QwixSharp.Tests.Kernels;
 
 public unsafe class IntegerProductTests
 {
-    /// <summary>What this machine runs, and the kernel whose instruction it may lack with a stand-in.</summary>
+    /// <summary>What this machine runs, and the kernels whose instruction it may lack with a stand-in.</summary>
     private static readonly IntegerKernel[] Kernels =
-        [.. KernelSelector.AllIntegerKernels().Where(k => k.IsSupported), .. Fma.IsSupported ? [new DotKernel<SoftwareDot>()] : Array.Empty<IntegerKernel>()];
+        [.. KernelSelector.AllIntegerKernels().Where(k => k.IsSupported), new ArmDotKernel<SoftwareSignedDot>(), .. Fma.IsSupported ? [new DotKernel<SoftwareDot>()] : Array.Empty<IntegerKernel>()];
 
     public static TheoryData<string, int> KernelsAndBits()
     {

@@ -35,6 +35,33 @@ public unsafe class PackedWeightTests
     }
 
     [Fact]
+    public void ARowIsDequantizedAlone()
+    {
+        var random = new Random(3);
+        foreach (var (n, k, tile) in new[] { (1, 1, 1), (17, 37, 37), (33, 96, 32), (16, 50, 20), (3, 64, 7) })
+        {
+            foreach (var bits in new[] { 4, 8 })
+            {
+                using var weight = Sample.Integers(random, n, k, tile, bits);
+                AssertRows(weight.Packed);
+            }
+            using var floats = Sample.Bytes(random, n, k, tile, Sample.E4M3);
+            AssertRows(floats.Packed);
+        }
+
+        static void AssertRows(PackedWeight weight)
+        {
+            var values = new float[weight.Depth];
+            for (var row = 0; row < weight.Rows; row++)
+            {
+                fixed (float* y = values)
+                    weight.DequantizeRow(row, y);
+                Assert.Equal(Enumerable.Range(0, weight.Depth).Select(i => weight.Value(row, i) * weight.Scale(row, i)), values);
+            }
+        }
+    }
+
+    [Fact]
     public void PairsOfHalfBytesNeedNoExpansion()
     {
         // int4 in two's complement, low half first: 1, -1, 7, -8, 0, 3.

@@ -7,6 +7,8 @@ namespace QwixSharp.LiteRT.Passes.Integers;
 /// <summary>Weights, biases and other constants as integers.</summary>
 internal static class IntegerConstants
 {
+    private const string BiasType = "quantized_bias_type";
+
     /// <summary>A fake-quantized weight as its codes. Its scales, if several, are those of its output channels.</summary>
     internal static GraphTensor Weight(GraphOp op, GraphTensor weight)
     {
@@ -39,10 +41,27 @@ internal static class IntegerConstants
         return codes.masked_fill(lowest.logical_and(several), -127);
     }
 
-    /// <summary>A bias in steps of input scale times weight scale, which the kernel adds to its sums: int32, or int64 where activations are int16.</summary>
+    /// <summary>
+    /// With int16 activations LiteRT's convolutions have sums of 64 bits, and scale them by a 16-bit factor, which moves one result in ten by a
+    /// code. Where no sum takes more than 32 bits, they are told to have such; then the factor has 31.
+    /// </summary>
+    internal static void NarrowSums(GraphOp op, GraphTensor weight, GraphTensor? bias, FakeQuant input)
+    {
+        if (input.Type != LiteRtType.Int16 || op.Op is not (BuiltinOp.Conv2D or BuiltinOp.TransposeConv))
+            return;
+        using var scope = NewDisposeScope();
+        var steps = tensor(weight.FakeQuant!.Scales);
+        var largest = (weight.Constant!.abs().to(ScalarType.Float64).sum([1, 2, 3]) / steps + weight.Constant![0].NumberOfElements) * 32768;
+        if (bias is not null)
+            largest += (bias.Constant!.abs().to(ScalarType.Float64) / (steps * input.Scale)) + 1;
+        if (largest.max().item<double>() < int.MaxValue)
+            op.Options[BiasType] = (int)LiteRtType.Int32;
+    }
+
+    /// <summary>A bias in steps of input scale times weight scale, which the kernel adds to its sums: int32, or int64 where these are.</summary>
     internal static GraphTensor Bias(GraphOp op, GraphTensor bias, FakeQuant input, FakeQuant weight)
     {
-        bool wide = input.Type == LiteRtType.Int16;
+        bool wide = input.Type == LiteRtType.Int16 && op.Option(BiasType) == 0;
         double[] scales = [.. weight.Scales.Select(s => s * input.Scale)];
         using var scope = NewDisposeScope();
         var codes = (bias.Constant!.to(ScalarType.Float64) / tensor(scales)).round();

@@ -33,7 +33,7 @@ internal static class IntegerOps
     /// <summary>Ops that cut values off: where nothing else is known, their input has the codes of the output.</summary>
     private static readonly HashSet<BuiltinOp> Cutting = [BuiltinOp.Relu, BuiltinOp.Relu6];
 
-    internal static bool Moves(GraphOp op) => Moving.Contains(op.Op);
+    internal static bool Moves(GraphOp op) => Moving.Contains(op.Op) && !op.KeepsFractions;
 
     /// <summary>Whether an op that moves codes has an exact kernel for a type.</summary>
     internal static bool IsExact(GraphOp op, LiteRtType type) => type != LiteRtType.Int16 || op.Op != BuiltinOp.ResizeBilinear;

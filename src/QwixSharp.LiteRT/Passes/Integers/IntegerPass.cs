@@ -125,7 +125,9 @@ internal sealed class IntegerPass
         var weight = op.Inputs[1]!;
         if (_ranges.Of(op.Inputs[place]) is not { } before || before.Type != after.Type || weight.FakeQuant is not { IsDynamic: false } codes || !weight.IsConstant)
             return false;
-        if (op.Inputs.Count > biasPlace && op.Inputs[biasPlace] is { } bias)
+        var bias = op.Inputs.ElementAtOrDefault(biasPlace);
+        IntegerConstants.NarrowSums(op, weight, bias, before);
+        if (bias is not null)
             op.Inputs[biasPlace] = IntegerConstants.Bias(op, bias, before, codes);
         op.Inputs[1] = IntegerConstants.Weight(op, weight);
         _ops.Add(op);

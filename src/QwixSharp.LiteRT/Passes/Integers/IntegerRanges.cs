@@ -36,22 +36,30 @@ internal sealed class IntegerRanges
 
     private void Spread(Graph graph, GraphUses uses)
     {
-        bool changed = true;
-        while (changed)
+        var ops = graph.Ops.Where(o => o.Output.Type == LiteRtType.Float32 && (IntegerOps.Moves(o) || IntegerOps.Cuts(o))).ToLookup(o => o.Outputs.Count > 1);
+        // The parts of a tensor have the integers that those want who read them, before they have those of the whole.
+        do
         {
-            changed = false;
-            foreach (var op in graph.Ops.Where(o => o.Output.Type == LiteRtType.Float32))
+            while (Spread(ops[false], uses))
             {
-                bool moves = IntegerOps.Moves(op);
-                if (!moves && !IntegerOps.Cuts(op))
-                    continue;
-                GraphTensor[] inputs = [.. IntegerOps.ValueInputs(op).Select(i => op.Inputs[i]!).Where(t => !t.IsConstant)];
-                // The widest of several, so that none is cut off.
-                if (op.Outputs.Select(Of).OfType<FakeQuant>().OrderByDescending(c => c.Scale).FirstOrDefault() is { } after)
-                    changed |= inputs.Count(t => TryAddOperand(t, after, uses)) + op.Outputs.Count(t => _codes.TryAdd(t, after)) > 0;
-                else if (moves && inputs.Select(Of).OfType<FakeQuant>().OrderByDescending(c => c.Scale).FirstOrDefault() is { } before)
-                    changed |= op.Outputs.Count(t => _codes.TryAdd(t, before)) > 0;
             }
         }
+        while (Spread(ops[true], uses));
+    }
+
+    private bool Spread(IEnumerable<GraphOp> ops, GraphUses uses)
+    {
+        bool changed = false;
+        foreach (var op in ops)
+        {
+            GraphTensor[] inputs = [.. IntegerOps.ValueInputs(op).Select(i => op.Inputs[i]!).Where(t => !t.IsConstant)];
+            // The widest of several, so that none is cut off.
+            if (op.Outputs.Select(Of).OfType<FakeQuant>().OrderByDescending(c => c.Scale).FirstOrDefault() is { } after)
+                changed |= inputs.Count(t => TryAddOperand(t, after, uses)) + op.Outputs.Count(t => _codes.TryAdd(t, after)) > 0;
+            else if (IntegerOps.Moves(op) && inputs.Select(Of).OfType<FakeQuant>().OrderByDescending(c => c.Scale).FirstOrDefault() is { } before)
+                changed |= op.Outputs.Count(t => _codes.TryAdd(t, before)) > 0;
+        }
+
+        return changed;
     }
 }

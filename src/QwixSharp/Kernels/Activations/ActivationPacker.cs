@@ -40,7 +40,8 @@ internal readonly unsafe struct ActivationPacker
     /// <param name="start">The block's start values [tile][rows].</param>
     /// <param name="scales">The block's scales [tile][rows].</param>
     /// <param name="scratch">A padded row of codes for each row of the block, zero where it is padding.</param>
-    public void Pack(int first, int count, byte* block, int* start, float* scales, sbyte* scratch)
+    /// <param name="widened">Room for a row as float32, where it is not.</param>
+    public void Pack(int first, int count, byte* block, int* start, float* scales, sbyte* scratch, float* widened)
     {
         var codes = stackalloc sbyte*[MostRows];
         var rows = count * _input.Planes;
@@ -51,7 +52,7 @@ internal readonly unsafe struct ActivationPacker
             if (_input.Source == QuantizedSource.Planes)
                 Split(first + row, scales + row * DigitPlanes.Count, rows, codes[row * DigitPlanes.Count]);
             else
-                codes[row] = Codes(first + row, scales + row, rows, codes[row]);
+                codes[row] = Codes(first + row, scales + row, rows, codes[row], widened);
         }
         for (var place = 0; place < rows; place++)
             Start(codes[place], start + place, rows);
@@ -84,7 +85,7 @@ internal readonly unsafe struct ActivationPacker
         }
     }
 
-    private sbyte* Codes(int row, float* scales, int rows, sbyte* scratch)
+    private sbyte* Codes(int row, float* scales, int rows, sbyte* scratch, float* widened)
     {
         var tiles = _weight.Tiles;
         if (_input.Source == QuantizedSource.Codes)
@@ -99,7 +100,7 @@ internal readonly unsafe struct ActivationPacker
             }
             return Pad((sbyte*)_input.Values + row * _input.RowStride, scratch);
         }
-        var x = (float*)_input.Values + row * _input.RowStride;
+        var x = _input.Floats.Read(row, 0, _weight.Depth, widened);
         if (_scalePerTile && _input.Source == QuantizedSource.Dynamic)
         {
             for (var tile = 0; tile < tiles; tile++)

@@ -6,10 +6,10 @@ internal enum QuantizedSource
     /// <summary>Codes that the caller has, with their scales.</summary>
     Codes,
 
-    /// <summary>float32 values, one scale for all of them known before.</summary>
+    /// <summary>Floating-point values, one scale for all of them known before.</summary>
     Static,
 
-    /// <summary>float32 values, a scale for each row (or for each tile of each row) from its largest magnitude.</summary>
+    /// <summary>Floating-point values, a scale for each row (or for each tile of each row) from its largest magnitude.</summary>
     Dynamic,
 
     /// <summary>float32 values that are kept whole, as <see cref="DigitPlanes"/>: a weight-only product.</summary>
@@ -22,7 +22,7 @@ internal readonly unsafe record struct QuantizedInput
     /// <summary>Which of the fields below count.</summary>
     public required QuantizedSource Source { get; init; }
 
-    /// <summary>sbyte codes, or float32 values.</summary>
+    /// <summary>sbyte codes, or floating-point values.</summary>
     public required nint Values { get; init; }
 
     /// <summary>The distance from one row to the next, in elements.</summary>
@@ -30,6 +30,15 @@ internal readonly unsafe record struct QuantizedInput
 
     /// <summary>M.</summary>
     public required int Rows { get; init; }
+
+    /// <summary>Static and dynamic: the format of the values.</summary>
+    public FloatFormat Format { get; init; }
+
+    /// <summary>
+    /// Codes: whether their scales and the weight's are bfloat16 and a tile is a whole channel, so that sums are scaled step by
+    /// step in bfloat16.
+    /// </summary>
+    public bool ScalesInBFloat16 { get; init; }
 
     /// <summary>Codes: where rows come from if they are windows of an image, an <see cref="Convolutions.ImageWindows"/>; or null.</summary>
     public nint Windows { get; init; }
@@ -42,6 +51,9 @@ internal readonly unsafe record struct QuantizedInput
 
     /// <summary>Codes: the distance from one row's scales to the next; 0 when all rows share them.</summary>
     public long ScaleRowStride { get; init; }
+
+    /// <summary>The values, where they are floating-point ones.</summary>
+    public FloatInput Floats => new(Values, RowStride, Rows, Format);
 
     /// <summary>How many rows of codes a row of x becomes.</summary>
     public int Planes => Source == QuantizedSource.Planes ? DigitPlanes.Count : 1;

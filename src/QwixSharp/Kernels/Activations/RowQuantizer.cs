@@ -29,9 +29,14 @@ internal static unsafe class RowQuantizer
     /// <summary>scale = absmax ÷ bound; a tiny one becomes 1. NaN and infinity stay.</summary>
     /// <param name="absMax">The largest magnitude.</param>
     /// <param name="range">The codes' range.</param>
-    public static float Scale(float absMax, CodeRange range)
+    public static float Scale(float absMax, CodeRange range) => Scale(absMax, range.Bound);
+
+    /// <summary>scale = absmax ÷ bound; a tiny one becomes 1. NaN and infinity stay.</summary>
+    /// <param name="absMax">The largest magnitude.</param>
+    /// <param name="bound">The magnitude that the scale maps to 1.</param>
+    public static float Scale(float absMax, float bound)
     {
-        var scale = absMax / range.Bound;
+        var scale = absMax / bound;
         return scale < SmallestScale ? 1 : scale;
     }
 

@@ -65,6 +65,9 @@ internal readonly record struct ConvolutionShape
     /// <summary>Output channels of a group.</summary>
     public int GroupOutChannels => OutChannels / Groups;
 
+    /// <summary>Whether every channel has a kernel of its own.</summary>
+    public bool IsDepthwise => Groups == Channels && OutChannels == Channels;
+
     /// <summary>Values that a window holds.</summary>
     public int WindowSize => KernelHeight * KernelWidth * GroupChannels;
 

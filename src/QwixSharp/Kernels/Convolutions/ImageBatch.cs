@@ -7,8 +7,11 @@ internal sealed unsafe class ImageBatch : KernelJob
 {
     private int _next;
 
-    /// <summary>[batch, channels, height, width] codes.</summary>
+    /// <summary>[batch, channels, height, width] codes, or [batch, height, width, channels] if <see cref="IsChannelsLast"/>.</summary>
     public required nint Codes { get; init; }
+
+    /// <summary>Whether images have their channels last, as the kernel wants them.</summary>
+    public required bool IsChannelsLast { get; init; }
 
     /// <summary>How many images.</summary>
     public required long Count { get; init; }
@@ -29,7 +32,7 @@ internal sealed unsafe class ImageBatch : KernelJob
     public required nint ZeroPoints { get; init; }
 
     /// <summary>The packed kernel.</summary>
-    public required PackedConvolution Kernel { get; init; }
+    public required ConvolutionKernel Kernel { get; init; }
 
     /// <summary>[batch, <see cref="ResultSize"/>] float32, the result.</summary>
     public required nint Result { get; init; }
@@ -37,7 +40,7 @@ internal sealed unsafe class ImageBatch : KernelJob
     /// <summary>The elements of the result of an image.</summary>
     public required long ResultSize { get; init; }
 
-    /// <summary>Memory for an image of codes for each thread.</summary>
+    /// <summary>Memory for an image of codes for each thread; not used for images with channels last.</summary>
     public required nint Scratch { get; init; }
 
     private long ImageSize => (long)Channels * Height * Width;
@@ -65,8 +68,13 @@ internal sealed unsafe class ImageBatch : KernelJob
 
     private void Convolve(long image, sbyte* scratch, int threads)
     {
-        PackedConvolution.ChannelsLast((sbyte*)Codes + image * ImageSize, Channels, Height * Width, scratch, threads);
+        var codes = (sbyte*)Codes + image * ImageSize;
+        if (!IsChannelsLast)
+        {
+            PackedConvolution.ChannelsLast(codes, Channels, Height * Width, scratch, threads);
+            codes = scratch;
+        }
         var zeroPoint = ZeroPoints == 0 ? 0 : ((int*)ZeroPoints)[image];
-        Kernel.Run(scratch, Height, Width, ((float*)Scales)[image], zeroPoint, (float*)Result + image * ResultSize, channelsLast: false, null, FusedActivation.None, threads);
+        Kernel.Run(codes, Height, Width, ((float*)Scales)[image], zeroPoint, (float*)Result + image * ResultSize, channelsLast: false, null, FusedActivation.None, threads);
     }
 }

@@ -1,60 +1,72 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace QwixSharp.Kernels.Convolutions;
 
 /// <summary>An image of codes whose windows are the rows of a product.</summary>
-internal unsafe struct ImageWindows
+/// <param name="image">[height, width, channels] codes.</param>
+/// <param name="firstChannel">The first channel of the group.</param>
+/// <param name="padding">The code of what lies outside the image: the zero point.</param>
+/// <param name="shape">The sizes.</param>
+internal readonly unsafe struct ImageWindows(sbyte* image, int firstChannel, sbyte padding, ConvolutionShape shape)
 {
-    /// <summary>[height, width, channels] codes.</summary>
-    public sbyte* Image;
+    private readonly sbyte* _image = image + firstChannel;
+    private readonly sbyte _padding = padding;
+    private readonly ConvolutionShape _shape = shape;
 
-    /// <summary>The first channel of the group.</summary>
-    public int FirstChannel;
-
-    /// <summary>The code of what lies outside the image: the zero point.</summary>
-    public sbyte Padding;
-
-    /// <summary>The sizes.</summary>
-    public ConvolutionShape Shape;
+    // Sizes that take a division, which a window of a shallow image would feel.
+    private readonly int _outWidth = shape.OutWidth;
+    private readonly int _channels = shape.GroupChannels;
+    private readonly int _windowRow = shape.KernelWidth * shape.GroupChannels;
+    private readonly bool _isDense = shape.DilationX == 1 && shape.Groups == 1;
 
     /// <summary>Copies one window.</summary>
     /// <param name="pixel">The number of the result's pixel, row by row.</param>
     /// <param name="target">[kernel height, kernel width, channels of the group].</param>
-    public readonly void Gather(int pixel, sbyte* target)
+    public void Gather(int pixel, sbyte* target)
     {
-        var width = Shape.OutWidth;
-        var top = pixel / width * Shape.StrideY - Shape.PadTop;
-        var left = pixel % width * Shape.StrideX - Shape.PadLeft;
-        for (var y = 0; y < Shape.KernelHeight; y++)
+        var (y, x) = Math.DivRem(pixel, _outWidth);
+        var row = y * _shape.StrideY - _shape.PadTop;
+        var left = x * _shape.StrideX - _shape.PadLeft;
+        var isWhole = _isDense && left >= 0 && left + _shape.KernelWidth <= _shape.Width;
+        for (var i = 0; i < _shape.KernelHeight; i++, row += _shape.DilationY, target += _windowRow)
         {
-            var row = top + y * Shape.DilationY;
-            target = (uint)row < (uint)Shape.Height ? GatherRow(row, left, target) : Pad(target, Shape.KernelWidth * Shape.GroupChannels);
+            if ((uint)row >= (uint)_shape.Height)
+                Pad(target, _windowRow);
+            else if (isWhole)
+                Copy(_image + ((long)row * _shape.Width + left) * _channels, target, _windowRow);
+            else
+                GatherRow(row, left, target);
         }
     }
 
-    private readonly sbyte* GatherRow(int row, int left, sbyte* target)
+    private void GatherRow(int row, int left, sbyte* target)
     {
-        var channels = Shape.GroupChannels;
-        var from = Image + (long)row * Shape.Width * Shape.Channels + FirstChannel;
-        if (Shape.DilationX == 1 && channels == Shape.Channels && left >= 0 && left + Shape.KernelWidth <= Shape.Width)
-            return Copy(from + (long)left * channels, target, Shape.KernelWidth * channels);
-        for (var x = 0; x < Shape.KernelWidth; x++)
+        var from = _image + (long)row * _shape.Width * _shape.Channels;
+        for (var x = 0; x < _shape.KernelWidth; x++, target += _channels)
         {
-            var column = left + x * Shape.DilationX;
-            target = (uint)column < (uint)Shape.Width ? Copy(from + (long)column * Shape.Channels, target, channels) : Pad(target, channels);
+            var column = left + x * _shape.DilationX;
+            if ((uint)column < (uint)_shape.Width)
+                Copy(from + (long)column * _shape.Channels, target, _channels);
+            else
+                Pad(target, _channels);
         }
-        return target;
     }
 
-    private readonly sbyte* Pad(sbyte* target, int count)
-    {
-        Unsafe.InitBlockUnaligned(target, (byte)Padding, (uint)count);
-        return target + count;
-    }
+    private void Pad(sbyte* target, int count) => Unsafe.InitBlockUnaligned(target, (byte)_padding, (uint)count);
 
-    private static sbyte* Copy(sbyte* from, sbyte* target, int count)
+    /// <summary>Rows of a shallow image are so short that the call of a general copy would take most of the time.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Copy(sbyte* from, sbyte* target, int count)
     {
+        if (count is >= 16 and <= 32)
+        {
+            // The two overlap where there are fewer than 32.
+            var last = Vector128.Load(from + count - 16);
+            Vector128.Load(from).Store(target);
+            last.Store(target + count - 16);
+            return;
+        }
         Unsafe.CopyBlockUnaligned(target, from, (uint)count);
-        return target + count;
     }
 }

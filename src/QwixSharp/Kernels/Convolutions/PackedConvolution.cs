@@ -1,4 +1,6 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Passes;
 using QwixSharp.Kernels.Weights;
@@ -9,8 +11,11 @@ namespace QwixSharp.Kernels.Convolutions;
 /// A convolution of integer codes: windows of the image are the rows of a product with the packed weight of each group. The
 /// windows are made while the product packs its rows, so that they never lie in memory as a whole.
 /// </summary>
-internal sealed unsafe class PackedConvolution : IDisposable
+internal sealed unsafe class PackedConvolution : ConvolutionKernel
 {
+    /// <summary>The bytes of a vector, which are transposed together.</summary>
+    private const int Square = 16;
+
     private readonly ConvolutionShape _kernel;
     private readonly PackedWeight[] _groups;
 
@@ -74,38 +79,25 @@ internal sealed unsafe class PackedConvolution : IDisposable
         {
             var first = (int)block * Block;
             var count = Math.Min(Block, pixels - first);
-            for (var channel = 0; channel < channels; channel += 4)
+            var channel = 0;
+            if (Sse2.IsSupported && count % Square == 0)
+                for (; channel + Square <= channels; channel += Square)
+                    for (var pixel = first; pixel < first + count; pixel += Square)
+                        Transpose(image + (long)channel * pixels + pixel, pixels, codes + (long)pixel * channels + channel, channels);
+            for (; channel < channels; channel += 4)
                 PlaceChannels(image + (long)channel * pixels + first, pixels, Math.Min(4, channels - channel), count, codes + (long)first * channels + channel, channels);
         });
     }
 
-    /// <summary>Convolves one image; exact sums, then scale, bias and activation.</summary>
-    /// <param name="image">[height, width, channels] codes.</param>
-    /// <param name="height">The image's height.</param>
-    /// <param name="width">The image's width.</param>
-    /// <param name="scale">The image's scale.</param>
-    /// <param name="zeroPoint">The image's zero point, in the codes' range: also what padding is filled with.</param>
-    /// <param name="y">The result: [out channels, pixels], or [pixels, out channels] if <paramref name="channelsLast"/>.</param>
-    /// <param name="channelsLast">The result's layout.</param>
-    /// <param name="bias">[out channels], or null.</param>
-    /// <param name="activation">Applied last.</param>
-    /// <param name="threads">How many threads take part.</param>
-    /// <param name="selector">Which kernels; the best of the machine if null.</param>
-    /// <exception cref="ArgumentException">The kernel does not fit the image.</exception>
-    public void Run(sbyte* image, int height, int width, float scale, int zeroPoint, float* y, bool channelsLast, float* bias, FusedActivation activation, int threads, KernelSelector? selector = null)
+    /// <inheritdoc/>
+    public override void Run(sbyte* image, int height, int width, float scale, int zeroPoint, float* y, bool channelsLast, float* bias, FusedActivation activation, int threads, KernelSelector? selector = null)
     {
         var shape = _kernel with { Height = height, Width = width };
         shape.Check();
         var pixels = checked(shape.OutHeight * shape.OutWidth);
         for (var group = 0; group < shape.Groups; group++)
         {
-            var windows = new ImageWindows
-            {
-                Image = image,
-                FirstChannel = group * shape.GroupChannels,
-                Padding = checked((sbyte)zeroPoint),
-                Shape = shape,
-            };
+            var windows = new ImageWindows(image, group * shape.GroupChannels, checked((sbyte)zeroPoint), shape);
             var input = new QuantizedInput
             {
                 Source = QuantizedSource.Codes,
@@ -126,10 +118,8 @@ internal sealed unsafe class PackedConvolution : IDisposable
         nint BiasOf(int channel) => bias == null ? 0 : (nint)(bias + channel);
     }
 
-    /// <summary>Gives the codes back as they were packed.</summary>
-    /// <param name="codes">[out channels, channels of a group, kernel height, kernel width], row-major, the result.</param>
-    /// <param name="threads">How many threads take part.</param>
-    public void CopyCodes(sbyte* codes, int threads)
+    /// <inheritdoc/>
+    public override void CopyCodes(sbyte* codes, int threads)
     {
         using var reordered = new AlignedMemory((long)_kernel.GroupOutChannels * _kernel.WindowSize);
         for (var group = 0; group < _kernel.Groups; group++)
@@ -139,12 +129,34 @@ internal sealed unsafe class PackedConvolution : IDisposable
         }
     }
 
-    /// <summary>The scale of an output channel.</summary>
-    /// <param name="channel">The channel, all groups together.</param>
-    public float Scale(int channel) => _groups[channel / _kernel.GroupOutChannels].Scale(channel % _kernel.GroupOutChannels, 0);
+    /// <inheritdoc/>
+    public override float Scale(int channel) => _groups[channel / _kernel.GroupOutChannels].Scale(channel % _kernel.GroupOutChannels, 0);
 
-    /// <summary>Frees the weight.</summary>
-    public void Dispose() => Array.ForEach(_groups, g => g.Dispose());
+    /// <inheritdoc/>
+    public override void Dispose() => Array.ForEach(_groups, g => g.Dispose());
+
+    /// <summary>Sixteen channels of sixteen pixels, to sixteen pixels of sixteen channels: four shuffles of all bytes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Transpose(sbyte* from, long fromStride, sbyte* to, long toStride)
+    {
+        var rows = stackalloc Vector128<sbyte>[Square];
+        var shuffled = stackalloc Vector128<sbyte>[Square];
+        for (var i = 0; i < Square; i++)
+            rows[i] = Vector128.Load(from + i * fromStride);
+        for (var stage = 0; stage < 4; stage++)
+        {
+            for (var i = 0; i < Square / 2; i++)
+            {
+                shuffled[2 * i] = Sse2.UnpackLow(rows[i], rows[i + Square / 2]);
+                shuffled[2 * i + 1] = Sse2.UnpackHigh(rows[i], rows[i + Square / 2]);
+            }
+            var swapped = rows;
+            rows = shuffled;
+            shuffled = swapped;
+        }
+        for (var i = 0; i < Square; i++)
+            rows[i].Store(to + i * toStride);
+    }
 
     /// <summary>Puts up to four channels of some pixels beside each other.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -38,7 +38,7 @@ internal sealed class KernelPool
     public void Run(KernelJob job, int threads)
     {
         threads = Math.Min(threads, 1024);
-        if (threads > 1 && _prefersOpenMp && OpenMpTeam.IsAvailable)
+        if (threads > 1 && _prefersOpenMp && OpenMpTeam.IsAvailable && !OpenMpTeam.Rests)
         {
             OpenMpTeam.Run(job, threads);
             return;

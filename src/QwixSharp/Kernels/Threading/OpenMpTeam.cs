@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 
@@ -9,16 +10,26 @@ namespace QwixSharp.Kernels.Threading;
 /// <remarks>
 /// After each of its own parallel ops libtorch's threads spin for some milliseconds, waiting for the next. Threads of our
 /// own would have to share the cores with them, and a product would wait until the system lets both run. As one of
-/// libtorch's parallel regions, a product starts at once and fights nobody. <c>QWIXSHARP_OPENMP=0</c> turns this off.
+/// libtorch's parallel regions, a product starts at once and fights nobody. But a region ends only when all of its threads
+/// have run, and where other processes use the processor too, one of them may have to wait for a time slice, thousands of
+/// times longer than a small product takes. After such a wait the team rests for a while, and products run on our own
+/// threads, which nobody waits for. <c>QWIXSHARP_OPENMP=0</c> turns the team off.
 /// </remarks>
 internal static unsafe class OpenMpTeam
 {
     private const long SearchIntervalMilliseconds = 500;
+    private const int ShortestRestMilliseconds = 50;
+    private const int LongestRestMilliseconds = 2000;
+
+    /// <summary>A wait for the team's last thread that no chunk of work explains.</summary>
+    private static readonly long LongWait = Stopwatch.Frequency / 500;
 
     private static readonly bool IsAllowed = OperatingSystem.IsLinux() && Environment.GetEnvironmentVariable("QWIXSHARP_OPENMP") != "0";
 
     private static delegate* unmanaged<delegate* unmanaged<nint, void>, nint, uint, uint, void> _parallel;
     private static long _nextSearch;
+    private static long _restsUntil;
+    private static int _rest = ShortestRestMilliseconds;
 
     /// <summary>What the calling thread hands to its team. Kept for the thread's life: a product allocates nothing.</summary>
     [ThreadStatic]
@@ -26,6 +37,9 @@ internal static unsafe class OpenMpTeam
 
     /// <summary>Whether libtorch's threads can be used. It is asked again until libtorch has been loaded.</summary>
     public static bool IsAvailable => _parallel != null || (IsAllowed && Search());
+
+    /// <summary>Whether the team is available but had to wait for the processor not long ago.</summary>
+    public static bool Rests => Environment.TickCount64 < Volatile.Read(ref _restsUntil);
 
     /// <summary>Runs the job to its end on the caller and the threads that wait for it.</summary>
     /// <param name="job">The work.</param>
@@ -35,7 +49,22 @@ internal static unsafe class OpenMpTeam
         var team = _team ??= new Team();
         team.Begin(job);
         _parallel(&Body, team.Handle, (uint)threads, 0);
+        Judge(team.Waited, team.Worked);
         team.End();
+    }
+
+    /// <summary>Lets the team rest after a long wait, longer each time, and forgets it after a run without one.</summary>
+    /// <param name="waited">How long the caller waited for the others when it had nothing left to do, in <see cref="Stopwatch"/> ticks.</param>
+    /// <param name="worked">How long it had worked.</param>
+    internal static void Judge(long waited, long worked)
+    {
+        if (waited < LongWait || waited < worked / 2)
+        {
+            _rest = ShortestRestMilliseconds;
+            return;
+        }
+        Volatile.Write(ref _restsUntil, Environment.TickCount64 + _rest);
+        _rest = Math.Min(2 * _rest, LongestRestMilliseconds);
     }
 
     [UnmanagedCallersOnly]
@@ -69,6 +98,9 @@ internal static unsafe class OpenMpTeam
         private KernelJob? _job;
         private ExceptionDispatchInfo? _failure;
         private int _joined;
+        private int _caller;
+        private long _began;
+        private long _ended;
 
         internal Team() => Handle = GCHandle.ToIntPtr(GCHandle.Alloc(this, GCHandleType.Weak));
 
@@ -76,13 +108,34 @@ internal static unsafe class OpenMpTeam
 
         internal nint Handle { get; }
 
+        /// <summary>How long the caller worked.</summary>
+        internal long Worked => _ended - _began;
+
+        /// <summary>How long ago the caller's work ended.</summary>
+        internal long Waited => Stopwatch.GetTimestamp() - _ended;
+
         internal void Begin(KernelJob job)
         {
             _job = job;
             _joined = 0;
+            _caller = Environment.CurrentManagedThreadId;
+            _began = Stopwatch.GetTimestamp();
         }
 
         internal void Work()
+        {
+            Take();
+            if (Environment.CurrentManagedThreadId == _caller)
+                _ended = Stopwatch.GetTimestamp();
+        }
+
+        internal void End()
+        {
+            _job = null;
+            Interlocked.Exchange(ref _failure, null)?.Throw();
+        }
+
+        private void Take()
         {
             try
             {
@@ -92,12 +145,6 @@ internal static unsafe class OpenMpTeam
             {
                 Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(e), null);
             }
-        }
-
-        internal void End()
-        {
-            _job = null;
-            Interlocked.Exchange(ref _failure, null)?.Throw();
         }
     }
 }

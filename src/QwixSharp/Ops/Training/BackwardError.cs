@@ -10,13 +10,13 @@ namespace QwixSharp.Ops.Training;
 internal static partial class BackwardError
 {
     [ThreadStatic]
-    private static string? t_message;
+    private static string? _message;
 
     /// <summary>Makes the call of <c>backward</c> that is under way on this thread throw.</summary>
     /// <param name="message">What the exception says.</param>
     internal static void Report(string message)
     {
-        t_message = message;
+        _message = message;
         Note();
     }
 
@@ -24,19 +24,19 @@ internal static partial class BackwardError
     /// <returns>Whether there was one.</returns>
     internal static bool Repeat()
     {
-        if (t_message is null)
+        if (_message is null)
             return false;
         Note();
         return true;
     }
 
     /// <summary>Forgets the error of an earlier backward pass.</summary>
-    internal static void Forget() => t_message = null;
+    internal static void Forget() => _message = null;
 
     /// <summary>A script that fails with the message: libtorch's interface has no other way to set an error's text.</summary>
     private static void Note()
     {
-        var unit = THSJIT_compile($"def fail():\n  assert False, \"{Escaped(t_message!)}\"\n");
+        var unit = THSJIT_compile($"def fail():\n  assert False, \"{Escaped(_message!)}\"\n");
         THSJIT_CompilationUnit_Invoke(unit, "fail", 0, 0, 0, out _, 0);
     }
 

@@ -29,7 +29,7 @@ internal sealed class ProductFunction : autograd.SingleTensorFunction<ProductFun
     /// can be freed no sooner than at its next call.
     /// </summary>
     [ThreadStatic]
-    private static List<Tensor>? t_returned;
+    private static List<Tensor>? _returned;
 
     /// <inheritdoc/>
     public override string Name => "QuantizedProduct";
@@ -68,15 +68,15 @@ internal sealed class ProductFunction : autograd.SingleTensorFunction<ProductFun
         List<Tensor> none = [null!, null!, null!];
         if (BackwardError.Repeat() || grad_output.IsInvalid)
             return none;
-        t_returned?.ForEach(t => t.Dispose());
-        t_returned = null;
+        _returned?.ForEach(t => t.Dispose());
+        _returned = null;
         try
         {
             using var noGrad = no_grad();
             using var scope = NewDisposeScope();
             using var gradient = grad_output;
             var (lhs, rhs) = ((ITrainedProduct)ctx.get_data(Key)).Backward(gradient, ctx.get_saved_variables());
-            t_returned = [.. new[] { lhs, rhs }.OfType<Tensor>().Select(t => t.MoveToOuterDisposeScope())];
+            _returned = [.. new[] { lhs, rhs }.OfType<Tensor>().Select(t => t.MoveToOuterDisposeScope())];
             return [null!, lhs!, rhs!];
         }
         catch (Exception error)

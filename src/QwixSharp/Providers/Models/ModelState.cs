@@ -1,7 +1,9 @@
+using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using QwixSharp.Arrays;
 using QwixSharp.Calibration;
 using QwixSharp.Interception;
+using QwixSharp.Ops;
 using QwixSharp.Providers.Lora;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -19,6 +21,7 @@ internal sealed class ModelState : IDisposable
     private readonly HashSet<string> _usedElsewhere = new(StringComparer.Ordinal);
     private readonly HashSet<ModelProvider> _matched = [];
     private readonly HashSet<string> _released = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<WeightUse, (string ModulePath, PackedLinear Layer)> _linears = new(ReferenceEqualityComparer.Instance);
     private Dictionary<Tensor, WeightUse> _parameters = [];
     private Dictionary<nint, WeightUse> _byAddress = [];
     private Dictionary<string, Tensor> _frozen = [];
@@ -103,6 +106,17 @@ internal sealed class ModelState : IDisposable
     internal bool IsParameter(Tensor tensor, WeightUse use) => ReferenceEquals(tensor, use.Parameter) || ReferenceEquals(tensor, _frozen.GetValueOrDefault(use.Name));
 
     internal ModelOperand Operand(Tensor tensor) => new(tensor, UseOf(tensor));
+
+    /// <summary>Remembers how a module's linear layer is computed, so that later calls need not find it out again; adapters add to it at each call.</summary>
+    internal void Remember(WeightUse weight, string modulePath, PackedLinear layer)
+    {
+        if (Adapters is null)
+            _linears.TryAdd(weight, (modulePath, layer));
+    }
+
+    /// <summary>What is remembered of a module's linear layer, or null.</summary>
+    internal PackedLinear? Remembered(Tensor weight, string modulePath) =>
+        UseOf(weight) is { } use && _linears.TryGetValue(use, out var known) && known.ModulePath == modulePath ? known.Layer : null;
 
     /// <summary>Remembers that a tensor is a view of a parameter, made by an op.</summary>
     internal void AddView(Tensor view, WeightUse use, OpDescriptor op)
@@ -230,6 +244,7 @@ internal sealed class ModelState : IDisposable
         if (Adapters is not null)
             _frozen = Freeze(parameters);
         (_parameters, _byAddress) = (parameters, byAddress);
+        _linears.Clear();
     }
 
     /// <summary>An alias of each parameter that no gradient flows to, which counts as the parameter.</summary>

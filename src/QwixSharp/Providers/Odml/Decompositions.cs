@@ -32,6 +32,21 @@ internal static class Decompositions
         return result;
     }
 
+    /// <summary>GLU: a · sigmoid(b), where a and b are halves of the input.</summary>
+    internal static object? Glu(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        using var scope = NewDisposeScope();
+        var site = run.NextSite(call, name);
+        var x = run.Quantize(Arguments.Tensor(call, 0), site.Rule, site);
+        var halves = (Tensor[])run.Execute(call, TorchOps.Chunk, [x, 2L, call.Arguments[1]])!;
+        var gate = (Tensor)run.Execute(call, TorchOps.Sigmoid, [halves[1]])!;
+        run.Tag(gate, site.Rule, new() { Range = OpRanges.Sigmoid });
+        gate = run.Quantize(gate, site.Rule, site, "sigmoid");
+        var result = (Tensor)run.Execute(call, TorchOps.Multiply, [halves[0], gate])!;
+        run.Tag(result, site.Rule);
+        return result.MoveToOuterDisposeScope();
+    }
+
     /// <summary>softmax(q·kᵀ ÷ √d + mask)·v ("Attention Is All You Need").</summary>
     internal static object? Attention(OdmlRun run, in OpCall call, OdmlOp op, string name)
     {

@@ -21,21 +21,22 @@ internal static class OdmlOpTable
         Add(new(Decompositions.AddBatched), "baddbmm");
         Add(new(Decompositions.Attention), "scaled_dot_product_attention");
         Add(new(Decompositions.Silu), "silu");
+        Add(new(Decompositions.Glu), "glu");
 
         Add(new(RangeHandlers.Arithmetic, 2), "add", "sub", "mul", "div");
         Add(new(RangeHandlers.Arithmetic), "neg");
         Add(OdmlOp.Quantized(2), "maximum", "minimum", "pow");
         Add(OdmlOp.Quantized(), "abs", "exp", "log", "rsqrt", "mean", "sum", "gelu", "leaky_relu", "prelu", "elu", "hardswish", "hardsigmoid",
-            "layer_norm", "group_norm", "instance_norm", "softplus", "mish", "selu", "celu");
+            "layer_norm", "group_norm", "instance_norm", "softplus", "mish", "selu", "celu", "log2", "log10", "logsigmoid", "var", "std", "norm", "logsumexp");
         Add(new(RangeHandlers.BatchNorm), "batch_norm");
         Add(OdmlOp.FixedRange(OpRanges.Sigmoid.Min, OpRanges.Sigmoid.Max), "softmax", "sigmoid");
-        Add(OdmlOp.FixedRange(OpRanges.Tanh.Min, OpRanges.Tanh.Max), "tanh");
+        Add(OdmlOp.FixedRange(OpRanges.Tanh.Min, OpRanges.Tanh.Max), "tanh", "normalize");
         Add(OdmlOp.FixedRange(OpRanges.LogSoftmax.Min, OpRanges.LogSoftmax.Max), "log_softmax");
 
-        Add(OdmlOp.SharesInput, "avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d",
-            "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
-            "amax", "amin", "max", "min", "topk", "sort", "interpolate", "upsample", "upsample_bilinear", "upsample_nearest",
-            "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d");
+        Add(OdmlOp.SharesInput, "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
+            "amax", "amin", "max", "min", "topk", "sort", "upsample_nearest", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d");
+        Add(new(RangeHandlers.AveragesInput), "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
+            "interpolate", "upsample", "upsample_bilinear");
         Add(OdmlOp.SharesOutput, "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "pad", "floor", "ceil", "round");
         Add(new(Masks.Choose), "where", "masked_fill");
         Add(OdmlOp.MovesData, "view", "view_as", "reshape", "flatten", "unflatten", "ravel", "squeeze", "unsqueeze", "permute", "transpose", "t", "get_T", "get_mT", "get_H",

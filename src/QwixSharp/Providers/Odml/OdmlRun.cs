@@ -126,7 +126,7 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
         if (!Codec.IsQuantizable(tensor.dtype))
             return tensor;
         if (state.UseOf(tensor) is { } use)
-            return rule?.WeightQType is { } weightQType ? Own(FakeQuant(tensor, new() { QType = weightQType, Calibration = rule.ActCalibrationMethod! }, site, operand, hasStats: false, use)) : tensor;
+            return rule?.WeightQType is { } weightQType ? FakeQuant(tensor, new() { QType = weightQType, Calibration = rule.ActCalibrationMethod! }, site, operand, hasStats: false, use).Value : tensor;
         var tag = Tags[tensor];
         if (rule?.ActQType is null || (tag?.Pending ?? rule) is not { ActQType: { } qtype } effective || tag is { IsQuantized: true })
             return tensor;
@@ -141,8 +141,8 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
             ChannelwiseAxes = BatchAxes(effective, (int)tensor.dim()),
             Calibration = tag?.Range is { } range ? CalibrationMethod.Fixed(range.Min, range.Max) : effective.ActCalibrationMethod!,
         };
-        var quantized = Own(FakeQuant(tensor, how, site, operand, hasStats: true, weight: null));
-        Tags[quantized] = new TensorTag { IsActivation = true, Pending = effective };
+        var (quantized, codes) = FakeQuant(tensor, how, site, operand, hasStats: true, weight: null);
+        Tags[quantized] = new TensorTag { IsActivation = true, Pending = effective, Codes = codes };
         if (known is null)
             Tags.SetForm(tensor, quantized, effective);
         return quantized;
@@ -150,7 +150,7 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
 
     /// <summary>Fake-quantizes a tensor in a way of an op's own, without statistics; the result belongs to this run.</summary>
     internal Tensor Quantize(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, WeightUse? weight) =>
-        Own(FakeQuant(tensor, how, site, operand, hasStats: false, weight));
+        Coded(FakeQuant(tensor, how, site, operand, hasStats: false, weight));
 
     private object? Handle(in OpCall call, string name)
     {
@@ -203,18 +203,26 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
         return ReferenceEquals(quantized, result) ? result : (Tensor)Execute(root, TorchOps.Alias, [quantized])!;
     }
 
-    private Tensor FakeQuant(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, bool hasStats, WeightUse? weight)
+    private Tensor Coded((Tensor Value, FakeQuantAnnotation? Codes) quantized)
+    {
+        if (quantized.Codes is not null)
+            Tags[quantized.Value] = new TensorTag { Codes = quantized.Codes };
+        return quantized.Value;
+    }
+
+    private (Tensor Value, FakeQuantAnnotation? Codes) FakeQuant(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, bool hasStats, WeightUse? weight)
     {
         var request = new FakeQuantRequest(tensor, how, site, operand, hasStats, weight);
         var (annotation, compute) = provider.FakeQuant(this, request);
         if (annotation is null)
-            return compute();
+            return (Own(compute()), null);
         lock (Annotations)
             Annotations.Add(annotation);
-        return _tracer is null ? compute() : _tracer.FakeQuant(tensor, annotation, compute);
+        return (Own(_tracer is null ? compute() : _tracer.FakeQuant(tensor, annotation, compute)), annotation);
     }
 
-    private Tensor Own(Tensor tensor)
+    /// <summary>Keeps a tensor as long as the run.</summary>
+    internal Tensor Own(Tensor tensor)
     {
         tensor.DetachFromDisposeScope();
         lock (_owned)

@@ -82,7 +82,10 @@ internal static class ProductHandlers
         }
 
         var result = run.Proceed(call, place(call.Arguments, lhs, rhs));
-        run.Tag(result, rule, new() { AllowsFusion = true });
+        ProductSums? sums = null;
+        if (result is Tensor product)
+            (result, sums) = BiasRounding.Product(run, call, OpNaming.Of(call.Op), lhs, rhs, product);
+        run.Tag(result, rule, new() { AllowsFusion = true, Sums = sums });
         return result;
     }
 }

@@ -47,9 +47,25 @@ internal static class RangeHandlers
     internal static object? SharesInput(OdmlRun run, in OpCall call, OdmlOp op, string name)
     {
         var site = run.NextSite(call, name);
-        var result = run.Proceed(call, QuantizeOperands(run, call, op, site));
-        run.Tag(result, site.Rule, new() { IsQuantized = site.QuantizesActivations });
+        object?[] arguments = QuantizeOperands(run, call, op, site);
+        var result = run.Proceed(call, arguments);
+        run.Tag(result, site.Rule, new() { IsQuantized = site.QuantizesActivations, Codes = run.Tags[(Tensor)arguments[0]!]?.Codes });
         return result;
+    }
+
+    /// <summary>The output has the input's range, and is made of averages, which a device rounds to codes.</summary>
+    internal static object? AveragesInput(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        var average = (Tensor)SharesInput(run, call, op, name)!;
+        var tag = run.Tags[average]!;
+        if (!run.Provider.RoundsAverages || run.IsTraced || tag.Codes is null || !HasIntegerForm(call, average, name))
+            return average;
+        using (average)
+        {
+            var rounded = DeviceRounding.Averages(average, tag.Codes);
+            run.Tags[rounded] = tag;
+            return rounded;
+        }
     }
 
     /// <summary>The input has the output's range: what the op cuts off needs no codes.</summary>
@@ -75,6 +91,7 @@ internal static class RangeHandlers
             Range = tags.LastOrDefault(t => t?.Range is not null)?.Range,
             AllowsFusion = tags.Any(t => t is { AllowsFusion: true }),
             IsQuantized = tags.All(t => t is { IsQuantized: true }),
+            Codes = tags is [var only] ? only?.Codes : null,
             Memory = first?.Memory ?? new(),
         });
         return result;
@@ -97,7 +114,10 @@ internal static class RangeHandlers
         if (run.Tags[(Tensor)call.Arguments[0]!] is not { AllowsFusion: true } tag)
             return Quantized(run, call, op, name);
         var result = run.Proceed(call, call.Arguments);
-        run.Tag(result, tag.Pending, new() { AllowsFusion = true });
+        ProductSums? sums = null;
+        if (tag.Sums is not null && call.Arguments[5] is false)
+            (result, sums) = BiasRounding.BatchNorm(run, call, tag.Sums, (Tensor)result!);
+        run.Tag(result, tag.Pending, new() { AllowsFusion = true, Sums = sums });
         return result;
     }
 
@@ -112,6 +132,14 @@ internal static class RangeHandlers
         }
 
         return arguments;
+    }
+
+    /// <summary>Whether LiteRT takes averages of codes: windows are all of one size, and images are interpolated along two axes, by lines.</summary>
+    private static bool HasIntegerForm(in OpCall call, Tensor average, string name)
+    {
+        if (name.StartsWith("adaptive", StringComparison.Ordinal))
+            return ((Tensor)call.Arguments[0]!).shape.Zip(average.shape).All(s => s.First % s.Second == 0);
+        return !call.Arguments.OfType<InterpolationMode>().Any(mode => mode != InterpolationMode.Bilinear);
     }
 
     private static object?[] QuantizeOperands(OdmlRun run, in OpCall call, OdmlOp op, OdmlSite site)

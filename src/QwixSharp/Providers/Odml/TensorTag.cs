@@ -25,6 +25,12 @@ internal sealed record TensorTag
     /// <summary>Whether the values are those of a fake-quant already.</summary>
     internal bool IsQuantized { get; init; }
 
+    /// <summary>The sums on the device, where the tensor is a product with a bias that may fuse.</summary>
+    internal ProductSums? Sums { get; init; }
+
+    /// <summary>The codes that the values have, where these are fixed numbers already.</summary>
+    internal FakeQuantAnnotation? Codes { get; init; }
+
     /// <summary>The memory behind the tensor, which its views share.</summary>
     internal TensorMemoryVersion Memory { get; init; } = new();
 }

@@ -15,6 +15,8 @@ internal static class TorchOps
 
     internal static OpDescriptor Sigmoid { get; } = Of(nameof(Tensor.sigmoid));
 
+    internal static OpDescriptor Chunk { get; } = Of(nameof(Tensor.chunk), typeof(long), typeof(long));
+
     internal static OpDescriptor Multiply { get; } = Of(nameof(Tensor.mul), typeof(Tensor));
 
     internal static OpDescriptor MultiplyNumber { get; } = Of(nameof(Tensor.mul), typeof(Scalar));

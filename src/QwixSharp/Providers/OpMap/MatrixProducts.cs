@@ -31,9 +31,12 @@ internal static class MatrixProducts
 
     private static object? Linear(ModelRun run, in OpCall call)
     {
-        var input = Arguments.Tensor(call, 0);
-        var product = run.DotGeneral(call, input, Arguments.Tensor(call, 1), new([(int)input.dim() - 1], [1]));
-        return product is null ? run.Proceed(call) : Arguments.AddBias(product, (Tensor?)call.Arguments[2]);
+        Tensor input = Arguments.Tensor(call, 0), weight = Arguments.Tensor(call, 1);
+        var bias = (Tensor?)call.Arguments[2];
+        if (run.State.Remembered(weight, call.ModulePath)?.TryCompute(input, bias) is { } known)
+            return known;
+        var product = run.DotGeneral(call, input, weight, new([(int)input.dim() - 1], [1]));
+        return product is null ? run.Proceed(call) : Arguments.AddBias(product, bias);
     }
 
     private static object? MatMul(ModelRun run, in OpCall call) =>

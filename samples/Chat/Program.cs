@@ -1,0 +1,3 @@
+using QwixSharp.Samples.Chat;
+
+return CommandLine.Create().Parse(args).Invoke();

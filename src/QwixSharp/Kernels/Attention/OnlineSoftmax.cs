@@ -1,0 +1,70 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace QwixSharp.Kernels.Attention;
+
+/// <summary>
+/// The softmax of a row that comes block by block (M. Milakov and N. Gimelshein, arXiv 1805.02867): the largest score so
+/// far and the sum of exponentials relative to it.
+/// </summary>
+internal static unsafe class OnlineSoftmax
+{
+    private const int Tokens = CacheStore.BlockTokens;
+
+    /// <summary>Takes a block of scores in.</summary>
+    /// <param name="scores">The scores of a block's tokens before their scales; they become exponentials times the values' scales.</param>
+    /// <param name="visible">How many of the tokens count: 0 … <see cref="Tokens"/>.</param>
+    /// <param name="keyScales">The scales of the block's keys.</param>
+    /// <param name="valueScales">The scales of the block's values.</param>
+    /// <param name="largest">The largest score so far; −∞ in the beginning.</param>
+    /// <param name="sum">The sum of exponentials so far.</param>
+    /// <returns>What sums over earlier tokens must be multiplied with.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static float Take(float* scores, int visible, float* keyScales, float* valueScales, float* largest, float* sum)
+    {
+        if (visible == 0)
+        {
+            new Span<float>(scores, Tokens).Clear();
+            return 1;
+        }
+        var most = Vector256.Create(float.NegativeInfinity);
+        for (var i = 0; i < Tokens; i += 8)
+            (Vector256.Load(scores + i) * Vector256.Load(keyScales + i)).Store(scores + i);
+        for (var i = visible; i < Tokens; i++)
+            scores[i] = float.NegativeInfinity;
+        for (var i = 0; i < Tokens; i += 8)
+            most = Vector256.Max(most, Vector256.Load(scores + i));
+        var before = *largest;
+        var now = before;
+        for (var lane = 0; lane < 8; lane++)
+            now = MathF.Max(now, most.GetElement(lane));
+        *largest = now;
+        var total = Vector256<float>.Zero;
+        var shift = Vector256.Create(now);
+        for (var i = 0; i < Tokens; i += 8)
+        {
+            var exponentials = Vector256.Exp(Vector256.Load(scores + i) - shift);
+            total += exponentials;
+            (exponentials * Vector256.Load(valueScales + i)).Store(scores + i);
+        }
+        // A scale that is not a number must not reach queries that do not see its token.
+        for (var i = visible; i < Tokens; i++)
+            scores[i] = 0;
+        var factor = MathF.Exp(before - now);
+        *sum = *sum * factor + Vector256.Sum(total);
+        return factor;
+    }
+
+    /// <summary>row *= factor.</summary>
+    /// <param name="row">The values.</param>
+    /// <param name="count">How many; a multiple of 8.</param>
+    /// <param name="factor">The factor.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Rescale(float* row, int count, float factor)
+    {
+        if (factor == 1)
+            return;
+        for (var i = 0; i < count; i += 8)
+            (Vector256.Load(row + i) * factor).Store(row + i);
+    }
+}

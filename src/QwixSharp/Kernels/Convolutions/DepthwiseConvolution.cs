@@ -1,0 +1,93 @@
+using System.Runtime.CompilerServices;
+using QwixSharp.Kernels.Threading;
+
+namespace QwixSharp.Kernels.Convolutions;
+
+/// <summary>A convolution in which every channel has a kernel of its own: sixteen channels of a pixel are worked on at once.</summary>
+internal sealed unsafe class DepthwiseConvolution : ConvolutionKernel
+{
+    private const int Columns = DepthwiseJob.Columns;
+
+    private readonly ConvolutionShape _kernel;
+    private readonly int _taps;
+    private readonly int _panels;
+    private readonly AlignedMemory _weights;
+    private readonly AlignedMemory _scales;
+    private readonly AlignedMemory _sums;
+
+    /// <summary>Packs the weight.</summary>
+    /// <param name="codes">[channels, 1, kernel height, kernel width], row-major.</param>
+    /// <param name="scales">[channels].</param>
+    /// <param name="kernel">The sizes; the image's own height and width are given with each image.</param>
+    /// <exception cref="ArgumentException">Sizes that do not fit each other.</exception>
+    public DepthwiseConvolution(sbyte* codes, float* scales, ConvolutionShape kernel)
+    {
+        kernel.Check();
+        _kernel = kernel;
+        _taps = kernel.KernelHeight * kernel.KernelWidth;
+        _panels = (kernel.Channels + Columns - 1) / Columns;
+        _weights = new AlignedMemory((long)_panels * _taps * Columns * sizeof(short));
+        _scales = new AlignedMemory((long)_panels * Columns * sizeof(float));
+        _sums = new AlignedMemory((long)_panels * Columns * sizeof(int));
+        for (var channel = 0; channel < kernel.Channels; channel++)
+        {
+            ((float*)_scales.Pointer)[channel] = scales[channel];
+            for (var tap = 0; tap < _taps; tap++)
+            {
+                var code = codes[(long)channel * _taps + tap];
+                *Weight(channel, tap) = code;
+                ((int*)_sums.Pointer)[channel] += code;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Run(sbyte* image, int height, int width, float scale, int zeroPoint, float* y, bool channelsLast, float* bias, FusedActivation activation, int threads, KernelSelector? selector = null)
+    {
+        var shape = _kernel with { Height = height, Width = width };
+        shape.Check();
+        var pixels = checked(shape.OutHeight * shape.OutWidth);
+        var output = channelsLast
+            ? new ProductOutput((nint)y, shape.Channels, (nint)bias, activation)
+            : new ProductOutput((nint)y, 1, (nint)bias, activation, pixels);
+        using var outside = new AlignedMemory(_panels * Columns);
+        Unsafe.InitBlockUnaligned(outside.Pointer, (byte)checked((sbyte)zeroPoint), (uint)(_panels * Columns));
+        var job = new DepthwiseJob
+        {
+            Shape = shape,
+            Taps = _taps,
+            Panels = _panels,
+            Image = image,
+            Outside = (sbyte*)outside.Pointer,
+            Weights = (short*)_weights.Pointer,
+            WeightScales = (float*)_scales.Pointer,
+            WeightSums = (int*)_sums.Pointer,
+            Scale = scale,
+            ZeroPoint = zeroPoint,
+            Output = output,
+        };
+        KernelPool.Shared.Run(job, (long)pixels * shape.Channels * _taps < DepthwiseJob.SmallestShared ? 1 : threads);
+    }
+
+    /// <inheritdoc/>
+    public override void CopyCodes(sbyte* codes, int threads)
+    {
+        for (var channel = 0; channel < _kernel.Channels; channel++)
+            for (var tap = 0; tap < _taps; tap++)
+                codes[(long)channel * _taps + tap] = (sbyte)*Weight(channel, tap);
+    }
+
+    /// <inheritdoc/>
+    public override float Scale(int channel) => ((float*)_scales.Pointer)[channel];
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        _weights.Dispose();
+        _scales.Dispose();
+        _sums.Dispose();
+    }
+
+    /// <summary>The weight lies as [panel][tap][16] 16-bit words.</summary>
+    private short* Weight(int channel, int tap) => (short*)_weights.Pointer + ((long)(channel / Columns) * _taps + tap) * Columns + channel % Columns;
+}
