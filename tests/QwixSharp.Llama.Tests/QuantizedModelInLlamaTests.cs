@@ -6,7 +6,6 @@ using QwixSharp.Checkpoints.Gguf;
 using QwixSharp.Providers;
 using QwixSharp.Samples.Chat;
 using QwixSharp.Tests;
-using TorchSharp;
 using Xunit;
 using static TorchSharp.torch;
 

@@ -7,7 +7,6 @@ using QwixSharp.Numerics;
 using QwixSharp.Ops;
 using QwixSharp.Providers;
 using QwixSharp.Samples.Chat;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Benchmarks.Llm;

@@ -1,6 +1,5 @@
 using QwixSharp.LiteRT.Tests.Export;
 using QwixSharp.LiteRT.Tests.Runtime;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.LiteRT.Tests.Integers;

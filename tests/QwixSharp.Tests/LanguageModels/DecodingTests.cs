@@ -3,7 +3,6 @@ using QwixSharp.Providers;
 using QwixSharp.Rules;
 using QwixSharp.Samples.Chat;
 using QwixSharp.Tests.Golden;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.LanguageModels;

@@ -1,6 +1,5 @@
 using QwixSharp.Checkpoints.Gguf;
 using QwixSharp.Samples.Chat;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.LanguageModels;

@@ -1,7 +1,6 @@
 using QwixSharp.Arrays;
 using QwixSharp.Providers;
 using QwixSharp.Rules;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Providers;
@@ -48,6 +47,7 @@ public class RememberedLinearTests
         using var model = new Perceptron(256, 128, 40);
         QuantizationRule[] rules = [new() { WeightQType = "int8" }];
         using var quantized = Qwix.QuantizeModel(model, new PtqProvider(rules), randn(2, 256));
+        quantized.eval();
         quantized.call(randn(2, 256));
 
         var x = randn(3, 256, requires_grad: true);
@@ -55,6 +55,19 @@ public class RememberedLinearTests
 
         Assert.NotNull(x.grad);
         Assert.Equal([0, 40], quantized.call(empty(0, 256)).shape);
+    }
+
+    [Fact]
+    public void InTrainingTheGradientOfAWeightIsStillRefused()
+    {
+        using var scope = NewDisposeScope();
+        using var model = new Perceptron(256, 128, 40);
+        using var quantized = Qwix.QuantizeModel(model, new PtqProvider([new() { WeightQType = "int8" }]), randn(2, 256));
+        quantized.train();
+
+        var error = Assert.ThrowsAny<Exception>(() => quantized.call(randn(2, 256)).sum().backward());
+
+        Assert.Contains("has no gradient for its weight 'second.weight'", error.Message);
     }
 
     [Fact]

@@ -19,7 +19,7 @@ internal static unsafe class WindowRows
         long imageSize = (long)shape.Height * shape.Width * shape.Channels, rowsSize = (long)pixels * shape.WindowSize;
         RowsJob.Run(count, rowsSize, threads, image =>
         {
-            var windows = new ImageWindows(images + image * imageSize, firstChannel: 0, padding: 0, shape);
+            var windows = new ImageWindows(images + image * imageSize, 0, 0, shape);
             var row = rows + image * rowsSize;
             for (var pixel = 0; pixel < pixels; pixel++, row += shape.WindowSize)
                 windows.Gather(pixel, row);

@@ -33,7 +33,8 @@ internal static class MatrixProducts
     {
         Tensor input = Arguments.Tensor(call, 0), weight = Arguments.Tensor(call, 1);
         var bias = (Tensor?)call.Arguments[2];
-        if (run.State.Remembered(weight, call.ModulePath)?.TryCompute(input, bias) is { } known)
+        // While a backward pass may follow, the provider is asked: it may have to refuse the weight's gradient.
+        if (!(call.Module.training && is_grad_enabled()) && run.State.Remembered(weight, call.ModulePath)?.TryCompute(input, bias) is { } known)
             return known;
         var product = run.DotGeneral(call, input, weight, new([(int)input.dim() - 1], [1]));
         return product is null ? run.Proceed(call) : Arguments.AddBias(product, bias);
