@@ -106,7 +106,8 @@ public class OdmlQatProvider : ModelProvider
         // Values may lie outside of a range that is a mean over batches, whatever the method.
         bool clips = request.HasStats || GradientClipping.IsNeeded(request.How.Calibration);
         return FakeQuantOp.Compute(request.Tensor, request.How.QType, range, clips);
-    });
+    }
+    );
 
     /// <summary>The mean of the ranges that were seen at the place; the tensor's own where there is none.</summary>
     private static CalibrationRange AverageRange(OdmlRun run, FakeQuantRequest request)

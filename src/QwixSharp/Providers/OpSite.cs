@@ -1,6 +1,6 @@
 using QwixSharp.Arrays;
-using QwixSharp.Ops;
 using QwixSharp.Interception;
+using QwixSharp.Ops;
 using QwixSharp.Providers.Lora;
 using QwixSharp.Providers.Models;
 using QwixSharp.Rules;

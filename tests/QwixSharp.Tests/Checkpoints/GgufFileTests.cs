@@ -25,11 +25,27 @@ public sealed class GgufFileTests : IDisposable
     {
         var metadata = new Dictionary<string, object>
         {
-            ["byte"] = byte.MaxValue, ["sbyte"] = sbyte.MinValue, ["ushort"] = ushort.MaxValue, ["short"] = short.MinValue,
-            ["uint"] = uint.MaxValue, ["int"] = int.MinValue, ["ulong"] = ulong.MaxValue, ["long"] = long.MinValue,
-            ["float"] = 0.1f, ["double"] = 0.1, ["true"] = true, ["false"] = false, ["text"] = "Grüße, 世界 🦙", ["empty"] = "",
-            ["bytes"] = new byte[] { 0, 255 }, ["flags"] = new[] { true, false }, ["longs"] = new[] { 1L, -1L }, ["doubles"] = new[] { 0.5 },
-            ["texts"] = new[] { "a", "", "bc" }, ["none"] = Array.Empty<int>(), ["nested"] = new Array[] { new[] { 1, 2 }, new[] { "x" }, Array.Empty<float>() },
+            ["byte"] = byte.MaxValue,
+            ["sbyte"] = sbyte.MinValue,
+            ["ushort"] = ushort.MaxValue,
+            ["short"] = short.MinValue,
+            ["uint"] = uint.MaxValue,
+            ["int"] = int.MinValue,
+            ["ulong"] = ulong.MaxValue,
+            ["long"] = long.MinValue,
+            ["float"] = 0.1f,
+            ["double"] = 0.1,
+            ["true"] = true,
+            ["false"] = false,
+            ["text"] = "Grüße, 世界 🦙",
+            ["empty"] = "",
+            ["bytes"] = new byte[] { 0, 255 },
+            ["flags"] = new[] { true, false },
+            ["longs"] = new[] { 1L, -1L },
+            ["doubles"] = new[] { 0.5 },
+            ["texts"] = new[] { "a", "", "bc" },
+            ["none"] = Array.Empty<int>(),
+            ["nested"] = new Array[] { new[] { 1, 2 }, new[] { "x" }, Array.Empty<float>() },
         };
         using var read = Write(metadata);
         Assert.Equal(metadata.Keys, read.Values.Keys);

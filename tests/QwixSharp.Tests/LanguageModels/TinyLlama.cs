@@ -13,23 +13,26 @@ internal static class TinyLlama
         Vocabulary: 259, Width: 64, Inner: 96, Layers: 2, Heads: 4, KeyHeads: 2, HeadSize: 16, Context: 64, RopeBase: 10000, NormEpsilon: 1.0 / (1 << 17), TiesEmbedding: true);
 
     /// <summary>What a file of the model says, to be changed by tests.</summary>
-    public static OrderedDictionary<string, object> Metadata { get => new()
+    public static OrderedDictionary<string, object> Metadata
     {
-        ["general.architecture"] = "llama",
-        ["llama.context_length"] = (uint)Config.Context,
-        ["llama.embedding_length"] = (uint)Config.Width,
-        ["llama.block_count"] = (uint)Config.Layers,
-        ["llama.feed_forward_length"] = (uint)Config.Inner,
-        ["llama.attention.head_count"] = (uint)Config.Heads,
-        ["llama.attention.head_count_kv"] = (uint)Config.KeyHeads,
-        ["llama.attention.layer_norm_rms_epsilon"] = (float)Config.NormEpsilon,
-        ["tokenizer.ggml.model"] = "gpt2",
-        ["tokenizer.ggml.pre"] = "smollm",
-        ["tokenizer.ggml.tokens"] = Tokens,
-        ["tokenizer.ggml.token_type"] = Tokens.Select((_, id) => id < 2 ? ControlToken : NormalToken).ToArray(),
-        ["tokenizer.ggml.merges"] = new[] { "Ġ a" },
-        ["tokenizer.ggml.eos_token_id"] = 1u,
-    }; }
+        get => new()
+        {
+            ["general.architecture"] = "llama",
+            ["llama.context_length"] = (uint)Config.Context,
+            ["llama.embedding_length"] = (uint)Config.Width,
+            ["llama.block_count"] = (uint)Config.Layers,
+            ["llama.feed_forward_length"] = (uint)Config.Inner,
+            ["llama.attention.head_count"] = (uint)Config.Heads,
+            ["llama.attention.head_count_kv"] = (uint)Config.KeyHeads,
+            ["llama.attention.layer_norm_rms_epsilon"] = (float)Config.NormEpsilon,
+            ["tokenizer.ggml.model"] = "gpt2",
+            ["tokenizer.ggml.pre"] = "smollm",
+            ["tokenizer.ggml.tokens"] = Tokens,
+            ["tokenizer.ggml.token_type"] = Tokens.Select((_, id) => id < 2 ? ControlToken : NormalToken).ToArray(),
+            ["tokenizer.ggml.merges"] = new[] { "Ġ a" },
+            ["tokenizer.ggml.eos_token_id"] = 1u,
+        };
+    }
 
     /// <summary>Two special tokens, the 256 bytes as GPT-2 writes them, and one that is merged.</summary>
     private static string[] Tokens { get; } =
