@@ -9,9 +9,9 @@ namespace QwixSharp.Samples.Common;
 /// keeps the peak; elsewhere it is the largest of the samples that were taken.
 /// </summary>
 /// <remarks>
-/// A C library may hold more than is in use. The heap of glibc before 2.38 seldom puts an aligned block, such as a tensor, where
-/// another was freed, and grows with every step of a training whose batches differ in length. So blocks are mapped one by
-/// one while memory is watched: they are gone as soon as they are freed. That costs time; do not time the same work.
+/// A C library may hold more than is in use: with glibc 2.36, holes in the heap grow with every step of a training whose batches
+/// differ in length. So large blocks are mapped one by one while memory is watched, and are gone as soon as they are freed.
+/// That costs time; do not time the same work.
 /// </remarks>
 public sealed partial class PeakMemory : IDisposable
 {
