@@ -41,7 +41,7 @@ internal sealed class CheckpointPair : IDisposable
     internal IReadOnlyList<string> OnlyInB { get; }
 
     /// <summary>Bytes that a comparison reads.</summary>
-    internal long Bytes => Common.Sum(t => t.A.Stored.Sum(s => s.ByteLength) + t.B.Stored.Sum(s => s.ByteLength));
+    internal long Bytes => Common.Sum(t => t.A.ByteLength + t.B.ByteLength);
 
     /// <summary>Opens both.</summary>
     internal static CheckpointPair Open(string a, string b, Regex? include, Regex? exclude)
@@ -70,7 +70,7 @@ internal sealed class CheckpointPair : IDisposable
         {
             var (a, b) = Common[i];
             results[i] = look(a, b);
-            progress.Add(a.Stored.Sum(s => s.ByteLength) + b.Stored.Sum(s => s.ByteLength));
+            progress.Add(a.ByteLength + b.ByteLength);
             return ValueTask.CompletedTask;
         });
         return results;

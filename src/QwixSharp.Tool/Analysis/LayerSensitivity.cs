@@ -4,7 +4,11 @@ namespace QwixSharp.Tool.Analysis;
 /// <param name="Name">The tensor.</param>
 /// <param name="Shape">Its shape.</param>
 /// <param name="Options">The schemes that fit, the most precise first.</param>
-internal sealed record LayerSensitivity(string Name, IReadOnlyList<long> Shape, IReadOnlyList<SchemeEffect> Options);
+internal sealed record LayerSensitivity(string Name, IReadOnlyList<long> Shape, IReadOnlyList<SchemeEffect> Options)
+{
+    /// <summary>How many values the weight has.</summary>
+    internal long Values => Shape.Aggregate(1L, (a, b) => a * b);
+}
 
 /// <summary>What a scheme does to a weight.</summary>
 /// <param name="Scheme">The scheme.</param>

@@ -85,7 +85,7 @@ internal sealed class InspectCommand : QwixCommand
     }
 
     private static IEnumerable<Row> Logical(Checkpoint checkpoint) =>
-        checkpoint.LogicalTensors.Select(t => new Row(t.Name, t.Description, t.Shape, t.Stored.Sum(s => s.ByteLength)));
+        checkpoint.LogicalTensors.Select(t => new Row(t.Name, t.Description, t.Shape, t.ByteLength));
 
     private static IEnumerable<Row> Stored(Checkpoint checkpoint) =>
         checkpoint.Tensors.Select(t => new Row(t.Name, t.TypeName, t.Shape, t.ByteLength));

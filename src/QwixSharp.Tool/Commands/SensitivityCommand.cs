@@ -67,7 +67,7 @@ internal sealed class SensitivityCommand : QwixCommand
         var tensors = checkpoint.LogicalTensors.Where(t => IsChosen(t, arguments) && schemes.Any(s => s.Fits(t.Shape))).ToList();
         if (tensors.Count == 0)
             throw new QwixException($"{checkpoint.Path} has no floating-point weight of two axes or more that any of the schemes fits.");
-        var layers = await terminal.WithProgressAsync("measuring", tensors.Sum(t => t.Stored.Sum(s => s.ByteLength)), progress => MeasureAsync(tensors, schemes, progress, cancel));
+        var layers = await terminal.WithProgressAsync("measuring", tensors.Sum(t => t.ByteLength), progress => MeasureAsync(tensors, schemes, progress, cancel));
         var rules = Suggest(layers, arguments, out var chosen);
         if (rules is not null && arguments.GetValue(_output) is { } path)
             await WholeFile.WriteAsync(path, RuleJson.Write(rules) + "\n", cancel);
@@ -109,7 +109,7 @@ internal sealed class SensitivityCommand : QwixCommand
                 return new SchemeEffect(scheme, scheme.BytesOf(tensor.Shape, scaleBits), scheme.Measure(tensor.Name, weight).SnrDb);
             });
             layers[i] = new(tensor.Name, tensor.Shape, [.. effects.OrderByDescending(e => e.SnrDb)]);
-            progress.Add(tensor.Stored.Sum(s => s.ByteLength));
+            progress.Add(tensor.ByteLength);
             return ValueTask.CompletedTask;
         });
         return layers;
@@ -117,7 +117,7 @@ internal sealed class SensitivityCommand : QwixCommand
 
     private IReadOnlyList<QuantizationRule>? Suggest(IReadOnlyList<LayerSensitivity> layers, ParseResult arguments, out int[]? chosen)
     {
-        long values = layers.Sum(l => l.Shape.Aggregate(1L, (a, b) => a * b));
+        long values = layers.Sum(l => l.Values);
         long? target = arguments.GetValue(_targetBits) is { } bits ? (long)(values * bits / 8) : arguments.GetValue(_targetSize);
         chosen = target is { } bytes ? RuleSuggestion.Choose(layers, bytes) : null;
         return chosen is null ? null : RuleSuggestion.Rules(layers, chosen);
@@ -140,7 +140,7 @@ internal sealed class SensitivityCommand : QwixCommand
         terminal.WriteTable(table);
         if (chosen is not null)
         {
-            long bytes = layers.Select((l, i) => l.Options[chosen[i]].Bytes).Sum(), values = layers.Sum(l => l.Shape.Aggregate(1L, (a, b) => a * b));
+            long bytes = layers.Select((l, i) => l.Options[chosen[i]].Bytes).Sum(), values = layers.Sum(l => l.Values);
             terminal.WriteLine($"Suggested: {Format.Bytes(bytes)}, {Format.Number(8.0 * bytes / values, 2)} bits a weight");
         }
     }

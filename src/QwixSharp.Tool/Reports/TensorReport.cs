@@ -45,7 +45,7 @@ internal sealed record TensorReport(
             after.Add(second.Block(i));
         }
 
-        return new(error, a.Shape, before, after, a.Description, b.Description, a.Stored.Sum(s => s.ByteLength), b.Stored.Sum(s => s.ByteLength));
+        return new(error, a.Shape, before, after, a.Description, b.Description, a.ByteLength, b.ByteLength);
     }
 
     private static float LargestMagnitude(ReadOnlySpan<float> values)

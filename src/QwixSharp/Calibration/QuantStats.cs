@@ -90,23 +90,13 @@ public sealed class QuantStats : IDisposable
 
     /// <summary>Adds one range that was seen at a place.</summary>
     /// <exception cref="QwixException">The place had ranges of another shape or kind before.</exception>
-    internal void Update(string place, CalibrationRange range)
-    {
-        using var noGrad = no_grad();
-        Reserve(place, range);
-        var entry = _entries[place];
-        lock (entry)
-        {
-            CheckFits(place, entry, range);
-            foreach (var ((_, sum), (_, value)) in entry.Sums.Zip(range.Named))
-                sum.add_(value);
-            entry.Count.add_(1);
-        }
-    }
+    internal void Update(string place, CalibrationRange range) => Record(place, range, forget: false);
 
     /// <summary>Forgets what was seen at a place, and adds one range.</summary>
     /// <exception cref="QwixException">The place had ranges of another shape or kind before.</exception>
-    internal void Replace(string place, CalibrationRange range)
+    internal void Replace(string place, CalibrationRange range) => Record(place, range, forget: true);
+
+    private void Record(string place, CalibrationRange range, bool forget)
     {
         using var noGrad = no_grad();
         Reserve(place, range);
@@ -115,8 +105,8 @@ public sealed class QuantStats : IDisposable
         {
             CheckFits(place, entry, range);
             foreach (var ((_, sum), (_, value)) in entry.Sums.Zip(range.Named))
-                sum.copy_(value);
-            entry.Count.fill_(1);
+                _ = forget ? sum.copy_(value) : sum.add_(value);
+            _ = forget ? entry.Count.fill_(1) : entry.Count.add_(1);
         }
     }
 

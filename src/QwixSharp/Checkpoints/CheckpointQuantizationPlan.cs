@@ -11,7 +11,7 @@ namespace QwixSharp.Checkpoints;
 public sealed record PlannedTensor(LogicalTensor Tensor, QuantizationRule? Rule, TensorQuantization? Quantization, string Reason, IReadOnlyList<TensorEntry> Outputs)
 {
     /// <summary>The bytes it takes now.</summary>
-    public long BytesBefore => Tensor.Stored.Sum(s => s.ByteLength);
+    public long BytesBefore => Tensor.ByteLength;
 
     /// <summary>The bytes it would take.</summary>
     public long BytesAfter => Outputs.Sum(o => o.ByteLength);

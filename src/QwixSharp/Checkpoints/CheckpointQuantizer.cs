@@ -1,4 +1,3 @@
-using System.Runtime.ExceptionServices;
 using QwixSharp.Checkpoints.Layouts;
 using QwixSharp.Checkpoints.Quantization;
 using QwixSharp.Checkpoints.Safetensors;
@@ -130,30 +129,13 @@ public sealed class CheckpointQuantizer
     private void Process(Checkpoint source, IReadOnlyList<PlannedTensor> tensors, Tracker tracker, CancellationToken cancellation, ChunkSink sink)
     {
         var chunks = new TensorChunks(source, ComputeDtype, sink);
-        try
-        {
-            Parallel.ForEach(
-                System.Collections.Concurrent.Partitioner.Create(tensors.SelectMany(TensorChunks.Cut), System.Collections.Concurrent.EnumerablePartitionerOptions.NoBuffering),
-                new ParallelOptions { MaxDegreeOfParallelism = Math.Max(Threads, 1), CancellationToken = cancellation },
-                chunk => tracker.Add(chunk.Planned.Tensor.Name, chunks.Process(chunk)));
-        }
-        catch (AggregateException error)
-        {
-            ExceptionDispatchInfo.Throw(error.InnerExceptions[0]);
-        }
+        ParallelWork.Run(tensors.SelectMany(TensorChunks.Cut), Threads, cancellation, chunk => tracker.Add(chunk.Planned.Tensor.Name, chunks.Process(chunk)));
     }
 
     private Dictionary<string, string> Metadata(Checkpoint source, CheckpointQuantizationPlan plan)
     {
-        var manifest = new QwixManifest(_rules, plan.Tensors.Where(t => t.Quantization is not null).ToDictionary(t => t.Tensor.Name, Describe));
+        var manifest = new QwixManifest(_rules, plan.Tensors.Where(t => t.Quantization is not null).ToDictionary(t => t.Tensor.Name, t => QwixTensorInfo.Of(t.Tensor.Shape, t.Quantization!, t.Rule!.WeightCalibrationMethod)));
         return new Dictionary<string, string>(source.Format == "safetensors" ? source.Metadata : new Dictionary<string, string>()) { ["format"] = "pt", [QwixManifest.Key] = manifest.ToJson() };
-    }
-
-    private static QwixTensorInfo Describe(PlannedTensor planned)
-    {
-        var (shape, scales) = (planned.Tensor.Shape, planned.Quantization!.ScaleShape);
-        var tiles = Enumerable.Range(0, shape.Count).Where(a => scales[a] != 1 && scales[a] != shape[a]).ToDictionary(a => a, a => shape[a] / scales[a]);
-        return new QwixTensorInfo(planned.Quantization.QType, shape, tiles, planned.Rule!.WeightCalibrationMethod);
     }
 
     /// <summary>Counts what is done. Safe for several threads.</summary>

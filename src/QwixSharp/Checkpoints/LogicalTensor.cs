@@ -38,6 +38,12 @@ public abstract class LogicalTensor
     /// <summary>The stored tensors it is made of.</summary>
     public IReadOnlyList<TensorEntry> Stored { get; }
 
+    /// <summary>How many values it has.</summary>
+    public long Count => Shape.Aggregate(1L, (a, b) => a * b);
+
+    /// <summary>The bytes that its stored tensors take.</summary>
+    public long ByteLength => Stored.Sum(s => s.ByteLength);
+
     /// <summary>How it is stored, in a few words for people, such as <c>BF16</c> or <c>gptq int4, groups of 128</c>.</summary>
     public abstract string Description { get; }
 

@@ -55,8 +55,7 @@ public class PtqProvider : QuantizationProvider
         ArgumentNullException.ThrowIfNull(site);
         ArgumentNullException.ThrowIfNull(equation);
         ArgumentNullException.ThrowIfNull(operands);
-        if (operands.Count != 2)
-            throw new QwixException($"The einsum \"{equation}\" at {site} has {operands.Count} operands; one of two can be quantized. Write it as several, or put a rule without WeightQType for it in front.");
+        CheckEinsum(site, equation, operands);
         ModelOperand lhs = operands[0], rhs = operands[1];
         int lhsRank = (int)lhs.Value.dim(), rhsRank = (int)rhs.Value.dim();
         return WithoutGradient(site, operands, () =>
@@ -114,6 +113,12 @@ public class PtqProvider : QuantizationProvider
     }
 
     /// <exception cref="QwixException">The rule asks for a type that convolutions cannot have.</exception>
+    internal static void CheckEinsum(OpSite site, string equation, IReadOnlyList<ModelOperand> operands)
+    {
+        if (operands.Count != 2)
+            throw new QwixException($"The einsum \"{equation}\" at {site} has {operands.Count} operands; one of two can be quantized. Write it as several, or put a rule without WeightQType for it in front.");
+    }
+
     internal static void CheckConvolution(OpSite site)
     {
         if (site.Rule.WeightQType!.IsMicroScaled || site.Rule.ActQType is { IsMicroScaled: true })

@@ -61,8 +61,7 @@ public class QtProvider : QuantizationProvider
         ArgumentNullException.ThrowIfNull(site);
         ArgumentNullException.ThrowIfNull(equation);
         ArgumentNullException.ThrowIfNull(operands);
-        if (operands.Count != 2)
-            throw new QwixException($"The einsum \"{equation}\" at {site} has {operands.Count} operands; one of two can be quantized. Write it as several, or put a rule without WeightQType for it in front.");
+        PtqProvider.CheckEinsum(site, equation, operands);
         ModelOperand first = operands[0], second = operands[1];
         if (first.Value.device_type == DeviceType.META || second.Value.device_type == DeviceType.META)
             return EinsumOp.Compute(equation, null, [first.Value, second.Value]);

@@ -71,6 +71,28 @@ internal sealed class GoldenFamily
         return Enumerable.Range(0, loaded.Manifest.GetProperty("refused_by_reference").GetArrayLength()).Select(i => new TheoryDataRow<int>(i));
     }
 
+    /// <summary>A refusal of the reference, and any case of the same model, which gives shapes to try the rules on; skips where there is none.</summary>
+    public (JsonElement Refused, JsonElement Sibling) Refusal(int index)
+    {
+        var refused = Manifest.GetProperty("refused_by_reference")[index];
+        var model = refused.GetProperty("model").GetString()!;
+        var sibling = Manifest.GetProperty("cases").EnumerateArray().FirstOrDefault(c => c.GetProperty("model").GetString() == model);
+        Assert.SkipWhen(sibling.ValueKind == JsonValueKind.Undefined, $"The folder has no case of the model {model}, whose shapes this refusal needs.");
+        return (refused, sibling);
+    }
+
+    /// <summary>Where the reference refuses for a limit of numbers, what is tried must be refused here too, in words that name it.</summary>
+    /// <returns>Whether it is such a limit; else the reference's reason is one that does not hold here.</returns>
+    public static bool IsRefusedHereToo(JsonElement refused, Func<object?> attempt)
+    {
+        var message = refused.GetProperty("message").GetString()!;
+        if (!message.Contains("cannot be tiled") && !message.Contains("asymmetric"))
+            return false;
+        var error = Assert.ThrowsAny<QwixException>(attempt);
+        Assert.True(error.Message.Contains("tile") || error.Message.Contains("zero point"), error.Message);
+        return true;
+    }
+
     private static TheoryDataRow<string> Row(string family, string name)
     {
         var row = new TheoryDataRow<string>(name);

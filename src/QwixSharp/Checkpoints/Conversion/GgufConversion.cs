@@ -1,7 +1,5 @@
-using QwixSharp.Arrays;
 using QwixSharp.Checkpoints.Gguf;
 using QwixSharp.Checkpoints.Quantization;
-using QwixSharp.Numerics;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Checkpoints.Conversion;
@@ -44,7 +42,7 @@ internal static class GgufConversion
         if (source is GgufCheckpoint gguf)
             return gguf.TypeOf(tensor.Name);
         if (tensor.Quantization is { } quantization)
-            return BlocksOf(tensor, quantization) ?? GgufTensorType.F16;
+            return GgufWriter.TypeOf(tensor.Shape, quantization) ?? GgufTensorType.F16;
         return tensor.Dtype switch
         {
             ScalarType.Float16 => GgufTensorType.F16,
@@ -54,24 +52,15 @@ internal static class GgufConversion
         };
     }
 
-    private static GgufTensorType? BlocksOf(LogicalTensor tensor, TensorQuantization quantization)
-    {
-        bool fits = !quantization.HasZeroPoint && tensor.Shape.Count > 0 && tensor.Shape[^1] / quantization.ScaleShape[^1] % GgufTensorType.Q8_0.BlockLength == 0;
-        return !fits ? null : quantization.QType == QType.Int8 ? GgufTensorType.Q8_0 : quantization.QType == QType.Int4 ? GgufTensorType.Q4_0 : null;
-    }
-
     private static void Write(GgufWriter writer, Checkpoint source, LogicalTensor tensor, GgufTensorType type)
     {
         if (source is GgufCheckpoint gguf && gguf.TypeOf(tensor.Name) == type)
             Copy(writer, source, tensor.Stored[0]);
-        else if (tensor.Quantization is { } quantization && BlocksOf(tensor, quantization) == type)
-            writer.Write(tensor.Name, Read(tensor));
+        else if (tensor.Quantization is { } quantization && GgufWriter.TypeOf(tensor.Shape, quantization) == type)
+            writer.Write(tensor.Name, tensor.ReadQuantized());
         else
             writer.Write(tensor.Name, tensor.ReadFloat());
     }
-
-    /// <summary>Reads a quantized tensor into the dispose scope of the caller.</summary>
-    private static QArray Read(LogicalTensor tensor) => tensor.ReadQuantized();
 
     private static void Copy(GgufWriter writer, Checkpoint source, TensorEntry entry)
     {

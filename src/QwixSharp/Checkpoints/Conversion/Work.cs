@@ -1,4 +1,3 @@
-using System.Runtime.ExceptionServices;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Checkpoints.Conversion;
@@ -9,22 +8,13 @@ internal static class Work
     /// <summary>Calls a function on each tensor, several at once.</summary>
     internal static void ForEach(IReadOnlyList<LogicalTensor> tensors, Action<LogicalTensor> write, IProgress<CheckpointProgress>? progress, CancellationToken cancellation)
     {
-        long total = tensors.Sum(Bytes), done = 0;
-        try
+        long total = tensors.Sum(t => t.ByteLength), done = 0;
+        ParallelWork.Run(tensors, Environment.ProcessorCount, cancellation, tensor =>
         {
-            Parallel.ForEach(tensors, new ParallelOptions { CancellationToken = cancellation, MaxDegreeOfParallelism = Environment.ProcessorCount }, tensor =>
-            {
-                using var noGrad = no_grad();
-                using var scope = NewDisposeScope();
-                write(tensor);
-                progress?.Report(new CheckpointProgress(tensor.Name, Interlocked.Add(ref done, Bytes(tensor)), total));
-            });
-        }
-        catch (AggregateException error)
-        {
-            ExceptionDispatchInfo.Throw(error.InnerExceptions[0]);
-        }
+            using var noGrad = no_grad();
+            using var scope = NewDisposeScope();
+            write(tensor);
+            progress?.Report(new CheckpointProgress(tensor.Name, Interlocked.Add(ref done, tensor.ByteLength), total));
+        });
     }
-
-    private static long Bytes(LogicalTensor tensor) => tensor.Stored.Sum(s => s.ByteLength);
 }

@@ -136,9 +136,15 @@ public sealed unsafe class GgufWriter : IDisposable
     public static GgufTensorType? TypeOf(QArray array)
     {
         ArgumentNullException.ThrowIfNull(array);
-        if (array.ZeroPoint is not null || array.Rank is 0 or > GgufHeader.MaxRank || array.Shape[^1] / array.ScaleShape[^1] % BlockMath.Length != 0)
+        return TypeOf(array.Shape.ToArray(), new TensorQuantization(array.QType, array.ScaleShape.ToArray(), array.ZeroPoint is not null));
+    }
+
+    /// <summary>The type as which an array of a shape, quantized so, is written; or null where it cannot.</summary>
+    internal static GgufTensorType? TypeOf(IReadOnlyList<long> shape, TensorQuantization quantization)
+    {
+        if (quantization.HasZeroPoint || shape.Count is 0 or > GgufHeader.MaxRank || shape[^1] / quantization.ScaleShape[^1] % BlockMath.Length != 0)
             return null;
-        return array.QType == QType.Int8 ? GgufTensorType.Q8_0 : array.QType == QType.Int4 ? GgufTensorType.Q4_0 : null;
+        return quantization.QType == QType.Int8 ? GgufTensorType.Q8_0 : quantization.QType == QType.Int4 ? GgufTensorType.Q4_0 : null;
     }
 
     /// <summary>Brings the file to the disk and gives it its name.</summary>

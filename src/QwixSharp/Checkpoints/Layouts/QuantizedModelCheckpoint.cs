@@ -31,7 +31,7 @@ internal static class QuantizedModelCheckpoint
             : SafetensorsWriter.CreateFolder(path, entries, metadata, maxShardSize);
         foreach (var (name, array) in weights)
         {
-            Write(writer, name, array);
+            QwixEntries.Write(writer, name, array);
             // What only a kernel's form held before is not held twice from now on.
             if (state.IsReleased(known[name].Use))
                 array.Compact();
@@ -70,14 +70,6 @@ internal static class QuantizedModelCheckpoint
 
     private static IReadOnlyList<TensorEntry> Entries(string name, QArray array) =>
         QwixEntries.Of(name, array.QType, array.Shape, array.ScaleShape, array.Dtype, array.ZeroPoint is not null);
-
-    private static void Write(SafetensorsWriter writer, string name, QArray array)
-    {
-        writer.Write(name + QwixEntries.QValue, array.Codes);
-        writer.Write(name + QwixEntries.Scale, array.Scale);
-        if (array.ZeroPoint is { } zeroPoint)
-            writer.Write(name + QwixEntries.ZeroPoint, zeroPoint);
-    }
 
     private static void RefuseAbstract(IReadOnlyDictionary<string, QArray> weights, IEnumerable<KeyValuePair<string, Tensor>> plain)
     {

@@ -1,3 +1,4 @@
+using QwixSharp.Arrays;
 using QwixSharp.Numerics;
 using static TorchSharp.torch;
 
@@ -30,5 +31,14 @@ internal static class QwixEntries
         var codes = new TensorEntry(name + QValue, CodeDtype(qtype), CodePacking.PackedShape(shape, qtype));
         var scale = new TensorEntry(name + Scale, CheckpointDtypes.Of(scaleDtype), scaleShape);
         return hasZeroPoint ? [codes, scale, new(name + ZeroPoint, CheckpointDtypes.Of(Codec.CodeDtype(qtype)), scaleShape)] : [codes, scale];
+    }
+
+    /// <summary>Writes the stored tensors of an array.</summary>
+    internal static void Write(SafetensorsWriter writer, string name, QArray array)
+    {
+        writer.Write(name + QValue, array.Codes);
+        writer.Write(name + Scale, array.Scale);
+        if (array.ZeroPoint is { } zeroPoint)
+            writer.Write(name + ZeroPoint, zeroPoint);
     }
 }

@@ -13,7 +13,16 @@ namespace QwixSharp.Checkpoints.Layouts;
 /// <param name="Shape">The shape in values.</param>
 /// <param name="Tiles">The tile size of each axis that is cut into tiles; for readers, since the scales' shape says it too.</param>
 /// <param name="Calibration">How the range was found; null where it is not known.</param>
-internal sealed record QwixTensorInfo(QType QType, IReadOnlyList<long> Shape, IReadOnlyDictionary<int, long> Tiles, CalibrationMethod? Calibration);
+internal sealed record QwixTensorInfo(QType QType, IReadOnlyList<long> Shape, IReadOnlyDictionary<int, long> Tiles, CalibrationMethod? Calibration)
+{
+    /// <summary>Describes a tensor whose tiles the shape of its scales tells.</summary>
+    internal static QwixTensorInfo Of(IReadOnlyList<long> shape, TensorQuantization quantization, CalibrationMethod? calibration)
+    {
+        var scales = quantization.ScaleShape;
+        var tiles = Enumerable.Range(0, shape.Count).Where(a => scales[a] != 1 && scales[a] != shape[a]).ToDictionary(a => a, a => shape[a] / scales[a]);
+        return new(quantization.QType, shape, tiles, calibration);
+    }
+}
 
 /// <summary>The layout's entry in the metadata: its version, the rules, and each quantized tensor.</summary>
 internal sealed record QwixManifest(IReadOnlyList<QuantizationRule>? Rules, IReadOnlyDictionary<string, QwixTensorInfo> Tensors)

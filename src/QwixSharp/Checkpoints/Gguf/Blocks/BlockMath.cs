@@ -57,6 +57,24 @@ internal static class BlockMath
         ((ToSingle(UpperHalf(codes)) * factor) + shift).StoreUnsafe(ref values, 8);
     }
 
+    /// <summary>Stores the 32 codes of a block times a scale.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void StoreScaled(Vector128<sbyte> low, Vector128<sbyte> high, float scale, Span<float> values)
+    {
+        ref float x = ref MemoryMarshal.GetReference(values);
+        StoreScaled(low, scale, ref x);
+        StoreScaled(high, scale, ref Unsafe.Add(ref x, HalfLength));
+    }
+
+    /// <summary>Stores the 32 codes of a block times a scale, plus an offset.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void StoreScaled(Vector128<sbyte> low, Vector128<sbyte> high, float scale, float offset, Span<float> values)
+    {
+        ref float x = ref MemoryMarshal.GetReference(values);
+        StoreScaled(low, scale, offset, ref x);
+        StoreScaled(high, scale, offset, ref Unsafe.Add(ref x, HalfLength));
+    }
+
     /// <summary>Sixteen bytes, each 16 where its bit of the two bytes is set, else 0: the fifth bits of sixteen codes.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static Vector128<byte> FifthBits(ReadOnlySpan<byte> twoBytes)

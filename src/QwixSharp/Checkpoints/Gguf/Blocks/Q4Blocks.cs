@@ -26,9 +26,7 @@ internal static class Q4Blocks
         {
             float scale = ReadHalf(blocks);
             var (low, high) = Nibbles(blocks[2..SymmetricSize]);
-            ref float x = ref MemoryMarshal.GetReference(values[..Length]);
-            StoreScaled((low - Bias).AsSByte(), scale, ref x);
-            StoreScaled((high - Bias).AsSByte(), scale, ref Unsafe.Add(ref x, HalfLength));
+            StoreScaled((low - Bias).AsSByte(), (high - Bias).AsSByte(), scale, values[..Length]);
         }
     }
 
@@ -38,9 +36,7 @@ internal static class Q4Blocks
         {
             float scale = ReadHalf(blocks), offset = ReadHalf(blocks[2..]);
             var (low, high) = Nibbles(blocks[4..AffineSize]);
-            ref float x = ref MemoryMarshal.GetReference(values[..Length]);
-            StoreScaled(low.AsSByte(), scale, offset, ref x);
-            StoreScaled(high.AsSByte(), scale, offset, ref Unsafe.Add(ref x, HalfLength));
+            StoreScaled(low.AsSByte(), high.AsSByte(), scale, offset, values[..Length]);
         }
     }
 

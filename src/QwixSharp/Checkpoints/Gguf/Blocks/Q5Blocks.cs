@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using static QwixSharp.Checkpoints.Gguf.Blocks.BlockMath;
 
@@ -25,9 +23,7 @@ internal static class Q5Blocks
         {
             float scale = ReadHalf(blocks);
             var (low, high) = Codes(blocks[2..SymmetricSize]);
-            ref float x = ref MemoryMarshal.GetReference(values[..Length]);
-            StoreScaled((low - Bias).AsSByte(), scale, ref x);
-            StoreScaled((high - Bias).AsSByte(), scale, ref Unsafe.Add(ref x, HalfLength));
+            StoreScaled((low - Bias).AsSByte(), (high - Bias).AsSByte(), scale, values[..Length]);
         }
     }
 
@@ -37,9 +33,7 @@ internal static class Q5Blocks
         {
             float scale = ReadHalf(blocks), offset = ReadHalf(blocks[2..]);
             var (low, high) = Codes(blocks[4..AffineSize]);
-            ref float x = ref MemoryMarshal.GetReference(values[..Length]);
-            StoreScaled(low.AsSByte(), scale, offset, ref x);
-            StoreScaled(high.AsSByte(), scale, offset, ref Unsafe.Add(ref x, HalfLength));
+            StoreScaled(low.AsSByte(), high.AsSByte(), scale, offset, values[..Length]);
         }
     }
 
