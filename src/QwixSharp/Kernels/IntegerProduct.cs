@@ -23,6 +23,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private static IntegerProduct? _cached;
 
     private readonly Workspace _workspace = new();
+    private readonly WorkShares _shares = new();
     private IntegerKernel _kernel = null!;
     private PackedWeight _weight = null!;
     private QuantizedInput _input;
@@ -39,9 +40,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private long _scratchBytes;
     private int _panelsAtOnce;
     private int _blocksPerChunk;
-    private int _chunkSize;
     private bool _packing;
-    private int _next;
 
     /// <summary>Computes y = dequantize(x) · dequantize(w)ᵀ.</summary>
     /// <param name="kernel">The inner loops.</param>
@@ -70,12 +69,10 @@ internal sealed unsafe class IntegerProduct : KernelJob
         _planes = input.Planes;
         _blocks = RowBlocks.Of(input.Rows, kernel.MaxRows(weight.Format, _tiled) / _planes);
         Reserve(threads);
-        if ((long)input.Rows * weight.Depth < 32 << 10)
-            RunPhase(packing: true, 1);
-        else
-            RunPhase(packing: true, threads);
+        RunPhase(packing: true, _blocks.Count, 1, (long)input.Rows * weight.Depth < 32 << 10 ? 1 : threads);
         Plan(threads);
-        RunPhase(packing: false, threads);
+        var units = PanelGroups * RowChunks;
+        RunPhase(packing: false, units, Math.Clamp(units / (threads * 8), 1, 16), threads);
         _workspace.Trim();
         _weight = null!;
     }
@@ -99,20 +96,19 @@ internal sealed unsafe class IntegerProduct : KernelJob
         _panelsAtOnce = Math.Max(1, _kernel.MaxPanels(_weight.Format, _tiled, _blocks.Size(0) * _planes));
         var blockBytes = Math.Max(1, _blocks.Size(0) * _planes * _packer.RowBytes);
         _blocksPerChunk = (int)Math.Max(1, RowChunkBytes / blockBytes);
-        var panelGroups = (_weight.Panels + _panelsAtOnce - 1) / _panelsAtOnce;
         // Few panels: cut the rows finer, so that every thread has work.
-        if (panelGroups < threads * 4)
-            _blocksPerChunk = Math.Clamp(_blocks.Count * panelGroups / (threads * 4), 1, _blocksPerChunk);
-        var units = panelGroups * RowChunks;
-        _chunkSize = Math.Clamp(units / (threads * 16), 1, 16);
+        if (PanelGroups < threads * 4)
+            _blocksPerChunk = Math.Clamp(_blocks.Count * PanelGroups / (threads * 4), 1, _blocksPerChunk);
     }
+
+    private int PanelGroups => (_weight.Panels + _panelsAtOnce - 1) / _panelsAtOnce;
 
     private int RowChunks => (_blocks.Count + _blocksPerChunk - 1) / _blocksPerChunk;
 
-    private void RunPhase(bool packing, int threads)
+    private void RunPhase(bool packing, int units, int chunk, int threads)
     {
         _packing = packing;
-        _next = 0;
+        _shares.Begin(units, threads, chunk);
         KernelPool.Shared.Run(this, threads);
     }
 
@@ -122,7 +118,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
         if (_packing)
             PackBlocks(worker);
         else
-            MultiplyPanels();
+            MultiplyPanels(worker);
     }
 
     private void PackBlocks(int worker)
@@ -130,11 +126,8 @@ internal sealed unsafe class IntegerProduct : KernelJob
         var scratch = (sbyte*)_scratch + worker * _scratchBytes;
         if (!_weight.IsDepthDense)
             Unsafe.InitBlockUnaligned(scratch, 0, checked((uint)_codeBytes));
-        while (true)
+        while (_shares.Take(worker, out var block, out _))
         {
-            var block = Interlocked.Increment(ref _next) - 1;
-            if (block >= _blocks.Count)
-                return;
             var first = _blocks.Start(block);
             _packer.Pack(first, _blocks.Size(block), Rows(first), Starts(first), Scales(first), scratch, (float*)(scratch + _codeBytes));
         }
@@ -146,17 +139,13 @@ internal sealed unsafe class IntegerProduct : KernelJob
 
     private float* Scales(int first) => _scales + (long)first * _planes * _weight.Tiles;
 
-    private void MultiplyPanels()
+    private void MultiplyPanels(int worker)
     {
         var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
-        var panelGroups = (_weight.Panels + _panelsAtOnce - 1) / _panelsAtOnce;
-        var units = panelGroups * RowChunks;
-        while (true)
+        var panelGroups = PanelGroups;
+        while (_shares.Take(worker, out var from, out var to))
         {
-            var from = Interlocked.Add(ref _next, _chunkSize) - _chunkSize;
-            if (from >= units)
-                return;
-            for (var unit = from; unit < Math.Min(units, from + _chunkSize); unit++)
+            for (var unit = from; unit < to; unit++)
             {
                 var panel = unit % panelGroups * _panelsAtOnce;
                 var panels = Math.Min(_panelsAtOnce, _weight.Panels - panel);
