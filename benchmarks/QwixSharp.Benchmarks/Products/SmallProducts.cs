@@ -1,11 +1,7 @@
-using System.Diagnostics;
 using System.Runtime.InteropServices;
-using QwixSharp.Arrays;
 using QwixSharp.Kernels;
-using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Threading;
 using QwixSharp.Kernels.Weights;
-using TorchSharp;
 
 namespace QwixSharp.Benchmarks.Products;
 
@@ -16,9 +12,10 @@ namespace QwixSharp.Benchmarks.Products;
 internal sealed unsafe class SmallProducts : IDisposable
 {
     private const int Layers = 30, Width = 576, KeyWidth = 192, Hidden = 1536, Vocabulary = 49152;
-    private const int Rounds = 60;
+    private const int Repeats = 100;
 
     private readonly List<PackedWeight> _weights = [];
+    private readonly ProductPart[] _parts = new ProductPart[3];
     private readonly float* _x = (float*)NativeMemory.AlignedAlloc(Vocabulary * sizeof(float), 64);
     private readonly float* _y = (float*)NativeMemory.AlignedAlloc(Vocabulary * sizeof(float), 64);
 
@@ -35,7 +32,14 @@ internal sealed unsafe class SmallProducts : IDisposable
 
     public static void Run()
     {
-        Console.WriteLine($"an empty region of two threads: {Microseconds(() => KernelPool.Shared.Run(new Nothing(), 2)):F2} µs");
+        var region = new Race(processorTime: false);
+        var nothing = new Nothing();
+        region.Add("", () =>
+        {
+            for (var i = 0; i < Repeats; i++)
+                KernelPool.Shared.Run(nothing, 2);
+        });
+        Console.WriteLine($"an empty parallel region of two threads: {region.Run()[0].Median * 1000 / Repeats:F2} µs");
         foreach (var (bits, tile) in new[] { (4, 64), (4, 32), (8, 0) })
         {
             using var model = new SmallProducts(bits, tile);
@@ -52,11 +56,28 @@ internal sealed unsafe class SmallProducts : IDisposable
 
     private void Report(string name)
     {
-        double alone = Microseconds(() => Products(1)), together = Microseconds(() => Products(2));
-        var bytes = _weights.Sum(w => w.Bytes);
-        Console.WriteLine($"{name}: {_weights.Count} products, {bytes / 1e6:F1} MB; one thread {alone:F0} µs, two {together:F0} µs: {together / _weights.Count:F1} µs each, {bytes / together / 1e3:F1} GB/s");
+        var race = new Race(processorTime: false);
+        race.Add("one thread", () => Products(1));
+        race.Add("two threads", () => Products(2));
+        race.Add("two threads, grouped", Groups);
         foreach (var (weight, what) in new[] { (_weights[0], "576→576"), (_weights[1], "576→192"), (_weights[4], "576→1536"), (_weights[6], "1536→576") })
-            Console.WriteLine($"  {what,-10} again and again: one thread {Microseconds(() => Product(weight, 1)):F2} µs, two {Microseconds(() => Product(weight, 2)):F2} µs");
+            for (var threads = 1; threads <= 2; threads++)
+            {
+                var count = threads;
+                race.Add($"{Repeats} × {what}, {threads} thread{(threads == 1 ? "" : "s")}", () =>
+                {
+                    for (var i = 0; i < Repeats; i++)
+                        Product(weight, count);
+                });
+            }
+        var bytes = _weights.Sum(w => w.Bytes);
+        Console.WriteLine($"{name}: {_weights.Count} products, {bytes / 1e6:F1} MB");
+        foreach (var (what, median, least) in race.Run())
+        {
+            var perProduct = 1000 / (what.Contains('×') ? Repeats : (double)_weights.Count);
+            var speed = what.Contains('×') ? "" : $"; {bytes / least / 1e6:F1} GB/s at most";
+            Console.WriteLine($"  {what,-26} {median:F3} ms, least {least:F3}: {median * perProduct:F2} and {least * perProduct:F2} µs a product{speed}");
+        }
     }
 
     private void Products(int threads)
@@ -65,24 +86,29 @@ internal sealed unsafe class SmallProducts : IDisposable
             Product(weight, threads);
     }
 
+    /// <summary>Queries, keys and values at once, and so the two products that a gate multiplies.</summary>
+    private void Groups()
+    {
+        for (var i = 0; i + 7 <= _weights.Count; i += 7)
+        {
+            Group(i, 3);
+            Product(_weights[i + 3], 2);
+            Group(i + 4, 2);
+            Product(_weights[i + 6], 2);
+        }
+        Product(_weights[^1], 2);
+    }
+
+    private void Group(int first, int count)
+    {
+        float* y = _y;
+        for (var i = 0; i < count; y += _weights[first + i++].Rows)
+            _parts[i] = new(_weights[first + i], new ProductOutput((nint)y, _weights[first + i].Rows));
+        MatMul.Dynamic(new FloatInput((nint)_x, Width, 1), _parts.AsSpan(0, count), 2, scalePerTile: _weights[first].Tiles > 1);
+    }
+
     private void Product(PackedWeight weight, int threads) =>
         MatMul.Dynamic(_x, weight.Depth, 1, weight, new ProductOutput((nint)_y, weight.Rows), threads, scalePerTile: weight.Tiles > 1);
-
-    private static double Microseconds(Action work)
-    {
-        List<double> times = [];
-        for (var start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalMilliseconds < 300;)
-            work();
-        for (var round = 0; round < Rounds; round++)
-        {
-            var start = Stopwatch.GetTimestamp();
-            for (var i = 0; i < 10; i++)
-                work();
-            times.Add(Stopwatch.GetElapsedTime(start).TotalMicroseconds / 10);
-        }
-
-        return times.Order().ElementAt(Rounds / 2);
-    }
 
     private static PackedWeight Weight(Random random, int n, int k, int bits, int tile)
     {
