@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Threading;
 using QwixSharp.Kernels.Weights;
@@ -24,7 +25,8 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private static IntegerProduct? _cached;
 
     private readonly Workspace _workspace = new();
-    private readonly WorkShares _shares = new();
+    private readonly WorkShares _packing = new();
+    private readonly WorkShares _multiplying = new();
     private IntegerKernel _kernel = null!;
     private ProductPart[] _parts = new ProductPart[1];
     private int _partCount;
@@ -43,7 +45,6 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private int _panelsAtOnce;
     private int _panelGroups;
     private int _blocksPerChunk;
-    private bool _packing;
 
     /// <summary>Computes y = dequantize(x) · dequantize(w)ᵀ of every part.</summary>
     /// <param name="kernel">The inner loops.</param>
@@ -70,10 +71,11 @@ internal sealed unsafe class IntegerProduct : KernelJob
         _planes = input.Planes;
         _blocks = RowBlocks.Of(input.Rows, kernel.MaxRows(weight.Format, _tiled) / _planes);
         Reserve(threads);
-        RunPhase(packing: true, _blocks.Count, 1, (long)input.Rows * weight.Depth < 32 << 10 ? 1 : threads);
         Plan(threads);
         var units = _panelGroups * RowChunks;
-        RunPhase(packing: false, units, Math.Clamp(units / (threads * 8), 1, 16), threads);
+        _packing.Begin(_blocks.Count, threads, 1);
+        _multiplying.Begin(units, threads, Math.Clamp(units / (threads * 8), 1, 16));
+        KernelPool.Shared.Run(this, threads);
         _workspace.Trim();
         _weight = null!;
         Array.Clear(_parts, 0, _partCount);
@@ -125,20 +127,12 @@ internal sealed unsafe class IntegerProduct : KernelJob
 
     private int RowChunks => (_blocks.Count + _blocksPerChunk - 1) / _blocksPerChunk;
 
-    private void RunPhase(bool packing, int units, int chunk, int threads)
-    {
-        _packing = packing;
-        _shares.Begin(units, threads, chunk);
-        KernelPool.Shared.Run(this, threads);
-    }
-
     /// <inheritdoc/>
     public override void Run(int worker)
     {
-        if (_packing)
-            PackBlocks(worker);
-        else
-            MultiplyPanels(worker);
+        PackBlocks(worker);
+        _packing.WaitForAll();
+        MultiplyPanels(worker);
     }
 
     private void PackBlocks(int worker)
@@ -146,10 +140,18 @@ internal sealed unsafe class IntegerProduct : KernelJob
         var scratch = (sbyte*)_scratch + worker * _scratchBytes;
         if (!_weight.IsDepthDense)
             Unsafe.InitBlockUnaligned(scratch, 0, checked((uint)_codeBytes));
-        while (_shares.Take(worker, out var block, out _))
+        while (_packing.Take(worker, out var block, out _))
         {
-            var first = _blocks.Start(block);
-            _packer.Pack(first, _blocks.Size(block), Rows(first), Starts(first), Scales(first), scratch, (float*)(scratch + _codeBytes));
+            try
+            {
+                var first = _blocks.Start(block);
+                _packer.Pack(first, _blocks.Size(block), Rows(first), Starts(first), Scales(first), scratch, (float*)(scratch + _codeBytes));
+            }
+            finally
+            {
+                // Also where it failed: others wait for it.
+                _packing.Finish(1);
+            }
         }
     }
 
@@ -162,7 +164,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private void MultiplyPanels(int worker)
     {
         var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
-        while (_shares.Take(worker, out var from, out var to))
+        while (_multiplying.Take(worker, out var from, out var to))
         {
             for (var unit = from; unit < to; unit++)
             {
@@ -209,10 +211,25 @@ internal sealed unsafe class IntegerProduct : KernelJob
             args.PanelScaleBytes = weight.PanelScaleBytes;
             args.ActivationScales = Scales(first);
             args.Result = result;
+            if (part.Output is { ColumnStride: 1, Format: FloatFormat.Float32 } && _planes == 1)
+                Prefetch(part.Output.At(first, panel * PackedWeight.PanelColumns), rows, part.Output.RowStride, panels);
             _kernel.Run(&args, weight.Format, _tiled, rows, panels);
         }
         for (var p = 0; p < panels; p++)
             Finish(first, rows, part, panel + p, result + p * rows * PackedWeight.PanelColumns);
+    }
+
+    /// <summary>
+    /// Fetches where a block of the result will go while it is computed: nothing has been written there, and its rows are too far apart
+    /// for the processor to foresee.
+    /// </summary>
+    private static void Prefetch(float* target, int rows, long stride, int panels)
+    {
+        if (!Sse.IsSupported)
+            return;
+        for (var row = 0; row < rows; row++, target += stride)
+            for (var panel = 0; panel < panels; panel++)
+                Sse.Prefetch0(target + panel * PackedWeight.PanelColumns);
     }
 
     private void Finish(int first, int rows, in ProductPart part, int panel, float* values)

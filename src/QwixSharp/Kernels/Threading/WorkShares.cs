@@ -13,8 +13,13 @@ internal sealed unsafe class WorkShares
     /// <summary>Two lines, since processors fetch them in pairs.</summary>
     private const int Stride = 128 / sizeof(int);
 
+    /// <summary>Some hundred microseconds; who holds them up longer may need the processor that this thread spins on.</summary>
+    private const int MostSpins = 4000;
+
     private readonly Workspace _memory = new();
     private int* _shares;
+    private int* _done;
+    private int _units;
     private int _workers;
     private int _chunk;
 
@@ -24,7 +29,10 @@ internal sealed unsafe class WorkShares
     /// <param name="chunk">The most that <see cref="Take"/> gives at once.</param>
     public void Begin(int units, int workers, int chunk)
     {
-        _shares = (int*)_memory.Reserve((long)workers * Stride * sizeof(int));
+        _shares = (int*)_memory.Reserve((workers + 1L) * Stride * sizeof(int));
+        _done = _shares + workers * Stride;
+        *_done = 0;
+        _units = units;
         _workers = workers;
         _chunk = chunk;
         for (var worker = 0; worker < workers; worker++)
@@ -54,5 +62,24 @@ internal sealed unsafe class WorkShares
         }
         from = to = 0;
         return false;
+    }
+
+    /// <summary>Says that units which were taken are done, for threads that <see cref="WaitForAll"/>.</summary>
+    /// <param name="units">How many.</param>
+    public void Finish(int units) => Interlocked.Add(ref *_done, units);
+
+    /// <summary>
+    /// Waits until all units are done. When none is left to take, the others wait for those alone that have taken some: never
+    /// for a thread that has not come yet.
+    /// </summary>
+    public void WaitForAll()
+    {
+        for (var spins = 0; Volatile.Read(ref *_done) < _units; spins++)
+        {
+            if (spins < MostSpins)
+                Thread.SpinWait(1);
+            else
+                Thread.Yield();
+        }
     }
 }
