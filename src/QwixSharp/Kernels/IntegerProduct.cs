@@ -15,6 +15,12 @@ internal sealed unsafe class IntegerProduct : KernelJob
     /// <summary>Rows are taken in chunks of about this many bytes, which stay in the second-level cache.</summary>
     private const long RowChunkBytes = 384 << 10;
 
+    /// <summary>
+    /// With so many rows for each thread, computing takes longer than reading the weight, so that every thread may read all of
+    /// it. Then threads share out rows and not panels: what one packs and writes no other touches.
+    /// </summary>
+    private const int RowsForOwnRows = 32;
+
     /// <summary>With fewer multiplications and fewer bytes of weights, a second thread takes longer to start than it saves.</summary>
     private const long SmallestShared = 1_000_000, SmallestSharedBytes = 192 << 10;
 
@@ -36,9 +42,10 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private RowBlocks _blocks;
     private bool _tiled;
     private int _planes;
-    private byte* _rows;
-    private int* _starts;
-    private float* _scales;
+    private bool _ownRows;
+    private byte* _memory;
+    private long _packedBytes;
+    private long _sumBytes;
     private byte* _scratch;
     private long _codeBytes;
     private long _scratchBytes;
@@ -70,11 +77,12 @@ internal sealed unsafe class IntegerProduct : KernelJob
         _tiled = weight.Tiles != 1;
         _planes = input.Planes;
         _blocks = RowBlocks.Of(input.Rows, kernel.MaxRows(weight.Format, _tiled) / _planes);
-        Reserve(threads);
+        _ownRows = input.Rows >= RowsForOwnRows * threads;
         Plan(threads);
-        var units = _panelGroups * RowChunks;
+        Reserve(threads);
+        var units = _ownRows ? RowChunks : _panelGroups * RowChunks;
         _packing.Begin(_blocks.Count, threads, 1);
-        _multiplying.Begin(units, threads, Math.Clamp(units / (threads * 8), 1, 16));
+        _multiplying.Begin(units, threads, _ownRows ? 1 : Math.Clamp(units / (threads * 8), 1, 16));
         KernelPool.Shared.Run(this, threads);
         _workspace.Trim();
         _weight = null!;
@@ -96,20 +104,6 @@ internal sealed unsafe class IntegerProduct : KernelJob
         return parts[0].Weight;
     }
 
-    private void Reserve(int threads)
-    {
-        var rowBytes = _packer.RowBytes * _input.Rows * _planes;
-        var sums = Round((long)_weight.Tiles * _input.Rows * _planes * 4);
-        _codeBytes = Round(_weight.PaddedDepth * (_blocks.Count > 0 ? _blocks.Size(0) : 0) * _planes) + 64;
-        _scratchBytes = _codeBytes + (_input.Format == FloatFormat.Float32 ? 0 : Round((long)_weight.Depth * sizeof(float)));
-        _rows = _workspace.Reserve(Round(rowBytes) + 2 * sums + threads * _scratchBytes);
-        _starts = (int*)(_rows + Round(rowBytes));
-        _scales = (float*)((byte*)_starts + sums);
-        _scratch = (byte*)_scales + sums;
-
-        static long Round(long bytes) => (bytes + 63) & ~63L;
-    }
-
     private void Plan(int threads)
     {
         _panelsAtOnce = Math.Max(1, _kernel.MaxPanels(_weight.Format, _tiled, _blocks.Size(0) * _planes));
@@ -118,9 +112,46 @@ internal sealed unsafe class IntegerProduct : KernelJob
         _panelGroups = 0;
         for (var part = 0; part < _partCount; part++)
             _panelGroups += PanelGroups(_parts[part].Weight);
+        if (_ownRows)
+            _blocksPerChunk = Math.Clamp(_blocks.Count / (threads * 3), Math.Min(_blocksPerChunk, Math.Min(4, (_blocks.Count + threads - 1) / threads)), _blocksPerChunk);
         // Few panels: cut the rows finer, so that every thread has work.
-        if (_panelGroups < threads * 4)
+        else if (_panelGroups < threads * 4)
             _blocksPerChunk = Math.Clamp(_blocks.Count * _panelGroups / (threads * 4), 1, _blocksPerChunk);
+    }
+
+    /// <summary>Room for all rows or, where threads have rows of their own, for a chunk of each thread.</summary>
+    private void Reserve(int threads)
+    {
+        var rows = (long)_input.Rows * _planes;
+        if (_ownRows)
+            rows = Math.Min(rows, (long)_blocksPerChunk * _blocks.Size(0) * _planes);
+        _packedBytes = Round(_packer.RowBytes * rows);
+        _sumBytes = Round(_weight.Tiles * rows * 4);
+        _codeBytes = Round(_weight.PaddedDepth * (_blocks.Count > 0 ? _blocks.Size(0) : 0) * _planes) + 64;
+        _scratchBytes = _codeBytes + (_input.Format == FloatFormat.Float32 ? 0 : Round((long)_weight.Depth * sizeof(float)));
+        var packed = (_packedBytes + 2 * _sumBytes) * (_ownRows ? threads : 1);
+        _memory = _workspace.Reserve(packed + threads * _scratchBytes);
+        _scratch = _memory + packed;
+
+        static long Round(long bytes) => (bytes + 63) & ~63L;
+    }
+
+    /// <summary>Packed rows from one on.</summary>
+    /// <param name="worker">Whose rows; 0 where all threads share them.</param>
+    /// <param name="first">The number of the first row in x.</param>
+    private PackedRows Packed(int worker, int first)
+    {
+        var codes = _memory + worker * (_packedBytes + 2 * _sumBytes);
+        var starts = (int*)(codes + _packedBytes);
+        return new PackedRows { Codes = codes, Starts = starts, Scales = (float*)((byte*)starts + _sumBytes), First = first };
+    }
+
+    private struct PackedRows
+    {
+        public byte* Codes;
+        public int* Starts;
+        public float* Scales;
+        public int First;
     }
 
     private int PanelGroups(PackedWeight weight) => (weight.Panels + _panelsAtOnce - 1) / _panelsAtOnce;
@@ -130,22 +161,16 @@ internal sealed unsafe class IntegerProduct : KernelJob
     /// <inheritdoc/>
     public override void Run(int worker)
     {
-        PackBlocks(worker);
-        _packing.WaitForAll();
-        MultiplyPanels(worker);
-    }
-
-    private void PackBlocks(int worker)
-    {
-        var scratch = (sbyte*)_scratch + worker * _scratchBytes;
-        if (!_weight.IsDepthDense)
-            Unsafe.InitBlockUnaligned(scratch, 0, checked((uint)_codeBytes));
+        if (_ownRows)
+        {
+            MultiplyOwnRows(worker);
+            return;
+        }
         while (_packing.Take(worker, out var block, out _))
         {
             try
             {
-                var first = _blocks.Start(block);
-                _packer.Pack(first, _blocks.Size(block), Rows(first), Starts(first), Scales(first), scratch, (float*)(scratch + _codeBytes));
+                Pack(block, block + 1, Packed(0, 0), worker);
             }
             finally
             {
@@ -153,31 +178,56 @@ internal sealed unsafe class IntegerProduct : KernelJob
                 _packing.Finish(1);
             }
         }
+        _packing.WaitForAll();
+        MultiplyPanels(worker);
     }
 
-    private byte* Rows(int first) => _rows + (long)first * _planes * _packer.RowBytes;
-
-    private int* Starts(int first) => _starts + (long)first * _planes * _weight.Tiles;
-
-    private float* Scales(int first) => _scales + (long)first * _planes * _weight.Tiles;
+    private void MultiplyOwnRows(int worker)
+    {
+        while (_multiplying.Take(worker, out var chunk, out _))
+        {
+            var first = chunk * _blocksPerChunk;
+            var last = Math.Min(_blocks.Count, first + _blocksPerChunk);
+            var packed = Packed(worker, _blocks.Start(first));
+            Pack(first, last, packed, worker);
+            for (var group = 0; group < _panelGroups; group++)
+                MultiplyGroup(group, first, last, packed);
+        }
+    }
 
     private void MultiplyPanels(int worker)
     {
-        var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
+        var packed = Packed(0, 0);
         while (_multiplying.Take(worker, out var from, out var to))
-        {
             for (var unit = from; unit < to; unit++)
             {
                 var (chunk, group) = Math.DivRem(unit, _panelGroups);
-                ref readonly var part = ref Part(ref group);
-                var panel = group * _panelsAtOnce;
-                var panels = Math.Min(_panelsAtOnce, part.Weight.Panels - panel);
-                var firstBlock = chunk * _blocksPerChunk;
-                var lastBlock = Math.Min(_blocks.Count, firstBlock + _blocksPerChunk);
-                for (var block = firstBlock; block < lastBlock; block++)
-                    MultiplyBlock(block, part, panel, panels, result);
+                var first = chunk * _blocksPerChunk;
+                MultiplyGroup(group, first, Math.Min(_blocks.Count, first + _blocksPerChunk), packed);
             }
+    }
+
+    private void Pack(int firstBlock, int lastBlock, in PackedRows packed, int worker)
+    {
+        var scratch = (sbyte*)_scratch + worker * _scratchBytes;
+        if (!_weight.IsDepthDense)
+            Unsafe.InitBlockUnaligned(scratch, 0, checked((uint)_codeBytes));
+        for (var block = firstBlock; block < lastBlock; block++)
+        {
+            var first = _blocks.Start(block);
+            var place = (long)(first - packed.First) * _planes;
+            _packer.Pack(first, _blocks.Size(block), packed.Codes + place * _packer.RowBytes, packed.Starts + place * _weight.Tiles, packed.Scales + place * _weight.Tiles, scratch, (float*)(scratch + _codeBytes));
         }
+    }
+
+    private void MultiplyGroup(int group, int firstBlock, int lastBlock, in PackedRows packed)
+    {
+        var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
+        ref readonly var part = ref Part(ref group);
+        var panel = group * _panelsAtOnce;
+        var panels = Math.Min(_panelsAtOnce, part.Weight.Panels - panel);
+        for (var block = firstBlock; block < lastBlock; block++)
+            MultiplyBlock(block, packed, part, panel, panels, result);
     }
 
     /// <summary>The part that a group of panels belongs to.</summary>
@@ -190,33 +240,35 @@ internal sealed unsafe class IntegerProduct : KernelJob
         return ref _parts[part];
     }
 
-    private void MultiplyBlock(int block, in ProductPart part, int panel, int panels, float* result)
+    private void MultiplyBlock(int block, in PackedRows packed, in ProductPart part, int panel, int panels, float* result)
     {
         var weight = part.Weight;
         var first = _blocks.Start(block);
         var rows = _blocks.Size(block) * _planes;
+        var place = (long)(first - packed.First) * _planes;
+        var scales = packed.Scales + place * weight.Tiles;
         if (weight.Tiles == 0)
             new Span<float>(result, panels * rows * PackedWeight.PanelColumns).Clear();
         else
         {
             IntegerTileArgs args;
             Unsafe.SkipInit(out args);
-            args.Activations = Rows(first);
+            args.Activations = packed.Codes + place * _packer.RowBytes;
             args.Weights = weight.Codes(panel);
             args.PanelBytes = weight.PanelBytes;
             args.Tiles = weight.Tiles;
             args.Groups = weight.PaddedTile / (weight.IsHalfByte ? 8 : 4);
-            args.Start = Starts(first);
+            args.Start = packed.Starts + place * weight.Tiles;
             args.WeightScales = weight.Scales(panel);
             args.PanelScaleBytes = weight.PanelScaleBytes;
-            args.ActivationScales = Scales(first);
+            args.ActivationScales = scales;
             args.Result = result;
             if (part.Output is { ColumnStride: 1, Format: FloatFormat.Float32 } && _planes == 1)
                 Prefetch(part.Output.At(first, panel * PackedWeight.PanelColumns), rows, part.Output.RowStride, panels);
             _kernel.Run(&args, weight.Format, _tiled, rows, panels);
         }
         for (var p = 0; p < panels; p++)
-            Finish(first, rows, part, panel + p, result + p * rows * PackedWeight.PanelColumns);
+            Finish(first, rows, scales, part, panel + p, result + p * rows * PackedWeight.PanelColumns);
     }
 
     /// <summary>
@@ -232,27 +284,27 @@ internal sealed unsafe class IntegerProduct : KernelJob
                 Sse.Prefetch0(target + panel * PackedWeight.PanelColumns);
     }
 
-    private void Finish(int first, int rows, in ProductPart part, int panel, float* values)
+    private void Finish(int first, int rows, float* scales, in ProductPart part, int panel, float* values)
     {
         var weight = part.Weight;
-        SubtractZeroPoints(first, rows, weight, panel, values);
+        SubtractZeroPoints(first, rows, scales, weight, panel, values);
         var column = panel * PackedWeight.PanelColumns;
         var columns = Math.Min(PackedWeight.PanelColumns, weight.Rows - column);
         if (!_tiled && _planes == 1 && !_input.ScalesInBFloat16 && columns == PackedWeight.PanelColumns && part.Output is { ColumnStride: 1, Format: FloatFormat.Float32 })
         {
-            Epilogue.ScaleAndStore((int*)values, rows, weight.Scales(panel), Scales(first), part.Output, first, column);
+            Epilogue.ScaleAndStore((int*)values, rows, weight.Scales(panel), scales, part.Output, first, column);
             return;
         }
         if (_input.ScalesInBFloat16)
-            Epilogue.ScaleInBFloat16((int*)values, rows, weight.Scales(panel), Scales(first));
+            Epilogue.ScaleInBFloat16((int*)values, rows, weight.Scales(panel), scales);
         else if (!_tiled)
-            Epilogue.Scale((int*)values, rows, weight.Scales(panel), Scales(first));
+            Epilogue.Scale((int*)values, rows, weight.Scales(panel), scales);
         if (_planes > 1)
             Epilogue.AddPlanes(values, rows / _planes);
         Epilogue.Store(values, rows / _planes, part.Output, first, column, columns);
     }
 
-    private void SubtractZeroPoints(int first, int rows, PackedWeight weight, int panel, float* values)
+    private void SubtractZeroPoints(int first, int rows, float* scales, PackedWeight weight, int panel, float* values)
     {
         if (!_input.HasZeroPoints)
             return;
@@ -262,7 +314,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
             if (zeroPoint == 0)
                 continue;
             if (_tiled)
-                Epilogue.SubtractZeroPoint(values, weight, panel, Scales(first) + row, rows, zeroPoint);
+                Epilogue.SubtractZeroPoint(values, weight, panel, scales + row, rows, zeroPoint);
             else
                 Epilogue.SubtractZeroPoint((int*)values, weight.ColumnSums(panel), zeroPoint);
         }
