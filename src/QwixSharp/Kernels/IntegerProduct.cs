@@ -207,6 +207,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
             }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Pack(int firstBlock, int lastBlock, in PackedRows packed, int worker)
     {
         var scratch = (sbyte*)_scratch + worker * _scratchBytes;
@@ -220,6 +221,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void MultiplyGroup(int group, int firstBlock, int lastBlock, in PackedRows packed)
     {
         var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
@@ -240,6 +242,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
         return ref _parts[part];
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void MultiplyBlock(int block, in PackedRows packed, in ProductPart part, int panel, int panels, float* result)
     {
         var weight = part.Weight;
@@ -284,6 +287,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
                 Sse.Prefetch0(target + panel * PackedWeight.PanelColumns);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Finish(int first, int rows, float* scales, in ProductPart part, int panel, float* values)
     {
         var weight = part.Weight;
