@@ -124,9 +124,13 @@ internal static unsafe class OpenMpTeam
 
         internal void Work()
         {
-            Take();
-            if (Environment.CurrentManagedThreadId == _caller)
-                _ended = Stopwatch.GetTimestamp();
+            if (Environment.CurrentManagedThreadId != _caller)
+            {
+                Take(Interlocked.Increment(ref _joined));
+                return;
+            }
+            Take(0);
+            _ended = Stopwatch.GetTimestamp();
         }
 
         internal void End()
@@ -135,11 +139,11 @@ internal static unsafe class OpenMpTeam
             Interlocked.Exchange(ref _failure, null)?.Throw();
         }
 
-        private void Take()
+        private void Take(int worker)
         {
             try
             {
-                _job!.Run(Interlocked.Increment(ref _joined) - 1);
+                _job!.Run(worker);
             }
             catch (Exception e)
             {
