@@ -50,15 +50,16 @@ internal sealed partial class PackedLinear
     /// <summary>Computes x · wᵀ + b.</summary>
     /// <param name="input">[…, in].</param>
     /// <param name="bias">[out], or null.</param>
+    /// <param name="activation">Applied to the result.</param>
     /// <returns>[…, out], the caller's; or null where only the general way can compute it.</returns>
-    internal Tensor? TryCompute(Tensor input, Tensor? bias)
+    internal Tensor? TryCompute(Tensor input, Tensor? bias, FusedActivation activation = FusedActivation.None)
     {
         if (Weight is not { } weight || !CanRead(input) || !CanAdd(bias) || !TryGetRows(input, weight, out int rows))
             return null;
         var result = Result(input, weight);
         using var copy = input.is_contiguous() ? null : input.contiguous();
         var x = new FloatInput(TensorMemory.Address(copy ?? input), weight.Depth, rows);
-        var output = Output(result, weight, bias);
+        var output = Output(result, weight, bias) with { Activation = activation };
         if (ActBits == 0)
             MatMul.WeightOnly(x, weight, output, get_num_threads());
         else

@@ -40,6 +40,8 @@ internal static class CallReaders
             "flatten" when Fits(parameters, typeof(Tensor), typeof(long), typeof(long)) => (OpKind.Reshape, ShapeReaders.Flatten),
             "transpose" when Fits(parameters, typeof(Tensor), typeof(long), typeof(long)) => (OpKind.Transpose, ShapeReaders.Transpose),
             "linear" when parameters.Length == 3 => (OpKind.Linear, Consent),
+            "matmul" when Fits(parameters, typeof(Tensor), typeof(Tensor)) => (OpKind.MatMul, ShapeReaders.MatMul),
+            "softmax" when Fits(parameters, typeof(Tensor), typeof(long), typeof(ScalarType?)) => (OpKind.Softmax, ShapeReaders.Softmax),
             _ => null,
         };
     }

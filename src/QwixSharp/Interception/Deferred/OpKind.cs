@@ -68,4 +68,10 @@ internal enum OpKind
 
     /// <summary>A convolution of images; deferred only where the interceptor says so.</summary>
     Convolution,
+
+    /// <summary>A product of matrices, in batches; deferred only where the interceptor says so.</summary>
+    MatMul,
+
+    /// <summary>The softmax along an axis.</summary>
+    Softmax,
 }

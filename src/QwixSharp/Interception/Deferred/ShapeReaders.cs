@@ -114,6 +114,24 @@ internal static class ShapeReaders
         return true;
     }
 
+    /// <summary>Of as many axes on both sides, three at least, and without broadcasting.</summary>
+    internal static bool MatMul(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    {
+        if (arguments[0] is not Tensor a || arguments[1] is not Tensor b || graph.ShapeOf(a) is not { Length: > 2 } left || graph.ShapeOf(b) is not { } right) return false;
+        if (left.Length != right.Length || left[^1] != right[^2] || !left.AsSpan(0, left.Length - 2).SequenceEqual(right.AsSpan(0, right.Length - 2))) return false;
+        if (!graph.AsksFor(arguments, left, ref call)) return false;
+        (call.Operands, call.Shape, call.IsContiguous) = ([a, b], [.. left[..^1], right[^1]], true);
+        return true;
+    }
+
+    /// <summary>Without a change of type.</summary>
+    internal static bool Softmax(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    {
+        if (arguments[0] is not Tensor tensor || arguments[2] is not null || graph.ShapeOf(tensor) is not { } shape || Axis((long)arguments[1]!, shape.Length) is not { } axis) return false;
+        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = ([tensor], shape, axis, graph.IsContiguous(tensor));
+        return true;
+    }
+
     private static bool As(ref DeferredCall call, Tensor tensor, long[] shape)
     {
         (call.Operands, call.Shape, call.IsContiguous) = ([tensor], shape, true);

@@ -2,6 +2,7 @@ using QwixSharp.Interception;
 using QwixSharp.Interception.Deferred;
 using QwixSharp.Ops;
 using QwixSharp.Providers.Models;
+using QwixSharp.Rules;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -19,6 +20,8 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
     /// <inheritdoc/>
     public bool Agrees(DeferrableOp op, object?[] arguments, long[] input, InterceptionScope scope, ref DeferredCall call)
     {
+        if (op.Kind == OpKind.MatMul)
+            return !scope.Module.training && IsPlainProduct(arguments, scope.Path);
         if (op.Kind != OpKind.Linear || arguments[1] is not Tensor weight || (scope.Module.training && is_grad_enabled()))
             return false;
         if (state.Remembered(weight, scope.Path) is not { } layer || layer.ResultShape(input) is not { } shape)
@@ -46,6 +49,8 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
         {
             OpKind.Multiply => RmsNormPattern.TryCompute(node, graph) ?? GatePattern.TryCompute(node, graph),
             OpKind.Divide => RmsNormPattern.TryCompute(node, graph),
+            OpKind.Gelu => LinearGeluPattern.TryCompute(node, graph),
+            OpKind.MatMul or OpKind.Reshape => AttentionPattern.TryCompute(node, graph),
             OpKind.Add => RotaryPattern.TryCompute(node, graph) ?? Sum(node, graph),
             _ => null,
         };
@@ -53,6 +58,18 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
             return false;
         graph.Give(node, result);
         return true;
+    }
+
+    /// <summary>Whether a product is one of activations that no rule quantizes.</summary>
+    private bool IsPlainProduct(object?[] arguments, string path)
+    {
+        foreach (var argument in arguments)
+        {
+            if (argument is not Tensor tensor || state.UseOf(tensor) is not null)
+                return false;
+        }
+
+        return state.Providers.All(provider => provider.Match(path, OpNames.DotGeneral) is null);
     }
 
     private static Tensor? Sum(DeferredNode node, DeferredGraph graph)
