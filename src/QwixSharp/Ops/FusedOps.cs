@@ -24,6 +24,23 @@ internal static unsafe class FusedOps
         return result;
     }
 
+    /// <summary>The layer norm of x, or of x + added, along the last axis.</summary>
+    /// <param name="x">[…, columns], contiguous.</param>
+    /// <param name="added">Of the same shape, contiguous; or null.</param>
+    /// <param name="shape">Its shape.</param>
+    /// <param name="weight">columns elements, contiguous; or null.</param>
+    /// <param name="bias">The same; null where the weight is.</param>
+    /// <param name="epsilon">ε.</param>
+    /// <returns>Of the shape of x; the caller's.</returns>
+    internal static Tensor LayerNorm(Tensor x, Tensor? added, long[] shape, Tensor? weight, Tensor? bias, double epsilon)
+    {
+        var (result, count) = (Result(shape, out long elements), shape[^1]);
+        LayerNormKernel.Run(Pointer(x), PointerOrNull(added), PointerOrNull(weight), PointerOrNull(bias), Pointer(result), elements / count, count, (float)epsilon, get_num_threads());
+        return result;
+
+        static float* PointerOrNull(Tensor? tensor) => tensor is null ? null : Pointer(tensor);
+    }
+
     /// <summary>silu(gate) · x, of one shape, contiguous.</summary>
     internal static Tensor SiluTimes(Tensor gate, Tensor x, long[] shape)
     {

@@ -6,7 +6,7 @@ using static TorchSharp.torch.nn;
 
 namespace QwixSharp.Tests.Providers;
 
-/// <summary>Attention and gelu of a quantized model, computed as one op each, agree with the single ops.</summary>
+/// <summary>Attention, gelu and layer norm of a quantized model, computed as one op each, agree with the single ops.</summary>
 public class FusedAttentionTests
 {
     private const int Width = 64, Heads = 2, Tokens = 6;
@@ -68,6 +68,7 @@ public class FusedAttentionTests
         private readonly Linear value = Linear(Width, Width);
         private readonly Linear inner = Linear(Width, 3 * Width);
         private readonly Linear outer = Linear(3 * Width, Width);
+        private readonly LayerNorm norm = LayerNorm(Width, eps: 1e-3);
         private readonly Form _form;
 
         internal Block(Form form) : base(nameof(Block))
@@ -90,11 +91,11 @@ public class FusedAttentionTests
             };
             var attended = matmul(scores.softmax(_form == Form.OtherAxis ? 2 : -1), v);
             var together = _form == Form.NotTransposedBack ? attended.reshape(2, Tokens, Width) : attended.transpose(1, 2).flatten(2);
-            var hidden = inner.call(x + together);
+            var hidden = inner.call(norm.call(x + together));
             var y = outer.call(functional.gelu(hidden));
             if (_form == Form.Kept)
                 y = y + scores.sum() + hidden.mean() + attended.max();
-            return y.MoveToOuterDisposeScope();
+            return functional.layer_norm(y, [Width]).MoveToOuterDisposeScope();
         }
 
         private static Tensor Split(Tensor x) => x.view(x.size(0), x.size(1), Heads, -1).transpose(1, 2);

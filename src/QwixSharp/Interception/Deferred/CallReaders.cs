@@ -41,6 +41,7 @@ internal static class CallReaders
             "transpose" when Fits(parameters, typeof(Tensor), typeof(long), typeof(long)) => (OpKind.Transpose, ShapeReaders.Transpose),
             "linear" when parameters.Length == 3 => (OpKind.Linear, Consent),
             "matmul" when Fits(parameters, typeof(Tensor), typeof(Tensor)) => (OpKind.MatMul, ShapeReaders.MatMul),
+            "layer_norm" when Fits(parameters, typeof(Tensor), typeof(long[]), typeof(Tensor), typeof(Tensor), typeof(double)) => (OpKind.LayerNorm, LayerNorm),
             "softmax" when Fits(parameters, typeof(Tensor), typeof(long), typeof(ScalarType?)) => (OpKind.Softmax, ShapeReaders.Softmax),
             _ => null,
         };
@@ -118,6 +119,17 @@ internal static class CallReaders
         (call.Operands, call.Shape) = ([tensor], shape);
         call.IsContiguous = graph.IsContiguous(tensor);
         return true;
+    }
+
+    /// <summary>Along the last axis, with both a weight and a bias or none.</summary>
+    private static bool LayerNorm(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    {
+        if (arguments[0] is not Tensor x || arguments[1] is not long[] { Length: 1 } size || graph.ShapeOf(x) is not { Length: > 0 } shape || shape[^1] != size[0] || size[0] == 0) return false;
+        (call.Operands, call.Shape, call.Number, call.IsContiguous) = ([x], shape, (double)arguments[4]!, true);
+        if (arguments[2] is null && arguments[3] is null) return true;
+        if (arguments[2] is not Tensor weight || arguments[3] is not Tensor bias || graph.ShapeOf(weight) is not [var length] || graph.ShapeOf(bias) is not [var itsLength]) return false;
+        call.Operands = [x, weight, bias];
+        return length == size[0] && itsLength == length;
     }
 
     private static bool Consent(DeferredGraph graph, object?[] arguments, ref DeferredCall call) =>

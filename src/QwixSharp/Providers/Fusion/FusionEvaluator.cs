@@ -50,6 +50,7 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
             OpKind.Multiply => RmsNormPattern.TryCompute(node, graph) ?? GatePattern.TryCompute(node, graph),
             OpKind.Divide => RmsNormPattern.TryCompute(node, graph),
             OpKind.Gelu => LinearGeluPattern.TryCompute(node, graph),
+            OpKind.LayerNorm => LayerNormPattern.TryCompute(node, graph),
             OpKind.MatMul or OpKind.Reshape => AttentionPattern.TryCompute(node, graph),
             OpKind.Add => RotaryPattern.TryCompute(node, graph) ?? Sum(node, graph),
             _ => null,
