@@ -30,7 +30,6 @@ switch (args.FirstOrDefault())
         SteadyProducts.Run();
         return 0;
     case "encoder":
-        if (args.Length > 1) EncoderProfile.Loop(args[1]); else
         EncoderProfile.Run();
         return 0;
     case "memory":

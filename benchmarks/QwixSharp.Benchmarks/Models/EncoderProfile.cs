@@ -18,30 +18,8 @@ internal static class EncoderProfile
     private const int Tokens = 64;
     private const int Rounds = 30;
 
-    public static void Loop(string qt)
-    {
-        set_num_threads(2);
-        using var noGrad = no_grad();
-        var encoder = new BertEncoder(new BertSize());
-        encoder.eval();
-        using Tensor ids = randint(0, 30000, [1, Tokens], int64), mask = ones(1, Tokens, int64);
-        var rule = new QuantizationRule { ModulePath = @"layers\.\d+\.\w+", WeightQType = qt, TileSize = qt == "int4" ? 32 : null, ActQType = "int8" };
-        var quantized = Qwix.QuantizeModel(encoder, new PtqProvider([rule]), ids, mask);
-        var sw = Stopwatch.StartNew();
-        while (sw.Elapsed.TotalSeconds < 6)
-        {
-            List<double> t = [];
-            var s0 = sw.Elapsed.TotalSeconds;
-            while (sw.Elapsed.TotalSeconds < s0 + 0.5)
-            {
-                var start = Stopwatch.GetTimestamp();
-                quantized.call(ids, mask).Dispose();
-                t.Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
-            }
-            t.Sort();
-            Console.WriteLine($"n {t.Count} p10 {t[t.Count / 10]:F2} p50 {t[t.Count / 2]:F2} p90 {t[t.Count * 9 / 10]:F2} max {t[^1]:F2} gc {GC.CollectionCount(0)} {GC.CollectionCount(1)} {GC.CollectionCount(2)} rests {Kernels.Threading.OpenMpTeam.Rests}");
-        }
-    }
+    /// <summary>Until the runtime has compiled all that runs often for the second time, which takes longer where threads spin on all cores.</summary>
+    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(3);
 
     public static void Run()
     {
@@ -63,17 +41,15 @@ internal static class EncoderProfile
                 var rows = sentences * Tokens;
                 using Tensor input = randn(rows, weights.Max(w => w.Depth)), output = empty(rows, weights.Max(w => w.Rows));
                 Console.WriteLine($"{qtype} × int8: {Milliseconds(() => quantized.call(ids, mask).Dispose()):F2} ms; the kernels of its {weights.Length} products alone {Milliseconds(() => Products(weights, input, output, rows)):F2} ms");
-                foreach (var w in weights.DistinctBy(w => (w.Depth, w.Rows)))
-                    Console.WriteLine($"   {w.Depth}->{w.Rows} {Milliseconds(() => Products([w], input, output, rows)):F3} ms one thread {Milliseconds(() => Products([w], input, output, rows, 1)):F3}");
             }
         }
     }
 
-    private static unsafe void Products(PackedWeight[] weights, Tensor input, Tensor output, int rows, int threads = 2)
+    private static unsafe void Products(PackedWeight[] weights, Tensor input, Tensor output, int rows)
     {
         float* x = (float*)TensorMemory.Address(input), y = (float*)TensorMemory.Address(output);
         foreach (var weight in weights)
-            MatMul.Dynamic(x, weight.Depth, rows, weight, new ProductOutput((nint)y, weight.Rows), threads, scalePerTile: weight.Tiles > 1);
+            MatMul.Dynamic(x, weight.Depth, rows, weight, new ProductOutput((nint)y, weight.Rows), get_num_threads(), scalePerTile: weight.Tiles > 1);
     }
 
     private static Dictionary<string, (int Calls, double Milliseconds)> Ops(BertEncoder model, Tensor ids, Tensor mask)
@@ -89,7 +65,7 @@ internal static class EncoderProfile
     private static double Milliseconds(Action work)
     {
         List<double> times = [];
-        for (var start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalMilliseconds < 200;)
+        for (var start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start) < WarmUp;)
             work();
         for (var round = 0; round < Rounds; round++)
         {
@@ -109,7 +85,7 @@ internal static class EncoderProfile
 
         public object? Intercept(in OpCall call)
         {
-            var name = call.Op.Method.Name + (call.Arguments.OfType<Tensor>().FirstOrDefault() is { } t ? $" [{string.Join(",", t.shape)}]" : "");
+            var name = call.Op.Method.Name + (call.Arguments.OfType<Tensor>().FirstOrDefault() is { } first ? $" [{string.Join(", ", first.shape)}]" : "");
             if (!Times.TryGetValue(name, out var times))
                 Times[name] = times = [];
             var start = Stopwatch.GetTimestamp();

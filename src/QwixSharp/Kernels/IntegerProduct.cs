@@ -16,10 +16,14 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private const long RowChunkBytes = 384 << 10;
 
     /// <summary>
-    /// With so many rows for each thread, computing takes longer than reading the weight, so that every thread may read all of
-    /// it. Then threads share out rows and not panels: what one packs and writes no other touches.
+    /// With so many rows for each thread, computing takes longer than reading the weight from the third-level cache (or, with many,
+    /// from memory), so that every thread may read all of it. Then threads share out rows and not panels: what one packs and
+    /// writes no other touches.
     /// </summary>
-    private const int RowsForOwnRows = 32;
+    private const int RowsForOwnRows = 32, ManyRowsForOwnRows = 128;
+
+    /// <summary>Weights up to this size are read from the third-level cache.</summary>
+    private const long CachedWeightBytes = 2 << 20;
 
     /// <summary>With fewer multiplications and fewer bytes of weights, a second thread takes longer to start than it saves.</summary>
     private const long SmallestShared = 1_000_000, SmallestSharedBytes = 192 << 10;
@@ -77,7 +81,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
         _tiled = weight.Tiles != 1;
         _planes = input.Planes;
         _blocks = RowBlocks.Of(input.Rows, kernel.MaxRows(weight.Format, _tiled) / _planes);
-        _ownRows = input.Rows >= RowsForOwnRows * threads;
+        _ownRows = input.Rows >= (bytes <= CachedWeightBytes ? RowsForOwnRows : ManyRowsForOwnRows) * (long)threads;
         Plan(threads);
         Reserve(threads);
         var units = _ownRows ? RowChunks : _panelGroups * RowChunks;
@@ -113,7 +117,11 @@ internal sealed unsafe class IntegerProduct : KernelJob
         for (var part = 0; part < _partCount; part++)
             _panelGroups += PanelGroups(_parts[part].Weight);
         if (_ownRows)
-            _blocksPerChunk = Math.Clamp(_blocks.Count / (threads * 3), Math.Min(_blocksPerChunk, Math.Min(4, (_blocks.Count + threads - 1) / threads)), _blocksPerChunk);
+        {
+            // Some chunks a thread, so that one that is held up leaves work to others; a panel serves a few blocks at least.
+            var fewest = Math.Min(_blocksPerChunk, Math.Min(4, (_blocks.Count + threads - 1) / threads));
+            _blocksPerChunk = Math.Clamp(_blocks.Count / (threads * 3), fewest, _blocksPerChunk);
+        }
         // Few panels: cut the rows finer, so that every thread has work.
         else if (_panelGroups < threads * 4)
             _blocksPerChunk = Math.Clamp(_blocks.Count * _panelGroups / (threads * 4), 1, _blocksPerChunk);
@@ -184,6 +192,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
 
     private void MultiplyOwnRows(int worker)
     {
+        var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
         while (_multiplying.Take(worker, out var chunk, out _))
         {
             var first = chunk * _blocksPerChunk;
@@ -191,19 +200,20 @@ internal sealed unsafe class IntegerProduct : KernelJob
             var packed = Packed(worker, _blocks.Start(first));
             Pack(first, last, packed, worker);
             for (var group = 0; group < _panelGroups; group++)
-                MultiplyGroup(group, first, last, packed);
+                MultiplyGroup(group, first, last, packed, result);
         }
     }
 
     private void MultiplyPanels(int worker)
     {
+        var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
         var packed = Packed(0, 0);
         while (_multiplying.Take(worker, out var from, out var to))
             for (var unit = from; unit < to; unit++)
             {
                 var (chunk, group) = Math.DivRem(unit, _panelGroups);
                 var first = chunk * _blocksPerChunk;
-                MultiplyGroup(group, first, Math.Min(_blocks.Count, first + _blocksPerChunk), packed);
+                MultiplyGroup(group, first, Math.Min(_blocks.Count, first + _blocksPerChunk), packed, result);
             }
     }
 
@@ -222,9 +232,8 @@ internal sealed unsafe class IntegerProduct : KernelJob
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void MultiplyGroup(int group, int firstBlock, int lastBlock, in PackedRows packed)
+    private void MultiplyGroup(int group, int firstBlock, int lastBlock, in PackedRows packed, float* result)
     {
-        var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
         ref readonly var part = ref Part(ref group);
         var panel = group * _panelsAtOnce;
         var panels = Math.Min(_panelsAtOnce, part.Weight.Panels - panel);

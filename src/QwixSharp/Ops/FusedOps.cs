@@ -1,4 +1,5 @@
 using QwixSharp.Arrays;
+using QwixSharp.Kernels.Attention;
 using QwixSharp.Kernels.Chains;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -11,6 +12,8 @@ namespace QwixSharp.Ops;
 /// </summary>
 internal static unsafe class FusedOps
 {
+    private const long MostHeadSize = 512;
+
     /// <summary>x ÷ √(mean(x², last axis) + ε) · w.</summary>
     /// <param name="x">[…, columns], contiguous.</param>
     /// <param name="shape">Its shape.</param>
@@ -69,6 +72,33 @@ internal static unsafe class FusedOps
         var heads = new RotaryShape(shape[0], shape[1], shape[2], shape[3], x.stride(0), x.stride(1), x.stride(2));
         RotaryKernel.Run(Pointer(x), heads, Pointer(cos), Pointer(sin), Pointer(result), get_num_threads());
         return result;
+    }
+
+    /// <summary>Whether <see cref="Attention"/> can serve sizes.</summary>
+    /// <param name="scores">[batch, heads, queries, keys].</param>
+    /// <param name="size">The elements of a query and a key.</param>
+    /// <param name="valueSize">The elements of a value.</param>
+    internal static bool CanAttend(long[] scores, long size, long valueSize) =>
+        FloatAttention.IsSupported && scores is [var batch, var heads, var queries, > 0 and <= FloatAttention.MostKeys]
+        && batch * heads * queries is > 0 and <= int.MaxValue && size is > 0 and <= MostHeadSize && valueSize > 0 && valueSize % FloatAttention.ValueGroup == 0;
+
+    /// <summary>softmax(q · kᵀ · scale + bias) · v, of operands [batch, heads, tokens, size] whose last axis has no gaps.</summary>
+    /// <param name="queries">q.</param>
+    /// <param name="keys">k.</param>
+    /// <param name="values">v.</param>
+    /// <param name="bias">[batch, heads, queries, keys]; or null.</param>
+    /// <param name="scale">What scores are multiplied by.</param>
+    /// <param name="shape">The shape of the result.</param>
+    /// <param name="strides">Where [batch, heads, queries, size] lie in it.</param>
+    /// <returns>The caller's.</returns>
+    internal static Tensor Attention(StridedTensor queries, StridedTensor keys, StridedTensor values, StridedTensor? bias, float scale, long[] shape, long[] strides)
+    {
+        var result = Result(shape, out _);
+        var sizes = new FloatAttentionShape((int)queries.Shape[0], (int)queries.Shape[1], (int)queries.Shape[2], (int)keys.Shape[2], (int)queries.Shape[3], (int)values.Shape[3]);
+        FloatAttention.Run(sizes, Heads(queries), Heads(keys), Heads(values), bias is null ? default : Heads(bias), scale, Heads(new(result, shape, strides)), get_num_threads());
+        return result;
+
+        static HeadTensor Heads(StridedTensor tensor) => new(TensorMemory.Address(tensor.Base), tensor.Strides[0], tensor.Strides[1], tensor.Strides[2]);
     }
 
     private static Tensor Result(long[] shape, out long count)

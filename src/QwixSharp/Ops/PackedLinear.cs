@@ -50,9 +50,16 @@ internal sealed partial class PackedLinear
     /// <summary>Computes x · wᵀ + b.</summary>
     /// <param name="input">[…, in].</param>
     /// <param name="bias">[out], or null.</param>
-    /// <param name="activation">Applied to the result.</param>
     /// <returns>[…, out], the caller's; or null where only the general way can compute it.</returns>
-    internal Tensor? TryCompute(Tensor input, Tensor? bias, FusedActivation activation = FusedActivation.None)
+    internal Tensor? TryCompute(Tensor input, Tensor? bias) => TryCompute(input, bias, FusedActivation.None);
+
+    /// <summary>Computes gelu(x · wᵀ + b).</summary>
+    /// <param name="input">[…, in].</param>
+    /// <param name="bias">[out], or null.</param>
+    /// <returns>[…, out], the caller's; or null where only the general way can compute it.</returns>
+    internal Tensor? TryComputeGelu(Tensor input, Tensor? bias) => TryCompute(input, bias, FusedActivation.Gelu);
+
+    private Tensor? TryCompute(Tensor input, Tensor? bias, FusedActivation activation)
     {
         if (Weight is not { } weight || !CanRead(input) || !CanAdd(bias) || !TryGetRows(input, weight, out int rows))
             return null;

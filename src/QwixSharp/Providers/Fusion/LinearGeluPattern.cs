@@ -1,5 +1,4 @@
 using QwixSharp.Interception.Deferred;
-using QwixSharp.Kernels;
 using QwixSharp.Ops;
 using static TorchSharp.torch;
 
@@ -15,6 +14,6 @@ internal static class LinearGeluPattern
         if (node.Source(0) is not { Kind: OpKind.Linear, Readers: 1, IsReachable: false } linear)
             return null;
         var bias = linear.Operands.Length > 1 ? linear.Operands[1] : null;
-        return ((PackedLinear)linear.Payload!).TryCompute(graph.Value(linear, 0), bias, FusedActivation.Gelu);
+        return ((PackedLinear)linear.Payload!).TryComputeGelu(graph.Value(linear, 0), bias);
     }
 }
