@@ -7,7 +7,6 @@ using QwixSharp.Ops;
 using QwixSharp.Providers;
 using QwixSharp.Rules;
 using QwixSharp.Samples.Common;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Benchmarks.Models;

@@ -1,7 +1,6 @@
 using QwixSharp.Arrays;
 using QwixSharp.Kernels.Attention;
 using QwixSharp.Kernels.Chains;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;
