@@ -13,6 +13,9 @@ namespace QwixSharp.Providers.Odml;
 /// <param name="Weight">Which parameter it is, as it is or through views; null for an activation.</param>
 internal sealed record FakeQuantRequest(Tensor Tensor, HowToQuantize How, OdmlSite Site, string Operand, bool HasStats, WeightUse? Weight)
 {
+    /// <summary>What is known of the tensor; null for a weight or a constant.</summary>
+    internal TensorTag? Tag { get; init; }
+
     /// <summary>The place of its statistics.</summary>
     internal string Place => Site.Place(Operand);
 }

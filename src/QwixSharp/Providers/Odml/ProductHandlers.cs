@@ -2,6 +2,7 @@ using QwixSharp.Arrays;
 using QwixSharp.Interception;
 using QwixSharp.Numerics;
 using QwixSharp.Ops;
+using QwixSharp.Providers.Odml.Device;
 using QwixSharp.Providers.OpMap;
 using QwixSharp.Rules;
 using static TorchSharp.torch;
@@ -84,8 +85,9 @@ internal static class ProductHandlers
         var result = run.Proceed(call, place(call.Arguments, lhs, rhs));
         ProductSums? sums = null;
         if (result is Tensor product)
-            (result, sums) = BiasRounding.Product(run, call, OpNaming.Of(call.Op), lhs, rhs, product);
-        run.Tag(result, rule, new() { AllowsFusion = true, Sums = sums });
+            (result, sums) = BiasRounding.Product(run, call, OpNaming.Of(call.Op), lhs, rhs, product, place);
+        var kernel = rhsActivates ? ProductKernels.OfActivations(run, call, lhs, rhs, place) : ProductKernels.Of(sums);
+        run.Tag(result, rule, new() { AllowsFusion = true, Sums = sums, Kernel = kernel });
         return result;
     }
 }
