@@ -107,6 +107,8 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
             return (request.Tag?.Kernel?.Invoke(codes) ?? DeviceRounding.FakeQuantize(request.Tensor, codes)).MoveToOuterDisposeScope();
         }
 
+        if (annotation.Scale.Count == 0 && request is { Dynamic: { } product, How.QType: var qtype } && qtype == QType.Int8 && run.RoundsAsDevice)
+            return DynamicRange.FakeQuantize(request.Tensor, product).MoveToOuterDisposeScope();
         if (annotation.Scale.Count == 0)
             return Quantizer.Quantize(request.Tensor, request.How).Dequantize().MoveToOuterDisposeScope();
         long[] shape = [.. request.Tensor.shape.Select((length, axis) => axis == annotation.QuantizationDimension ? length : 1)];

@@ -29,6 +29,23 @@ public sealed class IntegerOpTests(LiteRtRuntime runtime)
     [InlineData("conv2d depthwise")]
     public void Int4WeightsAgree(string name) => Check(name, OnDevice.Static("int4"));
 
+    [Theory]
+    [InlineData("linear", "int8")]
+    [InlineData("linear", "int4")]
+    [InlineData("linear of three axes", "int8")]
+    [InlineData("linear and relu", "int8")]
+    [InlineData("linear after images", "int8")]
+    [InlineData("conv2d", "int8")]
+    [InlineData("conv2d same", "int8")]
+    [InlineData("conv2d stride padded", "int8")]
+    [InlineData("conv2d grouped", "int8")]
+    [InlineData("conv2d depthwise", "int8")]
+    [InlineData("conv1d", "int8")]
+    [InlineData("conv_transpose2d", "int8")]
+    [InlineData("layer norm and linear", "int8")]
+    [InlineData("multihead attention", "int8")]
+    public void DynamicRangesAgree(string name, string weights) => Check(name, [new() { WeightQType = weights, ActQType = "int8", ActStaticScale = false }]);
+
     private void Check(string name, Rules.QuantizationRule[] rules)
     {
         using var scope = NewDisposeScope();

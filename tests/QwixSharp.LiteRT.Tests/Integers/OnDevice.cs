@@ -45,7 +45,7 @@ internal static class OnDevice
             var expected = stack([.. batches.Select(converted.call)]);
             var result = stack([.. batches.Select(b => runtime.Run(path, [Codes(b, graph.Tensors[graph.Inputs[0]])])[0].ToTensor())]);
             if (output.Quantization is null)
-                Exported.Compare(expected, result, rules.Any(r => r.ActQType is not null) ? 1e-2 : 1e-5);
+                Exported.Compare(expected, result, 1e-5);
             else
                 Compare(expected, result, output, file);
             return file;

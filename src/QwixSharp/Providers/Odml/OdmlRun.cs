@@ -153,8 +153,8 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
     }
 
     /// <summary>Fake-quantizes a tensor in a way of an op's own, without statistics; the result belongs to this run.</summary>
-    internal Tensor Quantize(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, WeightUse? weight) =>
-        Coded(FakeQuant(tensor, how, site, operand, hasStats: false, weight));
+    internal Tensor Quantize(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, WeightUse? weight, DynamicProduct? dynamic = null) =>
+        Coded(FakeQuant(tensor, how, site, operand, hasStats: false, weight, dynamic));
 
     private object? Handle(in OpCall call, string name)
     {
@@ -214,9 +214,9 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
         return quantized.Value;
     }
 
-    private (Tensor Value, FakeQuantAnnotation? Codes) FakeQuant(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, bool hasStats, WeightUse? weight)
+    private (Tensor Value, FakeQuantAnnotation? Codes) FakeQuant(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, bool hasStats, WeightUse? weight, DynamicProduct? dynamic = null)
     {
-        var request = new FakeQuantRequest(tensor, how, site, operand, hasStats, weight) { Tag = weight is null ? Tags[tensor] : null };
+        var request = new FakeQuantRequest(tensor, how, site, operand, hasStats, weight) { Tag = weight is null ? Tags[tensor] : null, Dynamic = dynamic };
         var (annotation, compute) = provider.FakeQuant(this, request);
         if (annotation is null)
             return (Own(compute()), null);

@@ -70,7 +70,7 @@ internal static class ProductHandlers
         var rule = site.Rule;
         bool isDynamic = rule is { ActQType: not null, ActStaticScale: not true } && lhsActivates && rhsWeight is not null;
         lhs = isDynamic
-            ? run.Quantize(lhs, how(true, rule!.ActQType!, rule.ActCalibrationMethod!), site, "lhs", null)
+            ? run.Quantize(lhs, how(true, rule!.ActQType!, rule.ActCalibrationMethod!), site, "lhs", null, ProductKernels.Dynamic(run, call, lhs, rule.WeightQType))
             : run.Quantize(lhs, rule, site, "lhs");
         if (rhsWeight is not null && rule?.WeightQType is { } weightQType)
         {

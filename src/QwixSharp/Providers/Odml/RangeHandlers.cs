@@ -68,7 +68,7 @@ internal static class RangeHandlers
         var (source, average) = ((Tensor)arguments[0]!, (Tensor)run.Proceed(call, arguments)!);
         var codes = run.Tags[source]?.Codes;
         var rounded = average;
-        if (run.RoundsAsDevice && codes is not null && HasIntegerForm(call, average, name))
+        if (run.RoundsAsDevice && codes is not null && AverageForms.IsInteger(call, source, average, name))
             rounded = BilinearKernel.Is(call, source, average, name) ? BilinearKernel.Compute(call, source, average, codes) : DeviceRounding.Averages(average, codes);
         if (!ReferenceEquals(rounded, average))
             average.Dispose();
@@ -151,14 +151,6 @@ internal static class RangeHandlers
         }
 
         return arguments;
-    }
-
-    /// <summary>Whether LiteRT takes averages of codes: windows are all of one size, and images are interpolated along two axes, by lines.</summary>
-    private static bool HasIntegerForm(in OpCall call, Tensor average, string name)
-    {
-        if (name.StartsWith("adaptive", StringComparison.Ordinal))
-            return ((Tensor)call.Arguments[0]!).shape.Zip(average.shape).All(s => s.First % s.Second == 0);
-        return !call.Arguments.OfType<InterpolationMode>().Any(mode => mode != InterpolationMode.Bilinear);
     }
 
     private static bool SplitsFeatures(in OpCall call) =>

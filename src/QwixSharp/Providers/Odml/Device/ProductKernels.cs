@@ -14,8 +14,11 @@ internal enum ProductKind
     /// <summary>CONV_2D without groups.</summary>
     Convolution,
 
-    /// <summary>CONV_2D with groups, and TRANSPOSE_CONV.</summary>
-    SlowConvolution,
+    /// <summary>CONV_2D with groups.</summary>
+    Grouped,
+
+    /// <summary>TRANSPOSE_CONV.</summary>
+    Transposed,
 
     /// <summary>DEPTHWISE_CONV_2D.</summary>
     Depthwise,
@@ -47,7 +50,7 @@ internal static class ProductKernels
         long[] shape = [.. rhs.shape.Select((_, a) => weight.QuantizationDimension == a ? -1L : 1)];
         var values = run.Own(rhs.alias());
         Tensor Codes() => DeviceCodes.Weight(values, tensor([.. weight.Scale]).reshape(shape), weight.QType, axis);
-        var kind = Kind(call, name, lhs, axis);
+        var kind = Kind(call, name, lhs);
         var sum = Sum(run, call, place, input.Steps, Codes);
         return new CodeProduct(kind, input.Codes, sum, () =>
         {
@@ -59,15 +62,26 @@ internal static class ProductKernels
         });
     }
 
-    private static ProductKind Kind(in OpCall call, string name, Tensor input, int axis)
+    /// <summary>The product with a weight that finds the range of its activations when it runs; null where that is not known.</summary>
+    internal static DynamicProduct? Dynamic(OdmlRun run, in OpCall call, Tensor lhs, QType? weight)
+    {
+        var name = OpNaming.Of(call.Op);
+        if (!run.RoundsAsDevice || name == "einsum")
+            return null;
+        var kind = Kind(call, name, lhs);
+        int axes = name.EndsWith("1d", StringComparison.Ordinal) ? 1 : 2;
+        return new(kind, lhs.dim() == axes + 2, kind == ProductKind.Linear && weight == QType.Int4 && lhs.shape[^1] % 2 == 1);
+    }
+
+    private static ProductKind Kind(in OpCall call, string name, Tensor input)
     {
         if (!name.StartsWith("conv", StringComparison.Ordinal))
             return ProductKind.Linear;
         long groups = (long?)DeviceKernels.Number(OpMap.Arguments.Named(call, "groups")) ?? 1;
-        if (axis == 1)
-            return ProductKind.SlowConvolution;
+        if (name.StartsWith("conv_transpose", StringComparison.Ordinal))
+            return ProductKind.Transposed;
         bool isDepthwise = groups == input.shape[name.EndsWith("1d", StringComparison.Ordinal) ? ^2 : ^3];
-        return groups == 1 ? ProductKind.Convolution : isDepthwise ? ProductKind.Depthwise : ProductKind.SlowConvolution;
+        return groups == 1 ? ProductKind.Convolution : isDepthwise ? ProductKind.Depthwise : ProductKind.Grouped;
     }
 
     /// <summary>The kernel of a product with weights.</summary>
