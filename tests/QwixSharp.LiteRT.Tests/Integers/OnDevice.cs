@@ -68,7 +68,8 @@ internal static class OnDevice
             : ((values * (1 / scale)).round() + zeroPoint).clamp(-128, 127).to(ScalarType.Int8);
     }
 
-    private static void Compare(Tensor expected, Tensor actual, LiteRtTensor output, LiteRtModel file)
+    /// <summary>Outputs of a file are within one code of a model's, and nearly all equal.</summary>
+    public static void Compare(Tensor expected, Tensor actual, LiteRtTensor output, LiteRtModel file)
     {
         using var codes = Codes(expected, output);
         Assert.Equal(codes.shape, actual.shape);
