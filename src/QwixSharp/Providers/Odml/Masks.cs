@@ -1,7 +1,6 @@
 using QwixSharp.Interception;
 using QwixSharp.Providers.Odml.Device;
 using QwixSharp.Rules;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Odml;

@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
 using QwixSharp.Interception;
 using QwixSharp.Providers.OpMap;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Odml.Device;

@@ -1,7 +1,6 @@
 using QwixSharp.Interception;
 using QwixSharp.Numerics;
 using QwixSharp.Providers.OpMap;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Odml.Device;

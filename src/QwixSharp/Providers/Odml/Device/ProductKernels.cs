@@ -1,6 +1,5 @@
 using QwixSharp.Interception;
 using QwixSharp.Numerics;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Odml.Device;

@@ -1,5 +1,4 @@
 using QwixSharp.Numerics;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Odml.Device;
