@@ -7,11 +7,19 @@ using QwixSharp.Benchmarks.Lora;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
 using QwixSharp.Benchmarks.Training;
+using TorchSharp;
 
 switch (args.FirstOrDefault())
 {
     case "matmul":
         MatMulBenchmark.Run(args.ElementAtOrDefault(1) ?? "", int.Parse(args.ElementAtOrDefault(2) ?? "0", CultureInfo.InvariantCulture), args.Contains("--processor-time"));
+        return 0;
+    case "small":
+        torch.set_num_threads(2);
+        if (args.ElementAtOrDefault(1) is { } rows)
+            EncoderProducts.Run(int.Parse(rows, CultureInfo.InvariantCulture));
+        else
+            SmallProducts.Run();
         return 0;
     case "conv":
         ConvolutionBenchmark.Run(args.Contains("--processor-time"));
@@ -20,6 +28,9 @@ switch (args.FirstOrDefault())
         return PeerBenchmark.Run(Option("--rows") ?? "", Option("--json"), int.Parse(Option("--threads") ?? "2", CultureInfo.InvariantCulture));
     case "allocations":
         SteadyProducts.Run();
+        return 0;
+    case "encoder":
+        EncoderProfile.Run();
         return 0;
     case "memory":
         MemoryBenchmark.Run(args.ElementAtOrDefault(1));
@@ -51,9 +62,11 @@ switch (args.FirstOrDefault())
     default:
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
+                   -- small [M]                                             the small products of a language model's token; of an encoder's M tokens
                    -- conv [--processor-time]                               convolutions against other libraries
                    -- peers [--rows PART] [--json FILE] [--threads N]       every figure against libtorch, ONNX Runtime and ggml
                    -- allocations                                           products under BenchmarkDotNet, with what they allocate
+                   -- encoder                                               where the time of the MiniLM encoder goes
                    -- memory [scheme]                                       memory of a quantized model
                    -- digits                                                accuracy of PTQ and QAT against the reference's
                    -- training [part of a model's name] [--processor-time] a training step against the plain one

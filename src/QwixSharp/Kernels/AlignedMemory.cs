@@ -3,9 +3,15 @@ using System.Runtime.InteropServices;
 namespace QwixSharp.Kernels;
 
 /// <summary>Native memory on a 64-byte boundary, cleared, freed by <see cref="SafeHandle.Dispose()"/> (or, as a safety net, by the finalizer).</summary>
-internal sealed unsafe class AlignedMemory : SafeHandle
+internal sealed unsafe partial class AlignedMemory : SafeHandle
 {
     private const int Alignment = 64;
+
+    /// <summary>Memory of this size and more asks for large pages: reading 4 KB after 4 KB, the processor looks up page after page.</summary>
+    private const long LargePageBytes = 2L << 20, SmallestInLargePages = 4 * LargePageBytes;
+
+    /// <summary>Linux's name for "please use large pages here".</summary>
+    private const int AdviseLargePages = 14;
 
     /// <summary>Allocates and clears.</summary>
     /// <param name="bytes">The size in bytes; 64 more are readable behind it, so that whole-vector loads at the end are safe.</param>
@@ -14,7 +20,11 @@ internal sealed unsafe class AlignedMemory : SafeHandle
         ArgumentOutOfRangeException.ThrowIfNegative(bytes);
         Bytes = bytes;
         var size = checked((nuint)bytes + Alignment);
-        var memory = NativeMemory.AlignedAlloc(size, Alignment);
+        var inLargePages = OperatingSystem.IsLinux() && bytes >= SmallestInLargePages;
+        var memory = NativeMemory.AlignedAlloc(size, inLargePages ? (nuint)LargePageBytes : Alignment);
+        // A kernel that has none says no, and small pages it is.
+        if (inLargePages)
+            _ = Advise(memory, size, AdviseLargePages);
         NativeMemory.Clear(memory, size);
         SetHandle((nint)memory);
         GC.AddMemoryPressure(bytes + Alignment);
@@ -25,6 +35,9 @@ internal sealed unsafe class AlignedMemory : SafeHandle
 
     /// <summary>The first byte.</summary>
     public byte* Pointer => (byte*)handle;
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int Advise(void* address, nuint length, int advice);
 
     /// <inheritdoc/>
     public override bool IsInvalid => handle == 0;

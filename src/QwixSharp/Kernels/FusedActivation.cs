@@ -11,4 +11,7 @@ internal enum FusedActivation
 
     /// <summary>min(max(y, 0), 6); NaN stays NaN.</summary>
     Relu6,
+
+    /// <summary>y · Φ(y); see <see cref="Kernels.Gelu"/>.</summary>
+    Gelu,
 }

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Threading;
 using QwixSharp.Kernels.Weights;
@@ -6,15 +7,26 @@ using QwixSharp.Kernels.Weights;
 namespace QwixSharp.Kernels;
 
 /// <summary>
-/// A product of quantized activations and an integer weight: packs the rows, then hands panels of the weight to threads.
+/// Products of the same quantized activations and one or more integer weights: packs the rows, then hands panels of all
+/// weights to threads.
 /// </summary>
 internal sealed unsafe class IntegerProduct : KernelJob
 {
     /// <summary>Rows are taken in chunks of about this many bytes, which stay in the second-level cache.</summary>
     private const long RowChunkBytes = 384 << 10;
 
-    /// <summary>Below this many multiplications a second thread costs more than it gives.</summary>
-    private const long SmallestShared = 200_000;
+    /// <summary>
+    /// With so many rows for each thread, computing takes longer than reading the weight from the third-level cache (or, with many,
+    /// from memory), so that every thread may read all of it. Then threads share out rows and not panels: what one packs and
+    /// writes no other touches.
+    /// </summary>
+    private const int RowsForOwnRows = 32, ManyRowsForOwnRows = 128;
+
+    /// <summary>Weights up to this size are read from the third-level cache.</summary>
+    private const long CachedWeightBytes = 2 << 20;
+
+    /// <summary>With fewer multiplications and fewer bytes of weights, a second thread takes longer to start than it saves.</summary>
+    private const long SmallestShared = 1_000_000, SmallestSharedBytes = 192 << 10;
 
     private const int MostRows = 32;
     private const int MostPanels = 4;
@@ -23,75 +35,77 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private static IntegerProduct? _cached;
 
     private readonly Workspace _workspace = new();
+    private readonly WorkShares _packing = new();
+    private readonly WorkShares _multiplying = new();
     private IntegerKernel _kernel = null!;
+    private ProductPart[] _parts = new ProductPart[1];
+    private int _partCount;
     private PackedWeight _weight = null!;
     private QuantizedInput _input;
-    private ProductOutput _output;
     private ActivationPacker _packer;
     private RowBlocks _blocks;
     private bool _tiled;
     private int _planes;
-    private byte* _rows;
-    private int* _starts;
-    private float* _scales;
+    private bool _ownRows;
+    private byte* _memory;
+    private long _packedBytes;
+    private long _sumBytes;
     private byte* _scratch;
     private long _codeBytes;
     private long _scratchBytes;
     private int _panelsAtOnce;
+    private int _panelGroups;
     private int _blocksPerChunk;
-    private int _chunkSize;
-    private bool _packing;
-    private int _next;
 
-    /// <summary>Computes y = dequantize(x) · dequantize(w)ᵀ.</summary>
+    /// <summary>Computes y = dequantize(x) · dequantize(w)ᵀ of every part.</summary>
     /// <param name="kernel">The inner loops.</param>
-    /// <param name="weight">w, of an integer format.</param>
+    /// <param name="parts">Weights of an integer format that can be grouped, and where their products go; one at least.</param>
     /// <param name="input">x.</param>
-    /// <param name="output">y.</param>
     /// <param name="threads">How many threads take part.</param>
-    public static void Run(IntegerKernel kernel, PackedWeight weight, in QuantizedInput input, in ProductOutput output, int threads)
+    public static void Run(IntegerKernel kernel, ReadOnlySpan<ProductPart> parts, in QuantizedInput input, int threads)
     {
         var product = _cached ?? new IntegerProduct();
         _cached = null;
-        product.Multiply(kernel, weight, input, output, threads);
+        product.Multiply(kernel, parts, input, threads);
         _cached = product;
     }
 
-    private void Multiply(IntegerKernel kernel, PackedWeight weight, in QuantizedInput input, in ProductOutput output, int threads)
+    private void Multiply(IntegerKernel kernel, ReadOnlySpan<ProductPart> parts, in QuantizedInput input, int threads)
     {
-        var work = (long)input.Rows * weight.Rows * weight.Depth;
-        threads = work < SmallestShared ? 1 : threads;
+        var weight = Take(parts, out var rows, out var bytes);
+        threads = input.Rows * rows * weight.Depth < SmallestShared && bytes < SmallestSharedBytes ? 1 : threads;
         _kernel = kernel;
         _weight = weight;
         _input = input;
-        _output = output;
         _packer = new ActivationPacker(weight, input, kernel.Form(weight.Format), kernel.WeightBias(weight.Format));
         _tiled = weight.Tiles != 1;
         _planes = input.Planes;
         _blocks = RowBlocks.Of(input.Rows, kernel.MaxRows(weight.Format, _tiled) / _planes);
-        Reserve(threads);
-        if ((long)input.Rows * weight.Depth < 32 << 10)
-            RunPhase(packing: true, 1);
-        else
-            RunPhase(packing: true, threads);
+        _ownRows = input.Rows >= (bytes <= CachedWeightBytes ? RowsForOwnRows : ManyRowsForOwnRows) * (long)threads;
         Plan(threads);
-        RunPhase(packing: false, threads);
+        Reserve(threads);
+        var units = _ownRows ? RowChunks : _panelGroups * RowChunks;
+        _packing.Begin(_blocks.Count, threads, 1);
+        _multiplying.Begin(units, threads, _ownRows ? 1 : Math.Clamp(units / (threads * 8), 1, 16));
+        KernelPool.Shared.Run(this, threads);
         _workspace.Trim();
         _weight = null!;
+        Array.Clear(_parts, 0, _partCount);
     }
 
-    private void Reserve(int threads)
+    private PackedWeight Take(ReadOnlySpan<ProductPart> parts, out long rows, out long bytes)
     {
-        var rowBytes = _packer.RowBytes * _input.Rows * _planes;
-        var sums = Round((long)_weight.Tiles * _input.Rows * _planes * 4);
-        _codeBytes = Round(_weight.PaddedDepth * (_blocks.Count > 0 ? _blocks.Size(0) : 0) * _planes) + 64;
-        _scratchBytes = _codeBytes + (_input.Format == FloatFormat.Float32 ? 0 : Round((long)_weight.Depth * sizeof(float)));
-        _rows = _workspace.Reserve(Round(rowBytes) + 2 * sums + threads * _scratchBytes);
-        _starts = (int*)(_rows + Round(rowBytes));
-        _scales = (float*)((byte*)_starts + sums);
-        _scratch = (byte*)_scales + sums;
-
-        static long Round(long bytes) => (bytes + 63) & ~63L;
+        if (_parts.Length < parts.Length)
+            _parts = new ProductPart[parts.Length];
+        parts.CopyTo(_parts);
+        _partCount = parts.Length;
+        rows = bytes = 0;
+        foreach (ref readonly var part in parts)
+        {
+            rows += part.Weight.Rows;
+            bytes += part.Weight.Panels * (long)part.Weight.PanelBytes;
+        }
+        return parts[0].Weight;
     }
 
     private void Plan(int threads)
@@ -99,121 +113,211 @@ internal sealed unsafe class IntegerProduct : KernelJob
         _panelsAtOnce = Math.Max(1, _kernel.MaxPanels(_weight.Format, _tiled, _blocks.Size(0) * _planes));
         var blockBytes = Math.Max(1, _blocks.Size(0) * _planes * _packer.RowBytes);
         _blocksPerChunk = (int)Math.Max(1, RowChunkBytes / blockBytes);
-        var panelGroups = (_weight.Panels + _panelsAtOnce - 1) / _panelsAtOnce;
+        _panelGroups = 0;
+        for (var part = 0; part < _partCount; part++)
+            _panelGroups += PanelGroups(_parts[part].Weight);
+        if (_ownRows)
+        {
+            // Some chunks a thread, so that one that is held up leaves work to others; a panel serves a few blocks at least.
+            var fewest = Math.Min(_blocksPerChunk, Math.Min(4, (_blocks.Count + threads - 1) / threads));
+            _blocksPerChunk = Math.Clamp(_blocks.Count / (threads * 3), fewest, _blocksPerChunk);
+        }
         // Few panels: cut the rows finer, so that every thread has work.
-        if (panelGroups < threads * 4)
-            _blocksPerChunk = Math.Clamp(_blocks.Count * panelGroups / (threads * 4), 1, _blocksPerChunk);
-        var units = panelGroups * RowChunks;
-        _chunkSize = Math.Clamp(units / (threads * 16), 1, 16);
+        else if (_panelGroups < threads * 4)
+            _blocksPerChunk = Math.Clamp(_blocks.Count * _panelGroups / (threads * 4), 1, _blocksPerChunk);
     }
+
+    /// <summary>Room for all rows or, where threads have rows of their own, for a chunk of each thread.</summary>
+    private void Reserve(int threads)
+    {
+        var rows = (long)_input.Rows * _planes;
+        if (_ownRows)
+            rows = Math.Min(rows, (long)_blocksPerChunk * _blocks.Size(0) * _planes);
+        _packedBytes = Round(_packer.RowBytes * rows);
+        _sumBytes = Round(_weight.Tiles * rows * 4);
+        _codeBytes = Round(_weight.PaddedDepth * (_blocks.Count > 0 ? _blocks.Size(0) : 0) * _planes) + 64;
+        _scratchBytes = _codeBytes + (_input.Format == FloatFormat.Float32 ? 0 : Round((long)_weight.Depth * sizeof(float)));
+        var packed = (_packedBytes + 2 * _sumBytes) * (_ownRows ? threads : 1);
+        _memory = _workspace.Reserve(packed + threads * _scratchBytes);
+        _scratch = _memory + packed;
+
+        static long Round(long bytes) => (bytes + 63) & ~63L;
+    }
+
+    /// <summary>Packed rows from one on.</summary>
+    /// <param name="worker">Whose rows; 0 where all threads share them.</param>
+    /// <param name="first">The number of the first row in x.</param>
+    private PackedRows Packed(int worker, int first)
+    {
+        var codes = _memory + worker * (_packedBytes + 2 * _sumBytes);
+        var starts = (int*)(codes + _packedBytes);
+        return new PackedRows { Codes = codes, Starts = starts, Scales = (float*)((byte*)starts + _sumBytes), First = first };
+    }
+
+    private struct PackedRows
+    {
+        public byte* Codes;
+        public int* Starts;
+        public float* Scales;
+        public int First;
+    }
+
+    private int PanelGroups(PackedWeight weight) => (weight.Panels + _panelsAtOnce - 1) / _panelsAtOnce;
 
     private int RowChunks => (_blocks.Count + _blocksPerChunk - 1) / _blocksPerChunk;
-
-    private void RunPhase(bool packing, int threads)
-    {
-        _packing = packing;
-        _next = 0;
-        KernelPool.Shared.Run(this, threads);
-    }
 
     /// <inheritdoc/>
     public override void Run(int worker)
     {
-        if (_packing)
-            PackBlocks(worker);
-        else
-            MultiplyPanels();
+        if (_ownRows)
+        {
+            MultiplyOwnRows(worker);
+            return;
+        }
+        while (_packing.Take(worker, out var block, out _))
+        {
+            try
+            {
+                Pack(block, block + 1, Packed(0, 0), worker);
+            }
+            finally
+            {
+                // Also where it failed: others wait for it.
+                _packing.Finish(1);
+            }
+        }
+        _packing.WaitForAll();
+        MultiplyPanels(worker);
     }
 
-    private void PackBlocks(int worker)
+    private void MultiplyOwnRows(int worker)
+    {
+        var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
+        while (_multiplying.Take(worker, out var chunk, out _))
+        {
+            var first = chunk * _blocksPerChunk;
+            var last = Math.Min(_blocks.Count, first + _blocksPerChunk);
+            var packed = Packed(worker, _blocks.Start(first));
+            Pack(first, last, packed, worker);
+            for (var group = 0; group < _panelGroups; group++)
+                MultiplyGroup(group, first, last, packed, result);
+        }
+    }
+
+    private void MultiplyPanels(int worker)
+    {
+        var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
+        var packed = Packed(0, 0);
+        while (_multiplying.Take(worker, out var from, out var to))
+            for (var unit = from; unit < to; unit++)
+            {
+                var (chunk, group) = Math.DivRem(unit, _panelGroups);
+                var first = chunk * _blocksPerChunk;
+                MultiplyGroup(group, first, Math.Min(_blocks.Count, first + _blocksPerChunk), packed, result);
+            }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Pack(int firstBlock, int lastBlock, in PackedRows packed, int worker)
     {
         var scratch = (sbyte*)_scratch + worker * _scratchBytes;
         if (!_weight.IsDepthDense)
             Unsafe.InitBlockUnaligned(scratch, 0, checked((uint)_codeBytes));
-        while (true)
+        for (var block = firstBlock; block < lastBlock; block++)
         {
-            var block = Interlocked.Increment(ref _next) - 1;
-            if (block >= _blocks.Count)
-                return;
             var first = _blocks.Start(block);
-            _packer.Pack(first, _blocks.Size(block), Rows(first), Starts(first), Scales(first), scratch, (float*)(scratch + _codeBytes));
+            var place = (long)(first - packed.First) * _planes;
+            _packer.Pack(first, _blocks.Size(block), packed.Codes + place * _packer.RowBytes, packed.Starts + place * _weight.Tiles, packed.Scales + place * _weight.Tiles, scratch, (float*)(scratch + _codeBytes));
         }
     }
 
-    private byte* Rows(int first) => _rows + (long)first * _planes * _packer.RowBytes;
-
-    private int* Starts(int first) => _starts + (long)first * _planes * _weight.Tiles;
-
-    private float* Scales(int first) => _scales + (long)first * _planes * _weight.Tiles;
-
-    private void MultiplyPanels()
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void MultiplyGroup(int group, int firstBlock, int lastBlock, in PackedRows packed, float* result)
     {
-        var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
-        var panelGroups = (_weight.Panels + _panelsAtOnce - 1) / _panelsAtOnce;
-        var units = panelGroups * RowChunks;
-        while (true)
-        {
-            var from = Interlocked.Add(ref _next, _chunkSize) - _chunkSize;
-            if (from >= units)
-                return;
-            for (var unit = from; unit < Math.Min(units, from + _chunkSize); unit++)
-            {
-                var panel = unit % panelGroups * _panelsAtOnce;
-                var panels = Math.Min(_panelsAtOnce, _weight.Panels - panel);
-                var firstBlock = unit / panelGroups * _blocksPerChunk;
-                var lastBlock = Math.Min(_blocks.Count, firstBlock + _blocksPerChunk);
-                for (var block = firstBlock; block < lastBlock; block++)
-                    MultiplyBlock(block, panel, panels, result);
-            }
-        }
+        ref readonly var part = ref Part(ref group);
+        var panel = group * _panelsAtOnce;
+        var panels = Math.Min(_panelsAtOnce, part.Weight.Panels - panel);
+        for (var block = firstBlock; block < lastBlock; block++)
+            MultiplyBlock(block, packed, part, panel, panels, result);
     }
 
-    private void MultiplyBlock(int block, int panel, int panels, float* result)
+    /// <summary>The part that a group of panels belongs to.</summary>
+    /// <param name="group">The number of the group among all parts' groups; becomes that within the part.</param>
+    private ref readonly ProductPart Part(ref int group)
     {
+        var part = 0;
+        for (var count = PanelGroups(_parts[0].Weight); group >= count; count = PanelGroups(_parts[++part].Weight))
+            group -= count;
+        return ref _parts[part];
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void MultiplyBlock(int block, in PackedRows packed, in ProductPart part, int panel, int panels, float* result)
+    {
+        var weight = part.Weight;
         var first = _blocks.Start(block);
         var rows = _blocks.Size(block) * _planes;
-        if (_weight.Tiles == 0)
+        var place = (long)(first - packed.First) * _planes;
+        var scales = packed.Scales + place * weight.Tiles;
+        if (weight.Tiles == 0)
             new Span<float>(result, panels * rows * PackedWeight.PanelColumns).Clear();
         else
         {
             IntegerTileArgs args;
             Unsafe.SkipInit(out args);
-            args.Activations = Rows(first);
-            args.Weights = _weight.Codes(panel);
-            args.PanelBytes = _weight.PanelBytes;
-            args.Tiles = _weight.Tiles;
-            args.Groups = _weight.PaddedTile / (_weight.IsHalfByte ? 8 : 4);
-            args.Start = Starts(first);
-            args.WeightScales = _weight.Scales(panel);
-            args.PanelScaleBytes = _weight.PanelScaleBytes;
-            args.ActivationScales = Scales(first);
+            args.Activations = packed.Codes + place * _packer.RowBytes;
+            args.Weights = weight.Codes(panel);
+            args.PanelBytes = weight.PanelBytes;
+            args.Tiles = weight.Tiles;
+            args.Groups = weight.PaddedTile / (weight.IsHalfByte ? 8 : 4);
+            args.Start = packed.Starts + place * weight.Tiles;
+            args.WeightScales = weight.Scales(panel);
+            args.PanelScaleBytes = weight.PanelScaleBytes;
+            args.ActivationScales = scales;
             args.Result = result;
-            _kernel.Run(&args, _weight.Format, _tiled, rows, panels);
+            if (part.Output is { ColumnStride: 1, Format: FloatFormat.Float32 } && _planes == 1)
+                Prefetch(part.Output.At(first, panel * PackedWeight.PanelColumns), rows, part.Output.RowStride, panels);
+            _kernel.Run(&args, weight.Format, _tiled, rows, panels);
         }
         for (var p = 0; p < panels; p++)
-            Finish(first, rows, panel + p, result + p * rows * PackedWeight.PanelColumns);
+            Finish(first, rows, scales, part, panel + p, result + p * rows * PackedWeight.PanelColumns);
     }
 
-    private void Finish(int first, int rows, int panel, float* values)
+    /// <summary>
+    /// Fetches where a block of the result will go while it is computed: nothing has been written there, and its rows are too far apart
+    /// for the processor to foresee.
+    /// </summary>
+    private static void Prefetch(float* target, int rows, long stride, int panels)
     {
-        SubtractZeroPoints(first, rows, panel, values);
+        if (!Sse.IsSupported)
+            return;
+        for (var row = 0; row < rows; row++, target += stride)
+            for (var panel = 0; panel < panels; panel++)
+                Sse.Prefetch0(target + panel * PackedWeight.PanelColumns);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Finish(int first, int rows, float* scales, in ProductPart part, int panel, float* values)
+    {
+        var weight = part.Weight;
+        SubtractZeroPoints(first, rows, scales, weight, panel, values);
         var column = panel * PackedWeight.PanelColumns;
-        var columns = Math.Min(PackedWeight.PanelColumns, _weight.Rows - column);
-        if (!_tiled && _planes == 1 && !_input.ScalesInBFloat16 && columns == PackedWeight.PanelColumns && _output is { ColumnStride: 1, Format: FloatFormat.Float32 })
+        var columns = Math.Min(PackedWeight.PanelColumns, weight.Rows - column);
+        if (!_tiled && _planes == 1 && !_input.ScalesInBFloat16 && columns == PackedWeight.PanelColumns && part.Output is { ColumnStride: 1, Format: FloatFormat.Float32 })
         {
-            Epilogue.ScaleAndStore((int*)values, rows, _weight.Scales(panel), Scales(first), _output, first, column);
+            Epilogue.ScaleAndStore((int*)values, rows, weight.Scales(panel), scales, part.Output, first, column);
             return;
         }
         if (_input.ScalesInBFloat16)
-            Epilogue.ScaleInBFloat16((int*)values, rows, _weight.Scales(panel), Scales(first));
+            Epilogue.ScaleInBFloat16((int*)values, rows, weight.Scales(panel), scales);
         else if (!_tiled)
-            Epilogue.Scale((int*)values, rows, _weight.Scales(panel), Scales(first));
+            Epilogue.Scale((int*)values, rows, weight.Scales(panel), scales);
         if (_planes > 1)
             Epilogue.AddPlanes(values, rows / _planes);
-        Epilogue.Store(values, rows / _planes, _output, first, column, columns);
+        Epilogue.Store(values, rows / _planes, part.Output, first, column, columns);
     }
 
-    private void SubtractZeroPoints(int first, int rows, int panel, float* values)
+    private void SubtractZeroPoints(int first, int rows, float* scales, PackedWeight weight, int panel, float* values)
     {
         if (!_input.HasZeroPoints)
             return;
@@ -223,9 +327,9 @@ internal sealed unsafe class IntegerProduct : KernelJob
             if (zeroPoint == 0)
                 continue;
             if (_tiled)
-                Epilogue.SubtractZeroPoint(values, _weight, panel, Scales(first) + row, rows, zeroPoint);
+                Epilogue.SubtractZeroPoint(values, weight, panel, scales + row, rows, zeroPoint);
             else
-                Epilogue.SubtractZeroPoint((int*)values, _weight.ColumnSums(panel), zeroPoint);
+                Epilogue.SubtractZeroPoint((int*)values, weight.ColumnSums(panel), zeroPoint);
         }
     }
 }

@@ -41,6 +41,7 @@ internal readonly unsafe struct ActivationPacker
     /// <param name="scales">The block's scales [tile][rows].</param>
     /// <param name="scratch">A padded row of codes for each row of the block, zero where it is padding.</param>
     /// <param name="widened">Room for a row as float32, where it is not.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Pack(int first, int count, byte* block, int* start, float* scales, sbyte* scratch, float* widened)
     {
         var codes = stackalloc sbyte*[MostRows];
@@ -85,6 +86,7 @@ internal readonly unsafe struct ActivationPacker
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private sbyte* Codes(int row, float* scales, int rows, sbyte* scratch, float* widened)
     {
         var tiles = _weight.Tiles;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Weights;
 
@@ -11,6 +12,9 @@ namespace QwixSharp.Kernels.Assembled;
 internal sealed unsafe class AssembledIntegerKernel(bool useVnni) : IntegerKernel
 {
     private static readonly CodeCache<IntegerShape> Code = new(IntegerEmitter.Emit);
+
+    /// <summary>Entries of kernels by format, tiles, rows, panels and unrolling: a block is too short a work for a dictionary.</summary>
+    private readonly nint[] _entries = new nint[2 << 1 << 4 << 2 << 3];
 
     /// <inheritdoc/>
     public override string Name => useVnni ? "avx512-vnni (assembled)" : "avx512-bw (assembled)";
@@ -39,10 +43,14 @@ internal sealed unsafe class AssembledIntegerKernel(bool useVnni) : IntegerKerne
     public override bool PrefersPlanes(CodeFormat format, int rows) => useVnni;
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void Run(IntegerTileArgs* args, CodeFormat format, bool tiled, int rows, int panels)
     {
-        var shape = new IntegerShape(format, tiled, rows, panels, Unroll(format, rows * panels, args->Groups), useVnni, OperatingSystem.IsWindows());
-        ((delegate* unmanaged[SuppressGCTransition]<IntegerTileArgs*, void>)Code.Get(shape))(args);
+        var unroll = Unroll(format, rows * panels, args->Groups);
+        ref var entry = ref _entries[(((((int)format << 1 | (tiled ? 1 : 0)) << 4 | rows) << 2 | panels) << 3) | unroll];
+        if (entry == 0)
+            entry = (nint)Code.Get(new IntegerShape(format, tiled, rows, panels, unroll, useVnni, OperatingSystem.IsWindows()));
+        ((delegate* unmanaged[SuppressGCTransition]<IntegerTileArgs*, void>)entry)(args);
     }
 
     private static int Unroll(CodeFormat format, int cells, nint groups)

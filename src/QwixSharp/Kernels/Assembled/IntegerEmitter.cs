@@ -30,6 +30,9 @@ internal readonly record struct IntegerShape(CodeFormat Format, bool Tiled, int 
 /// </remarks>
 internal sealed class IntegerEmitter
 {
+    /// <summary>With so few rows, reading the weight takes the time. The processor does not look beyond a page; this does.</summary>
+    private const int MostRowsOfReading = 4, PrefetchDistance = 2048;
+
     private static readonly int Saved = Offset(nameof(IntegerTileArgs.Saved));
 
     private readonly Assembler _asm;
@@ -116,6 +119,8 @@ internal sealed class IntegerEmitter
         _asm.Label(ref loop);
         for (var group = 0; group < _shape.Unroll; group++)
         {
+            if (_shape.Rows <= MostRowsOfReading)
+                _asm.prefetcht0(__byte_ptr[rdx + PrefetchDistance + group * 64]);
             LoadWeights(group * 64);
             for (var half = 0; half < Halves; half++)
                 MultiplyRows(group * Halves + half, half);

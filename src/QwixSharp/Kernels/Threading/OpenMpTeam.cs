@@ -12,14 +12,17 @@ namespace QwixSharp.Kernels.Threading;
 /// own would have to share the cores with them, and a product would wait until the system lets both run. As one of
 /// libtorch's parallel regions, a product starts at once and fights nobody. But a region ends only when all of its threads
 /// have run, and where other processes use the processor too, one of them may have to wait for a time slice, thousands of
-/// times longer than a small product takes. After such a wait the team rests for a while, and products run on our own
-/// threads, which nobody waits for. <c>QWIXSHARP_OPENMP=0</c> turns the team off.
+/// times longer than a small product takes. After some such waits close to each other the team rests for a while, and products
+/// run on our own threads, which nobody waits for. One now and then, as on any machine, is no reason. <c>QWIXSHARP_OPENMP=0</c> turns the team off.
 /// </remarks>
 internal static unsafe class OpenMpTeam
 {
     private const long SearchIntervalMilliseconds = 500;
     private const int ShortestRestMilliseconds = 50;
     private const int LongestRestMilliseconds = 2000;
+
+    /// <summary>A long wait counts as much as so many runs without one.</summary>
+    private const int AnnoyanceOfWait = 16, MostAnnoyance = 3 * AnnoyanceOfWait - 8;
 
     /// <summary>A wait for the team's last thread that no chunk of work explains.</summary>
     private static readonly long LongWait = Stopwatch.Frequency / 500;
@@ -30,6 +33,7 @@ internal static unsafe class OpenMpTeam
     private static long _nextSearch;
     private static long _restsUntil;
     private static int _rest = ShortestRestMilliseconds;
+    private static int _annoyance;
 
     /// <summary>What the calling thread hands to its team. Kept for the thread's life: a product allocates nothing.</summary>
     [ThreadStatic]
@@ -53,16 +57,20 @@ internal static unsafe class OpenMpTeam
         team.End();
     }
 
-    /// <summary>Lets the team rest after a long wait, longer each time, and forgets it after a run without one.</summary>
+    /// <summary>Lets the team rest after three long waits in few runs, and then after each, longer each time; runs without one are forgiving.</summary>
     /// <param name="waited">How long the caller waited for the others when it had nothing left to do, in <see cref="Stopwatch"/> ticks.</param>
     /// <param name="worked">How long it had worked.</param>
     internal static void Judge(long waited, long worked)
     {
         if (waited < LongWait || waited < worked / 2)
         {
-            _rest = ShortestRestMilliseconds;
+            if (_annoyance > 0 && --_annoyance == 0)
+                _rest = ShortestRestMilliseconds;
             return;
         }
+        _annoyance = Math.Min(_annoyance + AnnoyanceOfWait, MostAnnoyance);
+        if (_annoyance < MostAnnoyance)
+            return;
         Volatile.Write(ref _restsUntil, Environment.TickCount64 + _rest);
         _rest = Math.Min(2 * _rest, LongestRestMilliseconds);
     }
@@ -124,9 +132,13 @@ internal static unsafe class OpenMpTeam
 
         internal void Work()
         {
-            Take();
-            if (Environment.CurrentManagedThreadId == _caller)
-                _ended = Stopwatch.GetTimestamp();
+            if (Environment.CurrentManagedThreadId != _caller)
+            {
+                Take(Interlocked.Increment(ref _joined));
+                return;
+            }
+            Take(0);
+            _ended = Stopwatch.GetTimestamp();
         }
 
         internal void End()
@@ -135,11 +147,11 @@ internal static unsafe class OpenMpTeam
             Interlocked.Exchange(ref _failure, null)?.Throw();
         }
 
-        private void Take()
+        private void Take(int worker)
         {
             try
             {
-                _job!.Run(Interlocked.Increment(ref _joined) - 1);
+                _job!.Run(worker);
             }
             catch (Exception e)
             {
