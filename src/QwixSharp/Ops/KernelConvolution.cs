@@ -58,7 +58,6 @@ internal static class KernelConvolution
         long batch = shape[0];
         int channels = (int)shape[1], height = flat ? 1 : (int)shape[2], width = (int)shape[^1];
         int threads = get_num_threads();
-        var scratch = empty(isChannelsLast ? 0 : threads, (long)height * width * channels, dtype: ScalarType.Int8);
         var scales = GenericBroadcast.Expand(lhs.Scale.reshape(-1), [batch]);
         var zeroPoints = lhs.ZeroPoint is null ? null : GenericBroadcast.Expand(lhs.ZeroPoint.reshape(-1), [batch]).to(ScalarType.Int32);
         var form = rhs.KernelForm(() => new PackedConvolutionForm(rhs));
@@ -78,7 +77,6 @@ internal static class KernelConvolution
             Kernel = kernel,
             Result = TensorMemory.Address(y),
             ResultSize = batch == 0 ? 0 : y.numel() / batch,
-            Scratch = TensorMemory.Address(scratch),
         }.Run((long)threads);
         return y.MoveToOuterDisposeScope();
     }
