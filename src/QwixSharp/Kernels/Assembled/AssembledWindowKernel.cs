@@ -21,10 +21,13 @@ internal sealed unsafe class AssembledWindowKernel(bool useVnni) : WindowKernel
     public override int MostPanels(int windows) => windows <= (useVnni ? 7 : 5) ? 4 : 2;
 
     /// <inheritdoc/>
-    public override void Run(WindowArgs* args, int windows, int panels, int step)
+    public override nint Find(in WindowCall call)
     {
-        var unroll = args->Groups % 4 == 0 ? 4 : args->Groups % 3 == 0 ? 3 : args->Groups % 2 == 0 ? 2 : 1;
-        var shape = new WindowShape(windows, panels, unroll, step, useVnni, OperatingSystem.IsWindows());
-        ((delegate* unmanaged[SuppressGCTransition]<WindowArgs*, void>)Code.Get(shape))(args);
+        var unroll = call.Groups % 4 == 0 ? 4 : call.Groups % 3 == 0 ? 3 : call.Groups % 2 == 0 ? 2 : 1;
+        return (nint)Code.Get(new WindowShape(call.Windows, call.Panels, unroll, call.Step, useVnni, OperatingSystem.IsWindows()));
     }
+
+    /// <inheritdoc/>
+    public override void Run(WindowArgs* args, in WindowCall call, nint found) =>
+        ((delegate* unmanaged[SuppressGCTransition]<WindowArgs*, void>)found)(args);
 }

@@ -47,13 +47,13 @@ internal sealed unsafe class DotWindowKernel<TDot> : WindowKernel
     public override int MostPanels(int windows) => 1;
 
     /// <inheritdoc/>
-    public override void Run(WindowArgs* args, int windows, int panels, int step)
+    public override void Run(WindowArgs* args, in WindowCall call, nint found)
     {
-        if (windows == MostWindows)
-            SumFive(args, step);
+        if (call.Windows == MostWindows)
+            SumFive(args, call.Step);
         else
-            for (var window = 0; window < windows; window++)
-                SumOne(args, args->Image + (nint)window * step, args->Sums + window * Columns);
+            for (var window = 0; window < call.Windows; window++)
+                SumOne(args, args->Image + (nint)window * call.Step, args->Sums + window * Columns);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

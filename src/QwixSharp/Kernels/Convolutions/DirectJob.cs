@@ -25,13 +25,17 @@ internal sealed unsafe class DirectJob : KernelJob
     private static DirectJob? _cached;
 
     private readonly Workspace _workspace = new();
+    private readonly SharedWork _filling = new();
+    private readonly SharedWork _summing = new();
     private WindowKernel _kernel = null!;
     private SegmentedWeight _weight = null!;
     private ConvolutionShape _shape;
     private PaddedImage _padded;
     private SumsEpilogue _epilogue;
-    private Phase _filling = new();
-    private Phase _summing = new();
+    private (WindowCall Call, nint Found) _whole;
+    private (WindowCall Call, nint Found) _lastWindows;
+    private (WindowCall Call, nint Found) _lastPanels;
+    private (WindowCall Call, nint Found) _lastOfBoth;
     private byte* _image;
     private nint _pitch;
     private nint* _segments;
@@ -39,6 +43,7 @@ internal sealed unsafe class DirectJob : KernelJob
     private int _outHeight;
     private int _outWidth;
     private int _windowsAtOnce;
+    private int _panelsAtOnce;
     private int _rowsAtOnce;
     private int _rowUnits;
     private int _panelUnits;
@@ -57,16 +62,16 @@ internal sealed unsafe class DirectJob : KernelJob
     {
         var job = _cached ?? new DirectJob();
         _cached = null;
-        job.Prepare(kernel, weight, shape, image, output);
-        var work = (long)job._outHeight * job._outWidth * shape.OutChannels * shape.WindowSize;
-        job.Plan(work < SmallestShared ? 1 : threads);
-        KernelPool.Shared.Run(job, work < SmallestShared ? 1 : threads);
+        threads = (long)shape.OutHeight * shape.OutWidth * shape.OutChannels * shape.WindowSize < SmallestShared ? 1 : threads;
+        job.Prepare(kernel, weight, shape, image, output, threads);
+        job.Plan(threads);
+        KernelPool.Shared.Run(job, threads);
         job._workspace.Trim();
         _cached = job;
         return job._isFinite;
     }
 
-    private void Prepare(WindowKernel kernel, SegmentedWeight weight, in ConvolutionShape shape, in ConvolutionInput image, in ConvolutionOutput output)
+    private void Prepare(WindowKernel kernel, SegmentedWeight weight, in ConvolutionShape shape, in ConvolutionInput image, in ConvolutionOutput output, int threads)
     {
         (_kernel, _weight, _shape) = (kernel, weight, shape);
         (_outHeight, _outWidth) = (shape.OutHeight, shape.OutWidth);
@@ -83,7 +88,7 @@ internal sealed unsafe class DirectJob : KernelJob
         _image = liesReady ? (byte*)image.Values : _padded.Start;
         _pitch = _padded.Pitch;
         _epilogue = new SumsEpilogue(output, image.Scale, shape.OutChannels, pixels);
-        _filling.Begin(liesReady ? 0 : _padded.Units);
+        _filling.Begin(liesReady ? 0 : _padded.Units, threads);
         _isFinite = true;
         for (var segment = 0; segment < weight.Segments; segment++)
         {
@@ -105,20 +110,33 @@ internal sealed unsafe class DirectJob : KernelJob
         _panelsOutside = _weight.PanelBytes * _weight.Panels > LargeWeight && _panelUnits >= threads * 2;
         _rowsAtOnce = threads == 1 || _panelsOutside ? _outHeight : Math.Clamp(_outHeight * _panelUnits / (threads * 8), 1, _outHeight);
         _rowUnits = (_outHeight + _rowsAtOnce - 1) / _rowsAtOnce;
-        _summing.Begin(_rowUnits * _panelUnits);
+        _panelsAtOnce = _kernel.MostPanels(_windowsAtOnce);
+        var lastWindows = _outWidth - (blocks - 1) * _windowsAtOnce;
+        var lastPanels = (_weight.Panels - 1) % PanelsAtOnce % _panelsAtOnce + 1;
+        _whole = Call(_windowsAtOnce, _panelsAtOnce);
+        _lastWindows = Call(lastWindows, _panelsAtOnce);
+        _lastPanels = Call(_windowsAtOnce, lastPanels);
+        _lastOfBoth = Call(lastWindows, lastPanels);
+        _summing.Begin(_rowUnits * _panelUnits, threads);
+    }
+
+    private (WindowCall Call, nint Found) Call(int windows, int panels)
+    {
+        var call = new WindowCall(windows, panels, _shape.StrideX * _shape.Channels, _weight.Groups);
+        return (call, _kernel.Find(call));
     }
 
     /// <inheritdoc/>
     public override void Run(int worker)
     {
-        while (_filling.Take(out var unit))
+        while (_filling.Take(worker, out var unit))
         {
             if (!_padded.Fill(unit))
                 _isFinite = false;
             _filling.Finish();
         }
         _filling.Wait();
-        while (_summing.Take(out var unit))
+        while (_summing.Take(worker, out var unit))
             Convolve(unit);
     }
 
@@ -127,10 +145,9 @@ internal sealed unsafe class DirectJob : KernelJob
         var (panelUnit, rowUnit) = _panelsOutside ? (unit / _rowUnits, unit % _rowUnits) : (unit % _panelUnits, unit / _panelUnits);
         var (group, first) = Math.DivRem(panelUnit * PanelsAtOnce, (_panelUnits / _shape.Groups) * PanelsAtOnce);
         var last = Math.Min(first + PanelsAtOnce, _weight.Panels);
-        var most = _kernel.MostPanels(_windowsAtOnce);
-        for (var panel = first; panel < last; panel += most)
+        for (var panel = first; panel < last; panel += _panelsAtOnce)
             for (var row = rowUnit * _rowsAtOnce; row < Math.Min(_outHeight, (rowUnit + 1) * _rowsAtOnce); row++)
-                ConvolveRow(group, panel, Math.Min(most, last - panel), row);
+                ConvolveRow(group, panel, Math.Min(_panelsAtOnce, last - panel), row);
     }
 
     [SkipLocalsInit]
@@ -138,7 +155,8 @@ internal sealed unsafe class DirectJob : KernelJob
     {
         var room = stackalloc int[PanelsAtOnce * 16 * Columns + 16];
         var sums = (int*)(((nint)room + 63) & ~(nint)63);
-        var step = _shape.StrideX * _shape.Channels;
+        ref readonly var block = ref panels == _panelsAtOnce ? ref _whole : ref _lastPanels;
+        ref readonly var lastBlock = ref panels == _panelsAtOnce ? ref _lastWindows : ref _lastOfBoth;
         var place = group * _weight.Panels + panel;
         var image = _image + row * _shape.StrideY * _pitch + group * _shape.GroupChannels;
         WindowArgs args;
@@ -146,7 +164,8 @@ internal sealed unsafe class DirectJob : KernelJob
         for (var column = 0; column < _outWidth; column += _windowsAtOnce)
         {
             var windows = Math.Min(_windowsAtOnce, _outWidth - column);
-            args.Image = image + (nint)column * step;
+            ref readonly var kind = ref windows == _windowsAtOnce ? ref block : ref lastBlock;
+            args.Image = image + (nint)column * kind.Call.Step;
             args.Segments = _segments;
             args.SegmentCount = _weight.Segments;
             args.Groups = _weight.Groups;
@@ -154,51 +173,13 @@ internal sealed unsafe class DirectJob : KernelJob
             args.PanelBytes = (nint)_weight.PanelBytes;
             args.Start = _start + place * Columns;
             args.Sums = sums;
-            _kernel.Run(&args, windows, panels, step);
+            _kernel.Run(&args, kind.Call, kind.Found);
             for (var p = 0; p < panels; p++)
             {
                 var channel = (panel + p) * Columns;
                 var count = Math.Min(Columns, _shape.GroupOutChannels - channel);
-                if (!_epilogue.Finish(sums + p * windows * Columns, windows, _weight.Scales + (place + p) * Columns, row * _outWidth + column, group * _shape.GroupOutChannels + channel, count))
+                if (!_epilogue.Finish(sums + p * windows * Columns, Columns, windows, _weight.Scales + (place + p) * Columns, row * _outWidth + column, group * _shape.GroupOutChannels + channel, count))
                     _isFinite = false;
-            }
-        }
-    }
-
-    /// <summary>Units of work that threads take one by one, and whose end they can wait for.</summary>
-    private struct Phase
-    {
-        private int _units;
-        private int _next;
-        private int _done;
-
-        /// <summary>Starts over.</summary>
-        public void Begin(int units)
-        {
-            _units = units;
-            _done = 0;
-            Volatile.Write(ref _next, 0);
-        }
-
-        /// <summary>Takes a unit if one is left.</summary>
-        public bool Take(out int unit)
-        {
-            unit = Volatile.Read(ref _next) < _units ? Interlocked.Increment(ref _next) - 1 : _units;
-            return unit < _units;
-        }
-
-        /// <summary>Tells that a unit is done.</summary>
-        public void Finish() => Interlocked.Increment(ref _done);
-
-        /// <summary>Waits until all units are done that others have taken.</summary>
-        public readonly void Wait()
-        {
-            for (var spins = 0; Volatile.Read(in _done) < _units; spins++)
-            {
-                if (spins < 4000)
-                    Thread.SpinWait(1);
-                else
-                    Thread.Yield();
             }
         }
     }

@@ -27,7 +27,7 @@ internal static unsafe class FloatFinish
         {
             var first = (int)block * Block;
             for (var channel = 0; channel < channels; channel += Block)
-                if (!epilogue.FinishScaled(values + (long)first * channels + channel, channels, Math.Min(Block, pixels - first), first, channel, Math.Min(Block, channels - channel)))
+                if (!epilogue.Finish(values + (long)first * channels + channel, channels, Math.Min(Block, pixels - first), null, first, channel, Math.Min(Block, channels - channel)))
                     Volatile.Write(ref isFinite, false);
         });
         return isFinite;

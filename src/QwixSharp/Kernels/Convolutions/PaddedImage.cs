@@ -12,9 +12,12 @@ internal readonly unsafe struct PaddedImage
     /// <summary>Pixels that are brought together from channels that lie apart.</summary>
     private const int Square = ByteSquare.Size;
 
-    /// <summary>Squares of a unit.</summary>
-    private const int SquaresAtOnce = 4;
+    /// <summary>Pixels that are brought into place together.</summary>
+    private const int Chunk = 4 * Square;
 
+    private readonly int _strideY;
+    private readonly int _kernelHeight;
+    private readonly int _padTop;
     private readonly ConvolutionInput _input;
     private readonly int _channels;
     private readonly int _rowPadding;
@@ -35,6 +38,7 @@ internal readonly unsafe struct PaddedImage
         _outside = (byte)(input.ZeroPoint + (isUnsigned ? 128 : 0));
         _input = input;
         _channels = shape.Channels;
+        (_strideY, _kernelHeight, _padTop) = (shape.StrideY, shape.DilationY == 1 ? shape.KernelHeight : shape.StrideY, shape.PadTop);
         _left = shape.PadLeft;
         _rowPadding = shape.PadLeft + shape.PadRight;
         _paddedHeight = shape.PadTop + shape.Height + shape.PadBottom;
@@ -50,7 +54,10 @@ internal readonly unsafe struct PaddedImage
     public nint Pitch { get; }
 
     /// <summary>How many units of work it takes to fill the image.</summary>
-    public int Units => 1 + (_input.IsChannelsFirst ? (Pixels + Square * SquaresAtOnce - 1) / (Square * SquaresAtOnce) : _input.Height);
+    public int Units => 1 + (TakesPixels ? (Pixels + Chunk - 1) / Chunk : _input.Height);
+
+    /// <summary>Rows too short for a square are taken together.</summary>
+    private bool TakesPixels => _input.IsChannelsFirst && _input.Width < Square;
 
     private int Pixels => _input.Height * _input.Width;
 
@@ -66,10 +73,10 @@ internal readonly unsafe struct PaddedImage
     {
         if (unit == 0)
             FillPadding();
-        else if (_input.IsChannelsFirst)
-            return FillPixels((unit - 1) * Square * SquaresAtOnce);
-        else
-            return FillRow(unit - 1);
+        else if (TakesPixels)
+            return FillPixels((unit - 1) * Chunk, Math.Min(Pixels, unit * Chunk), 0, Pixels);
+        else if (IsSeen(unit - 1))
+            return _input.IsChannelsFirst ? FillPixels((unit - 1) * _input.Width, unit * _input.Width, (unit - 1) * _input.Width, unit * _input.Width) : FillRow(unit - 1);
         return true;
     }
 
@@ -91,6 +98,9 @@ internal readonly unsafe struct PaddedImage
         Set(end, Start + _paddedHeight * Pitch - end);
     }
 
+    /// <summary>Whether any window reaches a row.</summary>
+    private bool IsSeen(int row) => (row + _padTop) % _strideY < _kernelHeight;
+
     private void Set(byte* target, long count) => Unsafe.InitBlockUnaligned(target, _outside, checked((uint)count));
 
     private bool FillRow(int row)
@@ -110,54 +120,79 @@ internal readonly unsafe struct PaddedImage
         return isFinite;
     }
 
-    private bool FillPixels(int first)
+    /// <summary>Fills some pixels in whole chunks where there is room; what is filled twice gets the same.</summary>
+    /// <param name="first">The first pixel.</param>
+    /// <param name="end">The pixel behind the last one.</param>
+    /// <param name="begin">Where a chunk may begin.</param>
+    /// <param name="last">Where it must end.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [SkipLocalsInit]
+    private bool FillPixels(int first, int end, int begin, int last)
     {
-        var targets = stackalloc byte*[Square];
+        var targets = stackalloc byte*[Chunk];
+        var quantized = stackalloc sbyte[Square * Chunk];
         var isFinite = true;
-        for (var end = Math.Min(Pixels, first + Square * SquaresAtOnce); first < end; first += Square)
+        for (; first < end; first += Chunk)
         {
-            // The last square overlaps the one before; the pixels that both write get the same.
-            var pixel = Math.Max(0, Math.Min(first, Pixels - Square));
-            var count = Math.Min(Square, Pixels - pixel);
-            var (row, column) = Math.DivRem(pixel, _input.Width);
-            for (var i = 0; i < count; i++)
+            var pixel = Math.Max(begin, Math.Min(first, last - Chunk));
+            var count = Math.Min(Chunk, last - pixel);
+            FindTargets(pixel, count, targets);
+            for (var channel = 0; channel < _channels; channel += Square)
             {
-                targets[i] = _inside + row * Pitch + column * _channels;
-                if (++column == _input.Width)
-                    (row, column) = (row + 1, 0);
+                var together = Math.Min(Square, _channels - channel);
+                var from = (sbyte*)_input.Values + (long)channel * Pixels + pixel;
+                nint step = Pixels;
+                if (_input.IsFloat)
+                {
+                    isFinite &= Quantize(pixel, count, channel, together, quantized);
+                    from = quantized;
+                    step = Chunk;
+                }
+                Place((byte*)from, step, count, together, targets, channel);
             }
-            isFinite &= FillSquare(pixel, count, targets);
         }
         return isFinite;
     }
 
-    /// <summary>Up to 16 pixels, 16 channels at a time.</summary>
-    [SkipLocalsInit]
-    private bool FillSquare(int pixel, int count, byte** targets)
+    private void FindTargets(int pixel, int count, byte** targets)
     {
-        var quantized = stackalloc sbyte[Square * Square];
-        var isFinite = true;
-        for (var channel = 0; channel < _channels; channel += Square)
+        var (row, column) = Math.DivRem(pixel, _input.Width);
+        var target = _inside + row * Pitch + column * _channels;
+        for (var i = 0; i < count; i++, target += _channels)
         {
-            var together = Math.Min(Square, _channels - channel);
-            var from = (sbyte*)_input.Values + (long)channel * Pixels + pixel;
-            nint step = Pixels;
-            if (_input.IsFloat)
-            {
-                for (var i = 0; i < together; i++)
-                {
-                    var x = (float*)_input.Values + (long)(channel + i) * Pixels + pixel;
-                    isFinite &= RowQuantizer.AbsMax(x, count) < float.PositiveInfinity;
-                    RowQuantizer.Quantize(x, count, _input.Scale, _input.ZeroPoint, _input.Range, quantized + i * Square);
-                }
-                from = quantized;
-                step = Square;
-            }
-            if (count == Square && together == Square)
-                ByteSquare.Transpose((byte*)from, step, targets, channel, _mask);
-            else
-                ByteSquare.Place((byte*)from, step, together, count, targets, channel, _mask);
+            targets[i] = target;
+            if (++column < _input.Width)
+                continue;
+            column = 0;
+            target += _rowPadding * _channels;
+        }
+    }
+
+    private bool Quantize(int pixel, int count, int channel, int together, sbyte* quantized)
+    {
+        var isFinite = true;
+        for (var i = 0; i < together; i++)
+        {
+            var x = (float*)_input.Values + (long)(channel + i) * Pixels + pixel;
+            isFinite &= RowQuantizer.AbsMax(x, count) < float.PositiveInfinity;
+            RowQuantizer.Quantize(x, count, _input.Scale, _input.ZeroPoint, _input.Range, quantized + i * Chunk);
         }
         return isFinite;
+    }
+
+    private void Place(byte* from, nint step, int count, int together, byte** targets, int channel)
+    {
+        for (var i = 0; i < count; i += Square)
+        {
+            var start = Math.Max(0, Math.Min(i, count - Square));
+            if (count < Square)
+                ByteSquare.Place(from, step, together, count, targets, channel, _mask);
+            else if (together == Square)
+                ByteSquare.Transpose(from + start, step, targets + start, channel, _mask);
+            else if (together <= sizeof(uint))
+                ByteSquare.PlaceFew(from + start, step, together, targets + start, channel, _mask);
+            else
+                ByteSquare.Place(from + start, step, together, Square, targets + start, channel, _mask);
+        }
     }
 }

@@ -27,6 +27,7 @@ internal static unsafe class OpenMpTeam
     private static readonly bool IsAllowed = OperatingSystem.IsLinux() && Environment.GetEnvironmentVariable("QWIXSHARP_OPENMP") != "0";
 
     private static delegate* unmanaged<delegate* unmanaged<nint, void>, nint, uint, uint, void> _parallel;
+    private static delegate* unmanaged[SuppressGCTransition]<int> _threadNumber;
     private static long _nextSearch;
     private static long _restsUntil;
     private static int _rest = ShortestRestMilliseconds;
@@ -84,6 +85,7 @@ internal static unsafe class OpenMpTeam
             var library = loaded.FirstOrDefault(path => folder is not null && Path.GetDirectoryName(path) == folder && Path.GetFileName(path).StartsWith("libgomp", StringComparison.Ordinal));
             if (library is null || !NativeLibrary.TryLoad(library, out var handle) || !NativeLibrary.TryGetExport(handle, "GOMP_parallel", out var parallel))
                 return false;
+            _threadNumber = NativeLibrary.TryGetExport(handle, "omp_get_thread_num", out var number) ? (delegate* unmanaged[SuppressGCTransition]<int>)number : null;
             _parallel = (delegate* unmanaged<delegate* unmanaged<nint, void>, nint, uint, uint, void>)parallel;
             return true;
         }
@@ -139,7 +141,8 @@ internal static unsafe class OpenMpTeam
         {
             try
             {
-                _job!.Run(Interlocked.Increment(ref _joined) - 1);
+                // The same number for the same thread in every run.
+                _job!.Run(_threadNumber != null ? _threadNumber() : Interlocked.Increment(ref _joined) - 1);
             }
             catch (Exception e)
             {
