@@ -127,6 +127,7 @@ internal sealed unsafe class DirectJob : KernelJob
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void Run(int worker)
     {
         while (_filling.Take(worker, out var unit))
@@ -140,6 +141,7 @@ internal sealed unsafe class DirectJob : KernelJob
             Convolve(unit);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Convolve(int unit)
     {
         var (panelUnit, rowUnit) = _panelsOutside ? (unit / _rowUnits, unit % _rowUnits) : (unit % _panelUnits, unit / _panelUnits);
@@ -151,6 +153,7 @@ internal sealed unsafe class DirectJob : KernelJob
     }
 
     [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void ConvolveRow(int group, int panel, int panels, int row)
     {
         var room = stackalloc int[PanelsAtOnce * 16 * Columns + 16];

@@ -69,6 +69,7 @@ internal readonly unsafe struct PaddedImage
     /// <summary>Fills a part.</summary>
     /// <param name="unit">Which, below <see cref="Units"/>.</param>
     /// <returns>Whether all floating-point values that became codes were finite.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public bool Fill(int unit)
     {
         if (unit == 0)
@@ -154,6 +155,7 @@ internal readonly unsafe struct PaddedImage
         return isFinite;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void FindTargets(int pixel, int count, byte** targets)
     {
         var (row, column) = Math.DivRem(pixel, _input.Width);
@@ -168,6 +170,7 @@ internal readonly unsafe struct PaddedImage
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private bool Quantize(int pixel, int count, int channel, int together, sbyte* quantized)
     {
         var isFinite = true;
@@ -180,6 +183,7 @@ internal readonly unsafe struct PaddedImage
         return isFinite;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Place(byte* from, nint step, int count, int together, byte** targets, int channel)
     {
         for (var i = 0; i < count; i += Square)

@@ -29,6 +29,7 @@ internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float 
     /// <param name="channel">The panel's first output channel.</param>
     /// <param name="count">How many channels the panel has: 16 but in the last one of a group.</param>
     /// <returns>Whether all values are finite: the codes of others mean nothing.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public bool Finish(void* values, nint stride, int windows, float* weightScales, int pixel, int channel, int count)
     {
         var first = (long)pixel * _channels + channel;
@@ -61,6 +62,7 @@ internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float 
 
     /// <summary>Where memory does not hold 16 channels of a pixel side by side, or must not be touched behind them.</summary>
     [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private bool FinishStaged(ref EpilogueArgs args, int pixel, int channel, int count)
     {
         var floats = stackalloc float[MostWindows * Columns];
@@ -113,6 +115,7 @@ internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float 
     }
 
     [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void PlaceChannelsFirst(float* floats, byte* codes, int windows, int pixel, int channel, int count)
     {
         if (_output.Floats != 0)

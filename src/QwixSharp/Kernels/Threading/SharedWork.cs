@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace QwixSharp.Kernels.Threading;
 
 /// <summary>
@@ -29,6 +31,7 @@ internal sealed class SharedWork
     /// <summary>Takes a unit if one is left.</summary>
     /// <param name="worker">The number of the thread.</param>
     /// <param name="unit">The unit.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public bool Take(int worker, out int unit)
     {
         for (var i = 0; i < _ranges; i++)
