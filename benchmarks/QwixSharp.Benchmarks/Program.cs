@@ -7,11 +7,16 @@ using QwixSharp.Benchmarks.Lora;
 using QwixSharp.Benchmarks.Models;
 using QwixSharp.Benchmarks.Products;
 using QwixSharp.Benchmarks.Training;
+using TorchSharp;
 
 switch (args.FirstOrDefault())
 {
     case "matmul":
         MatMulBenchmark.Run(args.ElementAtOrDefault(1) ?? "", int.Parse(args.ElementAtOrDefault(2) ?? "0", CultureInfo.InvariantCulture), args.Contains("--processor-time"));
+        return 0;
+    case "small":
+        torch.set_num_threads(2);
+        SmallProducts.Run();
         return 0;
     case "conv":
         ConvolutionBenchmark.Run(args.Contains("--processor-time"));
@@ -51,6 +56,7 @@ switch (args.FirstOrDefault())
     default:
         Console.Error.WriteLine("""
             usage: -- matmul [part of a row's name [M]] [--processor-time]   products against other libraries
+                   -- small                                                 the small products of a language model's token
                    -- conv [--processor-time]                               convolutions against other libraries
                    -- peers [--rows PART] [--json FILE] [--threads N]       every figure against libtorch, ONNX Runtime and ggml
                    -- allocations                                           products under BenchmarkDotNet, with what they allocate

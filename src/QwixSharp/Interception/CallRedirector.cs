@@ -10,6 +10,7 @@ internal sealed class CallRedirector(MethodRewriter rewriter)
     private readonly DelegateShims _delegates = new(rewriter);
     private readonly ForeignCallShims _foreign = new(rewriter);
     private readonly ConstructorShims _constructors = new(rewriter);
+    private readonly OpaqueCallShims _opaque = new(rewriter);
 
     internal VirtualShims Virtual { get; } = new(rewriter);
 
@@ -19,10 +20,14 @@ internal sealed class CallRedirector(MethodRewriter rewriter)
     /// <param name="opCode">The instruction.</param>
     /// <param name="called">The method that it names.</param>
     /// <param name="constraint">The type of a <c>constrained.</c> prefix, or null.</param>
-    internal DynamicMethod? For(OpCode opCode, MethodBase called, Type? constraint)
+    internal DynamicMethod? For(OpCode opCode, MethodBase called, Type? constraint) =>
+        opCode == OpCodes.Newobj || opCode == OpCodes.Call || opCode == OpCodes.Callvirt
+            ? Known(opCode, called, constraint) ?? _opaque.For(opCode, called, constraint)
+            : null;
+
+    private DynamicMethod? Known(OpCode opCode, MethodBase called, Type? constraint)
     {
         if (opCode == OpCodes.Newobj) return _constructors.For((ConstructorInfo)called) ?? _foreign.For(called);
-        if (opCode != OpCodes.Call && opCode != OpCodes.Callvirt) return null;
         if (called is ConstructorInfo constructor) return rewriter.Redirect(constructor);
         var method = (MethodInfo)called;
         if (constraint is not null) return Constrained(method, constraint);

@@ -50,15 +50,18 @@ internal sealed class IlBody
         method.GetMethodBody() is { } header && header.GetILAsByteArray() is { } code ? new IlBody(method, header, code) : null;
 
     /// <summary>The instructions in order, read from <see cref="Code"/> before any change to it.</summary>
-    internal List<IlInstruction> Instructions()
+    internal List<IlInstruction> Instructions() => Read(Code);
+
+    /// <summary>The instructions of any IL.</summary>
+    internal static List<IlInstruction> Read(byte[] code)
     {
         var instructions = new List<IlInstruction>();
-        for (var position = 0; position < Code.Length;)
+        for (var position = 0; position < code.Length;)
         {
-            var opCode = Code[position] == 0xFE ? TwoByte[Code[position + 1]] : OneByte[Code[position]];
+            var opCode = code[position] == 0xFE ? TwoByte[code[position + 1]] : OneByte[code[position]];
             var operand = position + opCode.Size;
-            var size = OperandSize(opCode, operand);
-            var token = HasToken(opCode.OperandType) ? BitConverter.ToInt32(Code, operand) : 0;
+            var size = OperandSize(code, opCode, operand);
+            var token = HasToken(opCode.OperandType) ? BitConverter.ToInt32(code, operand) : 0;
             instructions.Add(new IlInstruction(position, opCode, operand, token));
             position = operand + size;
         }
@@ -79,13 +82,13 @@ internal sealed class IlBody
     private static bool HasToken(OperandType type) => type is OperandType.InlineMethod or OperandType.InlineField
         or OperandType.InlineType or OperandType.InlineTok or OperandType.InlineString or OperandType.InlineSig;
 
-    private int OperandSize(OpCode opCode, int operand) => opCode.OperandType switch
+    private static int OperandSize(byte[] code, OpCode opCode, int operand) => opCode.OperandType switch
     {
         OperandType.InlineNone => 0,
         OperandType.ShortInlineBrTarget or OperandType.ShortInlineI or OperandType.ShortInlineVar => 1,
         OperandType.InlineVar => 2,
         OperandType.InlineI8 or OperandType.InlineR => 8,
-        OperandType.InlineSwitch => 4 + (4 * BitConverter.ToInt32(Code, operand)),
+        OperandType.InlineSwitch => 4 + (4 * BitConverter.ToInt32(code, operand)),
         _ => 4,
     };
 }

@@ -1,6 +1,8 @@
 using System.Buffers.Binary;
 using System.Reflection;
 using System.Reflection.Emit;
+using QwixSharp.Interception.Deferred;
+using QwixSharp.Interception.Shims;
 
 namespace QwixSharp.Interception;
 
@@ -25,6 +27,9 @@ internal sealed class IlCopier
     private readonly DynamicILInfo _info;
     private readonly CallRedirector _redirector;
     private readonly List<IlInstruction> _instructions;
+    private readonly Dictionary<int, byte[]> _before = [];
+    private readonly Dictionary<int, byte[]> _instead = [];
+    private IlLayout _layout = null!;
 
     internal IlCopier(MethodBase method, DynamicILInfo info, CallRedirector redirector)
     {
@@ -38,7 +43,8 @@ internal sealed class IlCopier
     internal void Copy(DynamicMethod target)
     {
         for (var i = 0; i < _instructions.Count; i++) Patch(i);
-        _info.SetCode([.. _code, .. MoveTailCalls()], _body.Header.MaxStackSize + 2);
+        _layout = new IlLayout([.. _code, .. MoveTailCalls()], _before, _instead);
+        _info.SetCode(_layout.Code(), _body.Header.MaxStackSize + 2);
         var locals = SignatureHelper.GetLocalVarSigHelper();
         foreach (var local in _body.Header.LocalVariables) locals.AddArgument(local.LocalType, local.IsPinned);
         _info.SetLocalSignature(locals.GetSignature());
@@ -51,10 +57,12 @@ internal sealed class IlCopier
     {
         var count = MethodShape.CopyParameters(method).Length;
         var code = new List<byte>();
+        var parameters = MethodShape.CopyParameters(method);
         for (var i = 0; i < count; i++)
         {
             // ldarg with a 16-bit index
             code.AddRange([0xFE, 0x09, (byte)i, (byte)(i >> 8)]);
+            if (OpaqueCallShims.MayHold(parameters[i])) code.AddRange(CallOf(info, nameof(Deferral.Concrete)));
         }
 
         var token = new byte[4];
@@ -73,7 +81,7 @@ internal sealed class IlCopier
                 PutToken(instruction, _info.GetTokenFor(_body.ResolveString(instruction.Token)));
                 break;
             case OperandType.InlineType:
-                PutToken(instruction, _info.GetTokenFor(_body.ResolveType(instruction.Token).TypeHandle));
+                PatchType(instruction, _body.ResolveType(instruction.Token));
                 break;
             case OperandType.InlineField:
                 PatchField(instruction);
@@ -89,7 +97,30 @@ internal sealed class IlCopier
             case OperandType.InlineNone when instruction.OpCode == OpCodes.Tailcall:
                 Erase(instruction.Offset, instruction.OpCode.Size);
                 break;
+            case OperandType.InlineNone when instruction.OpCode == OpCodes.Stelem_Ref:
+                _instead[instruction.Offset] = CallOf(_info, nameof(Deferral.StoreElement));
+                break;
+            case OperandType.InlineNone when instruction.OpCode == OpCodes.Stind_Ref:
+                _instead[instruction.Offset] = CallOf(_info, nameof(Deferral.StoreReference));
+                break;
         }
+    }
+
+    /// <summary>Stores of references, and the making of arrays, are where tensors that have no value yet are looked after.</summary>
+    private void PatchType(IlInstruction instruction, Type type)
+    {
+        if (instruction.OpCode == OpCodes.Stelem && OpaqueCallShims.MayHold(type)) _instead[instruction.Offset] = CallOf(_info, nameof(Deferral.StoreElement));
+        else if (instruction.OpCode == OpCodes.Stobj && OpaqueCallShims.MayHold(type)) _instead[instruction.Offset] = CallOf(_info, nameof(Deferral.StoreReference));
+        else if (instruction.OpCode == OpCodes.Newarr && type == typeof(TorchSharp.torch.Tensor)) _instead[instruction.Offset] = CallOf(_info, nameof(Deferral.NewArray));
+        PutToken(instruction, _info.GetTokenFor(type.TypeHandle));
+    }
+
+    private static byte[] CallOf(DynamicILInfo info, string helper)
+    {
+        var code = new byte[CallSize];
+        code[0] = CallOpCode;
+        BinaryPrimitives.WriteInt32LittleEndian(code.AsSpan(1), info.GetTokenFor(OpaqueCallShims.Helper(helper).MethodHandle));
+        return code;
     }
 
     /// <summary>
@@ -99,6 +130,8 @@ internal sealed class IlCopier
     private void PatchField(IlInstruction instruction)
     {
         var field = _body.ResolveField(instruction.Token);
+        if (instruction.OpCode == OpCodes.Stfld || instruction.OpCode == OpCodes.Stsfld ? OpaqueCallShims.MayHold(field.FieldType) : typeof(TorchSharp.torch.Tensor).IsAssignableFrom(field.DeclaringType) && !field.IsStatic)
+            _before[instruction.Offset] = CallOf(_info, nameof(Deferral.Concrete));
         var isLambdaCache = field.IsStatic && OpClassifier.IsDelegate(field.FieldType) && field.DeclaringType!.Name.StartsWith("<>", StringComparison.Ordinal);
         if (isLambdaCache && instruction.OpCode == OpCodes.Ldsfld) PutCall(instruction, _redirector.LambdaCaches.Load(field));
         else if (isLambdaCache && instruction.OpCode == OpCodes.Stsfld) PutCall(instruction, _redirector.LambdaCaches.Store(field));
@@ -204,18 +237,22 @@ internal sealed class IlCopier
         foreach (var clause in clauses)
         {
             writer.Write((int)clause.Flags);
-            writer.Write(clause.TryOffset);
-            writer.Write(clause.TryLength);
-            writer.Write(clause.HandlerOffset);
-            writer.Write(clause.HandlerLength);
+            WriteRange(clause.TryOffset, clause.TryLength);
+            WriteRange(clause.HandlerOffset, clause.HandlerLength);
             writer.Write(clause.Flags switch
             {
                 ExceptionHandlingClauseOptions.Clause => _info.GetTokenFor((clause.CatchType ?? typeof(object)).TypeHandle),
-                ExceptionHandlingClauseOptions.Filter => clause.FilterOffset,
+                ExceptionHandlingClauseOptions.Filter => _layout.Moved(clause.FilterOffset),
                 _ => 0,
             });
         }
 
         return table.ToArray();
+
+        void WriteRange(int offset, int length)
+        {
+            writer.Write(_layout.Moved(offset));
+            writer.Write(_layout.Moved(offset + length) - _layout.Moved(offset));
+        }
     }
 }

@@ -1,5 +1,6 @@
 using System.Reflection;
 using QwixSharp.Interception.Coverage;
+using QwixSharp.Interception.Deferred;
 using TorchSharp;
 
 namespace QwixSharp.Interception;
@@ -30,7 +31,10 @@ public static class Interceptor
         ArgumentNullException.ThrowIfNull(interceptor);
         var previous = InterceptionScope.Current;
         InterceptionScope.Current = new InterceptionScope(new InterceptionRun(root, interceptor), root, null);
-        return new Restorer(previous);
+        var outer = DeferredGraph.Current;
+        var graph = interceptor is IDefersOps { Evaluator: { } evaluator } ? new DeferredGraph(evaluator) : null;
+        DeferredGraph.Current = graph;
+        return new Restorer(previous, graph, outer);
     }
 
     /// <summary>The rewritten copy of a method.</summary>
@@ -77,7 +81,7 @@ public static class Interceptor
             throw new ArgumentException($"{delegateType} does not fit {method.DeclaringType}.{method.Name}: its parameters must be ({string.Join(", ", expected.Select(t => t.ToString()))}) and its result {method.ReturnType}.", nameof(method));
     }
 
-    private sealed class Restorer(InterceptionScope? previous) : IDisposable
+    private sealed class Restorer(InterceptionScope? previous, DeferredGraph? graph, DeferredGraph? outer) : IDisposable
     {
         private bool _disposed;
 
@@ -86,6 +90,8 @@ public static class Interceptor
             if (_disposed) return;
             _disposed = true;
             InterceptionScope.Current = previous;
+            graph?.End();
+            DeferredGraph.Current = outer;
         }
     }
 }

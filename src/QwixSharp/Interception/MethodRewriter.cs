@@ -86,7 +86,7 @@ internal sealed class MethodRewriter
         lock (Gate)
         {
             if (_delegates.TryGetValue((method, type), out var known)) return known;
-            return OpenTarget(method) is { } target ? _delegates[(method, type)] = target.CreateDelegate(type) : null;
+            return OpenTarget(method) is { } target ? _delegates[(method, type)] = Adapters.ConcreteResult(target).CreateDelegate(type) : null;
         }
     }
 
@@ -95,6 +95,7 @@ internal sealed class MethodRewriter
     {
         if (Redirect(method) is not { } redirect) return null;
         if (!method.IsStatic) redirect = Adapters.ObjectFirst(method, redirect);
+        redirect = Adapters.ConcreteResult(redirect);
         return target is null ? redirect.CreateDelegate(type) : redirect.CreateDelegate(type, target);
     }
 

@@ -10,7 +10,9 @@ namespace QwixSharp.Kernels;
 internal sealed unsafe class FloatProduct : KernelJob
 {
     private const long RowChunkBytes = 384 << 10;
-    private const long SmallestShared = 100_000;
+
+    /// <summary>With fewer multiplications and fewer bytes of weights, a second thread takes longer to start than it saves.</summary>
+    private const long SmallestShared = 400_000, SmallestSharedBytes = 192 << 10;
     private const int MostRows = 32;
     private const int PackedColumns = 64;
 
@@ -18,6 +20,7 @@ internal sealed unsafe class FloatProduct : KernelJob
     private static FloatProduct? _cached;
 
     private readonly Workspace _workspace = new();
+    private readonly WorkShares _shares = new();
     private FloatKernel _kernel = null!;
     private PackedWeight _weight = null!;
     private ProductOutput _output;
@@ -27,9 +30,7 @@ internal sealed unsafe class FloatProduct : KernelJob
     private float* _rows;
     private int* _exponents;
     private int _blocksPerChunk;
-    private int _chunkSize;
     private bool _packing;
-    private int _next;
 
     /// <summary>Computes y = x · dequantize(w)ᵀ.</summary>
     /// <param name="kernel">The inner loops; must serve the weight.</param>
@@ -48,7 +49,7 @@ internal sealed unsafe class FloatProduct : KernelJob
     private void Multiply(FloatKernel kernel, PackedWeight weight, in FloatInput x, in ProductOutput output, int threads)
     {
         var rows = x.Rows;
-        threads = (long)rows * weight.Rows * weight.Depth < SmallestShared ? 1 : threads;
+        threads = (long)rows * weight.Rows * weight.Depth < SmallestShared && weight.Panels * (long)weight.PanelBytes < SmallestSharedBytes ? 1 : threads;
         _kernel = kernel;
         _weight = weight;
         _output = output;
@@ -60,10 +61,11 @@ internal sealed unsafe class FloatProduct : KernelJob
             var exponentBytes = (rows * 4L + 63) & ~63L;
             _exponents = (int*)_workspace.Reserve(exponentBytes + rows * weight.PaddedDepth * 4);
             _rows = (float*)((byte*)_exponents + exponentBytes);
-            RunPhase(packing: true, rows * (long)weight.Depth < 32 << 10 ? 1 : threads);
+            RunPhase(packing: true, _blocks.Count, 1, rows * (long)weight.Depth < 32 << 10 ? 1 : threads);
         }
         Plan(threads);
-        RunPhase(packing: false, threads);
+        var units = weight.Panels * RowChunks;
+        RunPhase(packing: false, units, Math.Clamp(units / (threads * 8), 1, 16), threads);
         _workspace.Trim();
         _weight = null!;
     }
@@ -74,15 +76,14 @@ internal sealed unsafe class FloatProduct : KernelJob
         _blocksPerChunk = (int)Math.Max(1, RowChunkBytes / blockBytes);
         if (_weight.Panels < threads * 4)
             _blocksPerChunk = Math.Clamp(_blocks.Count * _weight.Panels / (threads * 4), 1, _blocksPerChunk);
-        _chunkSize = Math.Clamp(_weight.Panels * RowChunks / (threads * 16), 1, 16);
     }
 
     private int RowChunks => (_blocks.Count + _blocksPerChunk - 1) / _blocksPerChunk;
 
-    private void RunPhase(bool packing, int threads)
+    private void RunPhase(bool packing, int units, int chunk, int threads)
     {
         _packing = packing;
-        _next = 0;
+        _shares.Begin(units, threads, chunk);
         KernelPool.Shared.Run(this, threads);
     }
 
@@ -90,18 +91,15 @@ internal sealed unsafe class FloatProduct : KernelJob
     public override void Run(int worker)
     {
         if (_packing)
-            PackBlocks();
+            PackBlocks(worker);
         else
-            MultiplyPanels();
+            MultiplyPanels(worker);
     }
 
-    private void PackBlocks()
+    private void PackBlocks(int worker)
     {
-        while (true)
+        while (_shares.Take(worker, out var block, out _))
         {
-            var block = Interlocked.Increment(ref _next) - 1;
-            if (block >= _blocks.Count)
-                return;
             var first = _blocks.Start(block);
             var rows = _blocks.Size(block);
             var target = _rows + first * _weight.PaddedDepth;
@@ -165,16 +163,12 @@ internal sealed unsafe class FloatProduct : KernelJob
         ? 0
         : Math.Clamp(_kernel.RowExponent(_weight) - MathF.ILogB(absMax), -126, 127);
 
-    private void MultiplyPanels()
+    private void MultiplyPanels(int worker)
     {
         var result = stackalloc float[MostRows * PackedWeight.PanelColumns];
-        var units = _weight.Panels * RowChunks;
-        while (true)
+        while (_shares.Take(worker, out var from, out var to))
         {
-            var from = Interlocked.Add(ref _next, _chunkSize) - _chunkSize;
-            if (from >= units)
-                return;
-            for (var unit = from; unit < Math.Min(units, from + _chunkSize); unit++)
+            for (var unit = from; unit < to; unit++)
             {
                 var panel = unit % _weight.Panels;
                 var firstBlock = unit / _weight.Panels * _blocksPerChunk;

@@ -8,7 +8,7 @@ namespace QwixSharp.Kernels;
 /// Safe to call from several threads at once. A sum of products of codes must fit 32 bits within a tile, which every tile
 /// up to 65,536 does; longer channels are split so that it holds.
 /// </remarks>
-internal static unsafe class MatMul
+internal static unsafe partial class MatMul
 {
     /// <summary>float32 activations for integer kernels, while a product runs.</summary>
     [ThreadStatic]
@@ -35,7 +35,7 @@ internal static unsafe class MatMul
             if (DigitPlanes.CanSplit((float*)values.Values, values.RowStride, values.Rows, weight.Depth, weight.TileSize))
             {
                 var input = new QuantizedInput { Source = QuantizedSource.Planes, Values = values.Values, RowStride = values.RowStride, Rows = values.Rows };
-                IntegerProduct.Run(integer, weight, input, output, threads);
+                IntegerProduct.Run(integer, [new ProductPart(weight, output)], input, threads);
                 return;
             }
         }
@@ -62,11 +62,7 @@ internal static unsafe class MatMul
     /// <exception cref="ArgumentException">The weight's codes are not integers.</exception>
     public static void Quantized(in QuantizedInput input, PackedWeight weight, in ProductOutput output, int threads, KernelSelector? selector = null)
     {
-        ArgumentOutOfRangeException.ThrowIfNegative(input.Rows);
-        var kernel = (selector ?? KernelSelector.Default).Integer(weight, input.Rows);
-        if (input.Rows == 0 || weight.Rows == 0)
-            return;
-        IntegerProduct.Run(kernel, weight, input, output, threads);
+        Quantized(input, [new ProductPart(weight, output)], threads, selector);
     }
 
     /// <summary>
@@ -82,19 +78,7 @@ internal static unsafe class MatMul
     /// <exception cref="ArgumentException">The weight's codes are not integers.</exception>
     public static void Dynamic(in FloatInput x, PackedWeight weight, in ProductOutput output, int threads, int bits = 8, bool scalePerTile = false, KernelSelector? selector = null)
     {
-        if (bits is < 1 or > 8)
-            throw new ArgumentOutOfRangeException(nameof(bits), bits, "Integer codes have 1 to 8 bits.");
-        var input = new QuantizedInput
-        {
-            Source = QuantizedSource.Dynamic,
-            Values = x.Values,
-            RowStride = x.RowStride,
-            Rows = x.Rows,
-            Format = x.Format,
-            Range = CodeRange.OfBits(bits),
-            ScalePerTile = scalePerTile,
-        };
-        Quantized(input, weight, output, threads, selector);
+        Dynamic(x, [new ProductPart(weight, output)], threads, bits, scalePerTile, selector);
     }
 
     /// <summary><see cref="Dynamic(in FloatInput, PackedWeight, in ProductOutput, int, int, bool, KernelSelector?)"/> of float32 activations.</summary>

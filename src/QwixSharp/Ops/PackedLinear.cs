@@ -1,5 +1,6 @@
 using QwixSharp.Arrays;
 using QwixSharp.Kernels;
+using QwixSharp.Kernels.Weights;
 using QwixSharp.Numerics;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -10,18 +11,25 @@ namespace QwixSharp.Ops;
 /// A linear layer in the kernels' form, all decided beforehand: a call makes its result and no other tensor. It computes
 /// what the general way computes, bit for bit.
 /// </summary>
-internal sealed class PackedLinear
+internal sealed partial class PackedLinear
 {
     private readonly QArray _weight;
-    private readonly int _actBits;
-    private readonly bool _scalePerTile;
 
     private PackedLinear(QArray weight, int actBits, bool scalePerTile)
     {
         _weight = weight;
-        _actBits = actBits;
-        _scalePerTile = scalePerTile;
+        ActBits = actBits;
+        ScalePerTile = scalePerTile;
     }
+
+    /// <summary>The bits of the activations' codes; 0 where activations stay float32.</summary>
+    internal int ActBits { get; }
+
+    /// <summary>Whether each of the weight's tiles of a row of activations has a scale of its own.</summary>
+    internal bool ScalePerTile { get; }
+
+    /// <summary>The weight; null once its array is disposed.</summary>
+    internal PackedWeight? Weight => _weight.FindKernelForm<PackedForm>()?.Weight;
 
     /// <summary>Decides how a layer is computed.</summary>
     /// <param name="weight">[out, in], of which the general way has made the kernels' form.</param>
@@ -43,29 +51,48 @@ internal sealed class PackedLinear
     /// <param name="input">[…, in].</param>
     /// <param name="bias">[out], or null.</param>
     /// <returns>[…, out], the caller's; or null where only the general way can compute it.</returns>
-    internal unsafe Tensor? TryCompute(Tensor input, Tensor? bias)
+    internal Tensor? TryCompute(Tensor input, Tensor? bias)
     {
-        if (_weight.FindKernelForm<PackedForm>()?.Weight is not { } weight || !CanRead(input) || (bias is not null && !(CanRead(bias) && bias.is_contiguous())))
+        if (Weight is not { } weight || !CanRead(input) || !CanAdd(bias) || !TryGetRows(input, weight, out int rows))
             return null;
-        long[] shape = input.shape;
-        long rows = 1;
-        for (int axis = 0; axis < shape.Length - 1; axis++)
-            rows *= shape[axis];
-        if (shape.Length == 0 || shape[^1] != weight.Depth || rows is 0 or > int.MaxValue)
-            return null;
-        shape[^1] = weight.Rows;
-        var result = empty(shape, dtype: ScalarType.Float32);
-        var copy = input.is_contiguous() ? null : input.contiguous();
-        float* x = (float*)TensorMemory.Address(copy ?? input);
-        var output = new ProductOutput(TensorMemory.Address(result), weight.Rows, bias is null ? 0 : TensorMemory.Address(bias));
-        if (_actBits == 0)
-            MatMul.WeightOnly(x, weight.Depth, (int)rows, weight, output, get_num_threads());
+        var result = Result(input, weight);
+        using var copy = input.is_contiguous() ? null : input.contiguous();
+        var x = new FloatInput(TensorMemory.Address(copy ?? input), weight.Depth, rows);
+        var output = Output(result, weight, bias);
+        if (ActBits == 0)
+            MatMul.WeightOnly(x, weight, output, get_num_threads());
         else
-            MatMul.Dynamic(x, weight.Depth, (int)rows, weight, output, get_num_threads(), _actBits, _scalePerTile);
-        copy?.Dispose();
+            MatMul.Dynamic(x, weight, output, get_num_threads(), ActBits, ScalePerTile);
         return result;
     }
 
     private static bool CanRead(Tensor tensor) =>
         tensor.dtype == ScalarType.Float32 && tensor.device_type == DeviceType.CPU && !(tensor.requires_grad && is_grad_enabled());
+
+    private static bool CanAdd(Tensor? bias) => bias is null || (CanRead(bias) && bias.is_contiguous());
+
+    /// <summary>How many rows of activations a tensor holds; false where they do not fit the weight, or there are none.</summary>
+    private static bool TryGetRows(Tensor input, PackedWeight weight, out int rows)
+    {
+        long count = 1;
+        int rank = (int)input.dim();
+        for (int axis = 0; axis < rank - 1; axis++)
+            count *= input.size(axis);
+        rows = (int)Math.Min(count, int.MaxValue);
+        return rank > 0 && count is > 0 and <= int.MaxValue && input.size(rank - 1) == weight.Depth;
+    }
+
+    /// <summary>[…, out], of which nothing is written yet.</summary>
+    private static Tensor Result(Tensor input, PackedWeight weight)
+    {
+        // The sizes one by one: asking for the shape goes through a callback, which takes twenty times as long.
+        long[] shape = new long[input.dim()];
+        for (int axis = 0; axis < shape.Length - 1; axis++)
+            shape[axis] = input.size(axis);
+        shape[^1] = weight.Rows;
+        return empty(shape, dtype: ScalarType.Float32);
+    }
+
+    private static ProductOutput Output(Tensor result, PackedWeight weight, Tensor? bias) =>
+        new(TensorMemory.Address(result), weight.Rows, bias is null ? 0 : TensorMemory.Address(bias));
 }

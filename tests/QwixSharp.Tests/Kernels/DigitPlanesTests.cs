@@ -82,7 +82,7 @@ public unsafe class DigitPlanesTests
                     fixed (float* px = x, py = y)
                     {
                         var input = new QuantizedInput { Source = QuantizedSource.Planes, Values = (nint)px, RowStride = k, Rows = m };
-                        IntegerProduct.Run(kernel, weight.Packed, input, new((nint)py, n), 2);
+                        IntegerProduct.Run(kernel, [new(weight.Packed, new((nint)py, n))], input, 2);
                     }
                     for (var row = 0; row < m; row++)
                         for (var column = 0; column < n; column++)

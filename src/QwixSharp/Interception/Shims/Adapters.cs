@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Reflection.Emit;
+using QwixSharp.Interception.Deferred;
 
 namespace QwixSharp.Interception.Shims;
 
@@ -32,8 +33,23 @@ internal static class Adapters
         var il = adapter.GetILGenerator();
         il.Emit(OpCodes.Ldarg_0);
         if (!method.DeclaringType!.IsValueType) il.Emit(OpCodes.Castclass, method.DeclaringType);
-        MethodShape.LoadArguments(il, parameters.Length, from: 1);
+        for (var i = 1; i < parameters.Length; i++) OpaqueCallShims.LoadConcrete(il, i, parameters[i]);
         MethodShape.Call(il, method);
+        il.Emit(OpCodes.Ret);
+        return adapter;
+    }
+
+    /// <summary>A method for callers that are not copied: what it returns has its value.</summary>
+    internal static DynamicMethod ConcreteResult(DynamicMethod target)
+    {
+        if (!OpaqueCallShims.MayHold(target.ReturnType)) return target;
+        var parameters = target.GetParameters().Select(p => p.ParameterType).ToArray();
+        var adapter = MethodShape.Dynamic(target.Name, target.ReturnType, parameters, typeof(Adapters).Module);
+        var il = adapter.GetILGenerator();
+        MethodShape.LoadArguments(il, parameters.Length);
+        il.Emit(OpCodes.Call, target);
+        il.Emit(OpCodes.Call, OpaqueCallShims.Helper(nameof(Deferral.Concrete)));
+        if (target.ReturnType != typeof(object)) il.Emit(OpCodes.Castclass, target.ReturnType);
         il.Emit(OpCodes.Ret);
         return adapter;
     }

@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Reflection.Emit;
+using QwixSharp.Interception.Deferred;
 
 namespace QwixSharp.Interception.Shims;
 
@@ -37,9 +38,10 @@ internal sealed class ForeignCallShims(MethodRewriter rewriter)
         var result = constructor?.DeclaringType ?? MethodShape.ReturnType(method);
         var shim = MethodShape.Dynamic("call of " + MethodShape.DisplayName(method), result, parameters, method.Module);
         var il = shim.GetILGenerator();
+        if (TorchSharpCalls.MayChangeTensors(method)) il.Emit(OpCodes.Call, OpaqueCallShims.Helper(nameof(Deferral.ComputeAll)));
         for (var i = 0; i < parameters.Length; i++)
         {
-            il.Emit(OpCodes.Ldarg, (short)i);
+            OpaqueCallShims.LoadConcrete(il, i, parameters[i]);
             if (OpClassifier.IsDelegate(parameters[i])) Convert(il, typeof(DelegateRewriter), nameof(DelegateRewriter.Rewrite), parameters[i]);
             else if (OpClassifier.IsSequence(parameters[i])) Convert(il, typeof(Sequences), nameof(Sequences.Rewrite), parameters[i]);
         }

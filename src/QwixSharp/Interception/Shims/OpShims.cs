@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Reflection.Emit;
+using QwixSharp.Interception.Deferred;
 
 namespace QwixSharp.Interception.Shims;
 
@@ -21,11 +22,14 @@ internal static class OpShims
     private static DynamicMethod Emit(MethodInfo op, Type[] parameters, int rewriter)
     {
         var id = Describe(op).Id;
+        var deferrable = DeferrableOp.Of(op);
         var shim = MethodShape.Dynamic("op " + MethodShape.DisplayName(op), op.ReturnType, parameters, op.Module);
         var il = shim.GetILGenerator();
         var scope = il.DeclareLocal(typeof(InterceptionScope));
         var wanted = il.DefineLabel();
         MaterializeSequences(il, parameters, rewriter);
+        if (deferrable is not null) Defer(il, op, parameters, deferrable);
+        ComputeArguments(il, op, parameters);
         LoadDescriptor(il, id);
         il.Emit(OpCodes.Call, Method(typeof(InterceptionScope), nameof(InterceptionScope.Wanting)));
         il.Emit(OpCodes.Stloc, scope);
@@ -43,6 +47,48 @@ internal static class OpShims
             : Method(typeof(InterceptionScope), nameof(InterceptionScope.Dispatch)).MakeGenericMethod(op.ReturnType));
         il.Emit(OpCodes.Ret);
         return shim;
+    }
+
+    /// <summary>Where ops are deferred, this one may be: then its result comes without a value.</summary>
+    private static void Defer(ILGenerator il, MethodInfo op, Type[] parameters, DeferrableOp deferrable)
+    {
+        var now = il.DefineLabel();
+        var result = il.DeclareLocal(typeof(object));
+        il.Emit(OpCodes.Call, OpaqueCallShims.Helper(nameof(Deferral.IsDeferring)));
+        il.Emit(OpCodes.Brfalse, now);
+        il.Emit(OpCodes.Ldc_I4, ShimRegistry.Add(deferrable));
+        BoxArguments(il, parameters);
+        il.Emit(OpCodes.Call, OpaqueCallShims.Helper(nameof(Deferral.TryDefer)));
+        il.Emit(OpCodes.Stloc, result);
+        il.Emit(OpCodes.Ldloc, result);
+        il.Emit(OpCodes.Brfalse, now);
+        il.Emit(OpCodes.Ldloc, result);
+        il.Emit(OpCodes.Castclass, op.ReturnType);
+        il.Emit(OpCodes.Ret);
+        il.MarkLabel(now);
+    }
+
+    /// <summary>An op that is called now needs the values of its arguments; one that writes to them, all that was computed of the old ones.</summary>
+    private static void ComputeArguments(ILGenerator il, MethodInfo op, Type[] parameters)
+    {
+        for (var i = 0; i < parameters.Length; i++)
+        {
+            if (!OpaqueCallShims.IsPassedOn(parameters[i])) continue;
+            OpaqueCallShims.LoadConcrete(il, i, parameters[i]);
+            if (parameters[i].IsByRef) il.Emit(OpCodes.Pop);
+            else il.Emit(OpCodes.Starg, (short)i);
+        }
+
+        if (!TorchSharpCalls.WritesInPlace(op, out var flag)) return;
+        var keeps = il.DefineLabel();
+        if (flag is { } parameter)
+        {
+            il.Emit(OpCodes.Ldarg, (short)(parameter + (op.IsStatic ? 0 : 1)));
+            il.Emit(OpCodes.Brfalse, keeps);
+        }
+
+        il.Emit(OpCodes.Call, OpaqueCallShims.Helper(nameof(Deferral.ComputeAll)));
+        il.MarkLabel(keeps);
     }
 
     /// <summary>One descriptor an op in the whole process, so that its number can index tables.</summary>

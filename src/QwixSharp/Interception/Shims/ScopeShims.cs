@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Reflection.Emit;
+using QwixSharp.Interception.Deferred;
 
 namespace QwixSharp.Interception.Shims;
 
@@ -20,6 +21,7 @@ internal static class ScopeShims
         var il = shim.GetILGenerator();
         var previous = il.DeclareLocal(typeof(InterceptionScope));
         var result = method.ReturnType == typeof(void) ? null : il.DeclareLocal(method.ReturnType);
+        var mark = il.DeclareLocal(typeof(int));
         var entered = il.DefineLabel();
         il.Emit(OpCodes.Ldarg_0);
         il.Emit(OpCodes.Call, Enter);
@@ -30,10 +32,16 @@ internal static class ScopeShims
         il.Emit(OpCodes.Call, body);
         il.Emit(OpCodes.Ret);
         il.MarkLabel(entered);
+        il.Emit(OpCodes.Call, OpaqueCallShims.Helper(nameof(Deferral.Entering)));
+        il.Emit(OpCodes.Stloc, mark);
         il.BeginExceptionBlock();
         MethodShape.LoadArguments(il, parameters.Length);
         il.Emit(OpCodes.Call, body);
         if (result is not null) il.Emit(OpCodes.Stloc, result);
+        il.Emit(OpCodes.Ldloc, mark);
+        if (result is null || method.ReturnType.IsValueType || method.ReturnType.IsByRef || method.ReturnType.IsPointer) il.Emit(OpCodes.Ldnull);
+        else il.Emit(OpCodes.Ldloc, result);
+        il.Emit(OpCodes.Call, OpaqueCallShims.Helper(nameof(Deferral.Leaving)));
         il.BeginFinallyBlock();
         il.Emit(OpCodes.Ldloc, previous);
         il.Emit(OpCodes.Call, Leave);

@@ -48,7 +48,7 @@ internal sealed class VirtualShims(MethodRewriter rewriter)
         il.Emit(OpCodes.Ret);
         il.MarkLabel(original);
         LoadReceiver();
-        MethodShape.LoadArguments(il, parameters.Length, from: 1);
+        for (var i = 1; i < parameters.Length; i++) OpaqueCallShims.LoadConcrete(il, i, parameters[i]);
         il.Emit(OpCodes.Callvirt, method);
         il.Emit(OpCodes.Ret);
         return shim;

@@ -25,8 +25,8 @@ internal sealed unsafe class DirectJob : KernelJob
     private static DirectJob? _cached;
 
     private readonly Workspace _workspace = new();
-    private readonly SharedWork _filling = new();
-    private readonly SharedWork _summing = new();
+    private readonly WorkShares _filling = new();
+    private readonly WorkShares _summing = new();
     private WindowKernel _kernel = null!;
     private SegmentedWeight _weight = null!;
     private ConvolutionShape _shape;
@@ -40,6 +40,7 @@ internal sealed unsafe class DirectJob : KernelJob
     private nint _pitch;
     private nint* _segments;
     private int* _start;
+    private int _unfilled;
     private int _outHeight;
     private int _outWidth;
     private int _windowsAtOnce;
@@ -88,7 +89,8 @@ internal sealed unsafe class DirectJob : KernelJob
         _image = liesReady ? (byte*)image.Values : _padded.Start;
         _pitch = _padded.Pitch;
         _epilogue = new SumsEpilogue(output, image.Scale, shape.OutChannels, pixels);
-        _filling.Begin(liesReady ? 0 : _padded.Units, threads);
+        _unfilled = liesReady ? 0 : _padded.Units;
+        _filling.Begin(_unfilled, threads, 1);
         _isFinite = true;
         for (var segment = 0; segment < weight.Segments; segment++)
         {
@@ -117,7 +119,7 @@ internal sealed unsafe class DirectJob : KernelJob
         _lastWindows = Call(lastWindows, _panelsAtOnce);
         _lastPanels = Call(_windowsAtOnce, lastPanels);
         _lastOfBoth = Call(lastWindows, lastPanels);
-        _summing.Begin(_rowUnits * _panelUnits, threads);
+        _summing.Begin(_rowUnits * _panelUnits, threads, 1);
     }
 
     private (WindowCall Call, nint Found) Call(int windows, int panels)
@@ -130,15 +132,27 @@ internal sealed unsafe class DirectJob : KernelJob
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void Run(int worker)
     {
-        while (_filling.Take(worker, out var unit))
+        while (_filling.Take(worker, out var unit, out _))
         {
             if (!_padded.Fill(unit))
                 _isFinite = false;
-            _filling.Finish();
+            Interlocked.Decrement(ref _unfilled);
         }
-        _filling.Wait();
-        while (_summing.Take(worker, out var unit))
+        WaitForImage();
+        while (_summing.Take(worker, out var unit, out _))
             Convolve(unit);
+    }
+
+    /// <summary>Waits for the parts of the image that other threads have taken.</summary>
+    private void WaitForImage()
+    {
+        for (var spins = 0; Volatile.Read(ref _unfilled) > 0; spins++)
+        {
+            if (spins < 4000)
+                Thread.SpinWait(1);
+            else
+                Thread.Yield();
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

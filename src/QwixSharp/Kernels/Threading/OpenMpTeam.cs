@@ -27,7 +27,6 @@ internal static unsafe class OpenMpTeam
     private static readonly bool IsAllowed = OperatingSystem.IsLinux() && Environment.GetEnvironmentVariable("QWIXSHARP_OPENMP") != "0";
 
     private static delegate* unmanaged<delegate* unmanaged<nint, void>, nint, uint, uint, void> _parallel;
-    private static delegate* unmanaged[SuppressGCTransition]<int> _threadNumber;
     private static long _nextSearch;
     private static long _restsUntil;
     private static int _rest = ShortestRestMilliseconds;
@@ -85,7 +84,6 @@ internal static unsafe class OpenMpTeam
             var library = loaded.FirstOrDefault(path => folder is not null && Path.GetDirectoryName(path) == folder && Path.GetFileName(path).StartsWith("libgomp", StringComparison.Ordinal));
             if (library is null || !NativeLibrary.TryLoad(library, out var handle) || !NativeLibrary.TryGetExport(handle, "GOMP_parallel", out var parallel))
                 return false;
-            _threadNumber = NativeLibrary.TryGetExport(handle, "omp_get_thread_num", out var number) ? (delegate* unmanaged[SuppressGCTransition]<int>)number : null;
             _parallel = (delegate* unmanaged<delegate* unmanaged<nint, void>, nint, uint, uint, void>)parallel;
             return true;
         }
@@ -126,9 +124,13 @@ internal static unsafe class OpenMpTeam
 
         internal void Work()
         {
-            Take();
-            if (Environment.CurrentManagedThreadId == _caller)
-                _ended = Stopwatch.GetTimestamp();
+            if (Environment.CurrentManagedThreadId != _caller)
+            {
+                Take(Interlocked.Increment(ref _joined));
+                return;
+            }
+            Take(0);
+            _ended = Stopwatch.GetTimestamp();
         }
 
         internal void End()
@@ -137,12 +139,11 @@ internal static unsafe class OpenMpTeam
             Interlocked.Exchange(ref _failure, null)?.Throw();
         }
 
-        private void Take()
+        private void Take(int worker)
         {
             try
             {
-                // The same number for the same thread in every run.
-                _job!.Run(_threadNumber != null ? _threadNumber() : Interlocked.Increment(ref _joined) - 1);
+                _job!.Run(worker);
             }
             catch (Exception e)
             {

@@ -1,0 +1,123 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Interception.Deferred;
+
+/// <summary>The table of deferrable ops: which methods they are, and what their calls mean.</summary>
+internal static class CallReaders
+{
+    private static readonly Dictionary<string, OpKind> Binary = new()
+    {
+        ["op_Addition"] = OpKind.Add, ["add"] = OpKind.Add,
+        ["op_Subtraction"] = OpKind.Subtract, ["sub"] = OpKind.Subtract, ["subtract"] = OpKind.Subtract,
+        ["op_Multiply"] = OpKind.Multiply, ["mul"] = OpKind.Multiply, ["multiply"] = OpKind.Multiply,
+        ["op_Division"] = OpKind.Divide, ["div"] = OpKind.Divide, ["divide"] = OpKind.Divide,
+    };
+
+    private static readonly Dictionary<string, OpKind> Unary = new()
+    {
+        ["op_UnaryNegation"] = OpKind.Negate, ["neg"] = OpKind.Negate, ["negative"] = OpKind.Negate,
+        ["square"] = OpKind.Power, ["sqrt"] = OpKind.SquareRoot, ["rsqrt"] = OpKind.ReciprocalSquareRoot, ["reciprocal"] = OpKind.Reciprocal,
+        ["sigmoid"] = OpKind.Sigmoid, ["silu"] = OpKind.Silu, ["relu"] = OpKind.Relu, ["gelu"] = OpKind.Gelu,
+    };
+
+    /// <summary>The kind and reader of a method, or null where it is not deferrable.</summary>
+    /// <param name="name">The method's name.</param>
+    /// <param name="parameters">The types of its arguments, the instance first.</param>
+    internal static (OpKind Kind, CallReader Reader)? For(string name, Type[] parameters)
+    {
+        if (parameters.Length == 0 || (parameters[0] != typeof(Tensor) && name != "cat" && !IsNumber(parameters[0]))) return null;
+        if (Binary.TryGetValue(name, out var binary)) return ForBinary(binary, parameters) is { } reader ? (binary, reader) : null;
+        if (Unary.TryGetValue(name, out var unary) && parameters.Skip(1).All(p => p == typeof(bool))) return (unary, name == "square" ? Square : InPlaceFlag);
+        return name switch
+        {
+            "pow" when Fits(parameters, typeof(Tensor), typeof(Scalar)) => (OpKind.Power, Power),
+            "mean" when parameters.Length == 4 => (OpKind.Mean, ShapeReaders.Mean),
+            "cat" when parameters.Length == 2 => (OpKind.Concatenate, ShapeReaders.Concatenate),
+            "narrow" when parameters.Length == 4 => (OpKind.Part, ShapeReaders.Narrow),
+            "chunk" when parameters.Length == 3 => (OpKind.Part, ShapeReaders.Chunk),
+            "view" or "reshape" when Fits(parameters, typeof(Tensor), typeof(long[])) => (OpKind.Reshape, ShapeReaders.Reshape),
+            "flatten" when Fits(parameters, typeof(Tensor), typeof(long), typeof(long)) => (OpKind.Reshape, ShapeReaders.Flatten),
+            "transpose" when Fits(parameters, typeof(Tensor), typeof(long), typeof(long)) => (OpKind.Transpose, ShapeReaders.Transpose),
+            "linear" when parameters.Length == 3 => (OpKind.Linear, Consent),
+            _ => null,
+        };
+    }
+
+    private static bool Fits(Type[] parameters, params ReadOnlySpan<Type> types) => parameters.AsSpan().SequenceEqual(types);
+
+    private static bool IsNumber(Type type) => type == typeof(Scalar) || type == typeof(double) || type == typeof(float) || type == typeof(int) || type == typeof(long);
+
+    private static CallReader? ForBinary(OpKind kind, Type[] parameters)
+    {
+        // A third parameter may be the rounding of a division, but not the factor of an addition.
+        if (parameters.Length is not (2 or 3) || (parameters.Length == 3 && parameters[2] != typeof(RoundingMode))) return null;
+        if (parameters[0] == typeof(Tensor) && parameters[1] == typeof(Tensor)) return Tensors;
+        if (parameters[0] == typeof(Tensor) && IsNumber(parameters[1])) return TensorAndNumber;
+        // TorchSharp computes number − x as −x + number, which is another op.
+        return kind != OpKind.Subtract && IsNumber(parameters[0]) && parameters[1] == typeof(Tensor) ? NumberAndTensor : null;
+    }
+
+    private static bool Rounds(object?[] arguments) => arguments.Length == 3 && (RoundingMode)arguments[2]! != RoundingMode.None;
+
+    private static bool Tensors(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    {
+        if (arguments[0] is not Tensor a || arguments[1] is not Tensor b || Rounds(arguments)) return false;
+        if (graph.ShapeOf(a) is not { } shapeA || graph.ShapeOf(b) is not { } shapeB || ShapeReaders.Broadcast(shapeA, shapeB) is not { } shape) return false;
+        (call.Operands, call.Shape, call.Number) = ([a, b], shape, double.NaN);
+        call.IsContiguous = graph.IsContiguous(a) && graph.IsContiguous(b);
+        return true;
+    }
+
+    private static bool TensorAndNumber(DeferredGraph graph, object?[] arguments, ref DeferredCall call) =>
+        !Rounds(arguments) && arguments[0] is Tensor tensor && WithNumber(graph, tensor, arguments[1], ref call);
+
+    private static bool NumberAndTensor(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    {
+        // Which side the number is on matters to a division alone.
+        call.Axis = 1;
+        return arguments[1] is Tensor tensor && WithNumber(graph, tensor, arguments[0], ref call);
+    }
+
+    private static bool WithNumber(DeferredGraph graph, Tensor tensor, object? number, ref DeferredCall call)
+    {
+        if (graph.ShapeOf(tensor) is not { } shape || Number(number) is not { } value || double.IsNaN(value)) return false;
+        (call.Operands, call.Shape, call.Number) = ([tensor], shape, value);
+        call.IsContiguous = graph.IsContiguous(tensor);
+        return true;
+    }
+
+    private static double? Number(object? number) => number switch
+    {
+        double value => value,
+        float value => value,
+        int value => value,
+        long value => value,
+        // A complex one would make the result complex.
+        Scalar { Type: ScalarType.Float64 or ScalarType.Int64 } scalar => scalar.ToDouble(),
+        _ => null,
+    };
+
+    private static bool Square(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    {
+        call.Number = 2;
+        return One(graph, arguments, ref call);
+    }
+
+    private static bool Power(DeferredGraph graph, object?[] arguments, ref DeferredCall call) =>
+        arguments[0] is Tensor tensor && WithNumber(graph, tensor, arguments[1], ref call);
+
+    private static bool InPlaceFlag(DeferredGraph graph, object?[] arguments, ref DeferredCall call) =>
+        !(arguments.Length > 1 && (bool)arguments[1]!) && One(graph, arguments, ref call);
+
+    private static bool One(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    {
+        if (arguments[0] is not Tensor tensor || graph.ShapeOf(tensor) is not { } shape) return false;
+        (call.Operands, call.Shape) = ([tensor], shape);
+        call.IsContiguous = graph.IsContiguous(tensor);
+        return true;
+    }
+
+    private static bool Consent(DeferredGraph graph, object?[] arguments, ref DeferredCall call) =>
+        arguments[0] is Tensor tensor && graph.ShapeOf(tensor) is { } shape && graph.AsksFor(arguments, shape, ref call);
+}

@@ -1,0 +1,46 @@
+using System.Collections.Concurrent;
+using System.Reflection;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Interception.Deferred;
+
+/// <summary>Reads what a call means.</summary>
+/// <returns>False where the call would fail, or means something that is not deferred: it is then made at once.</returns>
+internal delegate bool CallReader(DeferredGraph graph, object?[] arguments, ref DeferredCall call);
+
+/// <summary>A TorchSharp method whose calls may be deferred.</summary>
+internal sealed class DeferrableOp
+{
+    private static readonly ConcurrentDictionary<MethodInfo, DeferrableOp?> Known = new();
+
+    private DeferrableOp(OpKind kind, MethodInfo method, CallReader reader)
+    {
+        Kind = kind;
+        Descriptor = OpDescriptor.Of(method);
+        Reader = reader;
+        IsSplit = method.ReturnType == typeof(Tensor[]);
+    }
+
+    internal OpKind Kind { get; }
+
+    internal OpDescriptor Descriptor { get; }
+
+    internal CallReader Reader { get; }
+
+    /// <summary>Whether it gives several tensors, the parts of one.</summary>
+    internal bool IsSplit { get; }
+
+    /// <summary>Whether the interceptor computes it, and is asked first.</summary>
+    internal bool NeedsConsent => Kind is OpKind.Linear or OpKind.Convolution;
+
+    /// <summary>The deferrable op that a method is, or null.</summary>
+    internal static DeferrableOp? Of(MethodInfo method) => Known.GetOrAdd(method, static m => Make(m));
+
+    private static DeferrableOp? Make(MethodInfo method)
+    {
+        if (method.DeclaringType is not { } type || !(type == typeof(Tensor) || type == typeof(torch) || type == typeof(nn.functional))) return null;
+        var parameters = MethodShape.CallParameters(method);
+        return CallReaders.For(method.Name, parameters) is var (kind, reader) ? new DeferrableOp(kind, method, reader) : null;
+    }
+}

@@ -1,0 +1,320 @@
+using System.Runtime.CompilerServices;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Interception.Deferred;
+
+/// <summary>
+/// The ops that a model has called and that are not computed yet, from the start of its run to the end, on one thread.
+/// </summary>
+/// <remarks>
+/// A tensor without a value is known to the model's copied code alone: it may be in locals, arguments and on the evaluation
+/// stack, and in arrays and spans that are there. Emitted code has it computed before it is stored anywhere else, before
+/// code that is not copied gets it, and before what it is computed of changes or goes.
+/// </remarks>
+internal sealed class DeferredGraph
+{
+    /// <summary>Of longer chains the beginning is computed first, so that no walk goes deeper.</summary>
+    private const int MostDepth = 200;
+
+    /// <summary>When so many tensors are without values, all are computed.</summary>
+    private const int MostNodes = 400;
+
+    [ThreadStatic]
+    private static DeferredGraph? _current;
+
+    private readonly IDeferredEvaluator _evaluator;
+    private readonly List<DeferredNode> _reachable = [];
+    private readonly List<Tensor> _temporary = [];
+    private readonly LeafCache _leaves = new();
+    private DeferrableOp? _asking;
+    private int _visit;
+    private bool _busy;
+
+    internal DeferredGraph(IDeferredEvaluator evaluator) => _evaluator = evaluator;
+
+    /// <summary>The graph of the model that runs on this thread; null where nothing is deferred.</summary>
+    internal static DeferredGraph? Current
+    {
+        get => _current;
+        set => _current = value;
+    }
+
+    /// <summary>Arrays that were made last and may hold tensors without values.</summary>
+    internal YoungPlaces Young { get; } = new();
+
+    /// <summary>How many nodes there are so far: a mark for <see cref="Leave"/>.</summary>
+    internal int Mark => _reachable.Count;
+
+    /// <summary>For emitted code: defers a call.</summary>
+    /// <returns>The result, without a value; or null where the call must be made now.</returns>
+    internal object? TryDefer(DeferrableOp op, object?[] arguments)
+    {
+        if (_busy) return null;
+        var call = new DeferredCall();
+        _asking = op;
+        if (!op.Reader(this, arguments, ref call)) return null;
+        if (_reachable.Count >= MostNodes) ComputeAll();
+        return op.IsSplit ? Split(op, arguments, call) : Add(op, arguments, call).Tensor;
+    }
+
+    /// <summary>The shape of a tensor that deferred ops may read; null where it has another type, a gradient, or is not on the CPU.</summary>
+    internal long[]? ShapeOf(Tensor tensor)
+    {
+        if (TensorInternals.Handle(tensor) == 0) return Find(tensor)?.Shape;
+        var leaf = _leaves.Get(tensor);
+        return leaf.MayBeRead && _evaluator.MayRead(tensor) ? leaf.Shape : null;
+    }
+
+    /// <summary>Whether a tensor is known to lie without gaps in row-major order.</summary>
+    internal bool IsContiguous(Tensor tensor) =>
+        TensorInternals.Handle(tensor) == 0 ? Find(tensor) is { IsContiguous: true } : _leaves.Get(tensor).IsContiguous;
+
+    internal bool AsksFor(object?[] arguments, long[] shape, ref DeferredCall call) =>
+        _evaluator.Agrees(_asking!, arguments, shape, InterceptionScope.Current?.Path ?? "", ref call);
+
+    /// <summary>The node of a tensor without a value, or null.</summary>
+    internal DeferredNode? Find(Tensor tensor)
+    {
+        for (var i = _reachable.Count - 1; i >= 0; i--)
+        {
+            if (ReferenceEquals(_reachable[i].Tensor, tensor)) return _reachable[i];
+        }
+
+        return null;
+    }
+
+    /// <summary>Computes a tensor without a value. One that was disposed stays as it is.</summary>
+    internal void Compute(Tensor tensor)
+    {
+        if (Find(tensor) is { } node) Compute(node);
+    }
+
+    /// <summary>Gives a node its value.</summary>
+    internal void Compute(DeferredNode node)
+    {
+        if (node.IsComputed) return;
+        var wasBusy = _busy;
+        _busy = true;
+        try
+        {
+            if (!_evaluator.TryCompute(node, this)) ComputeAsWritten(node);
+        }
+        finally
+        {
+            _busy = wasBusy;
+        }
+    }
+
+    /// <summary>The value of an operand, which is computed if need be.</summary>
+    internal Tensor Value(DeferredNode node, int operand)
+    {
+        if (node.Source(operand) is { } source) Compute(source);
+        return node.Operands[operand];
+    }
+
+    /// <summary>The value of a node, which is computed if need be.</summary>
+    internal Tensor Value(DeferredNode node)
+    {
+        Compute(node);
+        return node.Tensor;
+    }
+
+    /// <summary>Makes a native tensor that nothing else owns the value of a node.</summary>
+    internal void Give(DeferredNode node, nint handle)
+    {
+        TensorInternals.Handle(node.Tensor) = handle;
+        node.IsComputed = true;
+        if (node.IsReachable)
+        {
+            _reachable.Remove(node);
+        }
+        else
+        {
+            Interlocked.Increment(ref TensorInternals.TotalCount(null));
+            _temporary.Add(node.Tensor);
+        }
+
+        ReleaseOperands(node);
+        if (!node.IsReachable && node.Readers == 0) Drop(node.Tensor);
+    }
+
+    /// <summary>Makes a tensor the value of a node; the tensor is empty afterwards.</summary>
+    internal void Give(DeferredNode node, Tensor value)
+    {
+        ref var handle = ref TensorInternals.Handle(value);
+        var native = handle;
+        handle = 0;
+        if (TensorInternals.OwningScope(value) is { } scope) TensorInternals.Disposables(scope).Remove(value);
+        TensorInternals.SetOwningScope(value, null);
+        GC.SuppressFinalize(value);
+        Interlocked.Decrement(ref TensorInternals.TotalCount(null));
+        Give(node, native);
+    }
+
+    /// <summary>Computes every tensor that the model can still reach.</summary>
+    internal void ComputeAll()
+    {
+        _leaves.Clear();
+        while (_reachable.Count > 0) Compute(_reachable[0]);
+    }
+
+    /// <summary>A tensor is about to be disposed: what is computed of it is computed first. One without a value never gets any.</summary>
+    internal void Disposing(Tensor tensor)
+    {
+        _leaves.Clear();
+        if (TensorInternals.Handle(tensor) != 0) ComputeReadersOf(leaf => ReferenceEquals(leaf, tensor));
+        else if (Find(tensor) is { } node) Forget(node);
+    }
+
+    /// <summary>A scope is about to dispose its tensors.</summary>
+    internal void Ending(DisposeScope scope)
+    {
+        _leaves.Clear();
+        for (var i = _reachable.Count - 1; i >= 0; i--)
+        {
+            if (ReferenceEquals(TensorInternals.OwningScope(_reachable[i].Tensor), scope)) Forget(_reachable[i]);
+        }
+
+        ComputeReadersOf(leaf => ReferenceEquals(TensorInternals.OwningScope(leaf), scope));
+    }
+
+    /// <summary>A module's method has returned: what it has deferred and not returned cannot be reached any more.</summary>
+    /// <param name="mark">What <see cref="Mark"/> was when the method was called.</param>
+    /// <param name="result">What it returns.</param>
+    internal void Leave(int mark, object? result)
+    {
+        for (var i = _reachable.Count - 1; i >= mark; i--)
+        {
+            var tensor = _reachable[i].Tensor;
+            var isReturned = ReferenceEquals(tensor, result) || (result is Tensor[] many && Array.IndexOf(many, tensor) >= 0);
+            if (!isReturned) Forget(_reachable[i]);
+        }
+    }
+
+    /// <summary>The run is over: what is left cannot be reached.</summary>
+    internal void End()
+    {
+        while (_reachable.Count > 0) Forget(_reachable[^1]);
+        foreach (var tensor in _temporary) tensor.Dispose();
+        _temporary.Clear();
+    }
+
+    private DeferredNode Add(DeferrableOp op, object?[] arguments, in DeferredCall call)
+    {
+        var operands = call.Operands!;
+        DeferredNode?[]? sources = null;
+        var depth = 0;
+        for (var i = 0; i < operands.Length; i++)
+        {
+            if (TensorInternals.Handle(operands[i]) != 0) continue;
+            var source = Find(operands[i])!;
+            if (source.Depth >= MostDepth)
+            {
+                Compute(source);
+                continue;
+            }
+
+            (sources ??= new DeferredNode?[operands.Length])[i] = source;
+            source.Readers++;
+            depth = Math.Max(depth, source.Depth);
+        }
+
+        var node = new DeferredNode(op, arguments, call, Tensor.UnsafeCreateTensor(0), sources) { Depth = depth + 1 };
+        _reachable.Add(node);
+        return node;
+    }
+
+    private Tensor[] Split(DeferrableOp op, object?[] arguments, DeferredCall call)
+    {
+        var source = ShapeOf(call.Operands![0])!;
+        var siblings = new DeferredNode[source[call.Axis] / call.Shape![call.Axis]];
+        var tensors = new Tensor[siblings.Length];
+        for (var i = 0; i < siblings.Length; i++, call.Start += call.Shape[call.Axis])
+        {
+            siblings[i] = Add(op, arguments, call);
+            siblings[i].Siblings = siblings;
+            tensors[i] = siblings[i].Tensor;
+        }
+
+        return tensors;
+    }
+
+    private void ComputeAsWritten(DeferredNode node)
+    {
+        for (var i = 0; i < node.Operands.Length; i++) Value(node, i);
+        if (node.IsComputed) return;
+        // What was deferred while no gradients were recorded has none, whenever it is computed.
+        using var noGrad = TensorInternals.GradientsAreRecorded() ? no_grad() : null;
+        var result = node.Op.Descriptor.Call(node.Arguments);
+        if (result is Tensor tensor)
+        {
+            Give(node, tensor);
+            return;
+        }
+
+        var parts = (Tensor[])result!;
+        for (var i = 0; i < parts.Length; i++)
+        {
+            var sibling = node.Siblings![i];
+            if (sibling.IsComputed || !(sibling.IsReachable || sibling.Readers > 0)) parts[i].Dispose();
+            else Give(sibling, parts[i]);
+        }
+    }
+
+    /// <summary>The model cannot reach a node's tensor any more.</summary>
+    private void Forget(DeferredNode node)
+    {
+        _reachable.Remove(node);
+        node.IsReachable = false;
+        TensorInternals.SetOwningScope(node.Tensor, null);
+        GC.SuppressFinalize(node.Tensor);
+        Interlocked.Decrement(ref TensorInternals.TotalCount(null));
+        if (node.Readers == 0) ReleaseOperands(node);
+    }
+
+    /// <summary>A node reads its operands no more: it is computed, or nobody wants it.</summary>
+    private void ReleaseOperands(DeferredNode node)
+    {
+        for (var i = 0; i < node.Operands.Length; i++)
+        {
+            if (node.Origin(i) is not { } source || --source.Readers > 0 || source.IsReachable) continue;
+            if (source.IsComputed) Drop(source.Tensor);
+            else ReleaseOperands(source);
+        }
+    }
+
+    private void Drop(Tensor tensor)
+    {
+        if (_temporary.Remove(tensor)) tensor.Dispose();
+    }
+
+    /// <summary>Computes the reachable nodes that read certain tensors with values, through others or by themselves.</summary>
+    private void ComputeReadersOf(Func<Tensor, bool> isLeaf)
+    {
+        for (var i = 0; i < _reachable.Count;)
+        {
+            _visit++;
+            if (!Reads(_reachable[i], isLeaf))
+            {
+                i++;
+                continue;
+            }
+
+            Compute(_reachable[i]);
+            i = 0;
+        }
+    }
+
+    private bool Reads(DeferredNode node, Func<Tensor, bool> isLeaf)
+    {
+        if (node.Visit == _visit) return false;
+        node.Visit = _visit;
+        for (var i = 0; i < node.Operands.Length; i++)
+        {
+            if (node.Source(i) is { } source ? Reads(source, isLeaf) : isLeaf(node.Operands[i])) return true;
+        }
+
+        return false;
+    }
+}

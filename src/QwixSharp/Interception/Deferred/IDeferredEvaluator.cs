@@ -1,0 +1,29 @@
+using static TorchSharp.torch;
+
+namespace QwixSharp.Interception.Deferred;
+
+/// <summary>An interceptor under which ops may be deferred.</summary>
+internal interface IDefersOps : IOpInterceptor
+{
+    /// <summary>Computes deferred ops; null where nothing is to be deferred.</summary>
+    IDeferredEvaluator? Evaluator { get; }
+}
+
+/// <summary>Computes deferred ops together where it knows how.</summary>
+internal interface IDeferredEvaluator
+{
+    /// <summary>Whether a tensor that a deferred op would read is what it seems: a parameter whose values were given up is not.</summary>
+    bool MayRead(Tensor tensor);
+
+    /// <summary>Whether an op that the interceptor answers may be deferred. It must not be able to fail then.</summary>
+    /// <param name="op">A linear layer or a convolution.</param>
+    /// <param name="arguments">Its arguments; tensors that are deferred themselves have no value yet.</param>
+    /// <param name="input">The shape of its first operand.</param>
+    /// <param name="modulePath">The module that calls it.</param>
+    /// <param name="call">Takes the operands, the shape of the result and a payload for the node.</param>
+    bool Agrees(DeferrableOp op, object?[] arguments, long[] input, string modulePath, ref DeferredCall call);
+
+    /// <summary>Computes a node from the values of other nodes, skipping those between.</summary>
+    /// <returns>Whether the node is computed now; if not, it is computed as the model wrote it.</returns>
+    bool TryCompute(DeferredNode node, DeferredGraph graph);
+}

@@ -1,0 +1,71 @@
+namespace QwixSharp.Interception.Deferred;
+
+/// <summary>What a deferred op computes, whichever of TorchSharp's spellings the model used.</summary>
+internal enum OpKind
+{
+    /// <summary>a + b, or a + number.</summary>
+    Add,
+
+    /// <summary>a − b, or a − number.</summary>
+    Subtract,
+
+    /// <summary>a · b, or a · number.</summary>
+    Multiply,
+
+    /// <summary>a ÷ b, a ÷ number, or number ÷ b.</summary>
+    Divide,
+
+    /// <summary>−a.</summary>
+    Negate,
+
+    /// <summary>a to the power of a number.</summary>
+    Power,
+
+    /// <summary>√a.</summary>
+    SquareRoot,
+
+    /// <summary>1 ÷ √a.</summary>
+    ReciprocalSquareRoot,
+
+    /// <summary>1 ÷ a.</summary>
+    Reciprocal,
+
+    /// <summary>1 ÷ (1 + e⁻ᵃ).</summary>
+    Sigmoid,
+
+    /// <summary>a · sigmoid(a).</summary>
+    Silu,
+
+    /// <summary>max(a, 0).</summary>
+    Relu,
+
+    /// <summary>a · Φ(a), exactly.</summary>
+    Gelu,
+
+    /// <summary>The mean along axes.</summary>
+    Mean,
+
+    /// <summary>Tensors side by side along an axis.</summary>
+    Concatenate,
+
+    /// <summary>A part of an axis: narrow, chunk.</summary>
+    Part,
+
+    /// <summary>The same elements in another shape, in row-major order.</summary>
+    Reshape,
+
+    /// <summary>Two axes exchanged.</summary>
+    Transpose,
+
+    /// <summary>Layer norm along the last axes.</summary>
+    LayerNorm,
+
+    /// <summary>Batch norm with running statistics.</summary>
+    BatchNorm,
+
+    /// <summary>A linear layer; deferred only where the interceptor says so.</summary>
+    Linear,
+
+    /// <summary>A convolution of images; deferred only where the interceptor says so.</summary>
+    Convolution,
+}

@@ -1,0 +1,156 @@
+using System.Reflection;
+using System.Reflection.Emit;
+using System.Runtime.CompilerServices;
+using QwixSharp.Interception.Deferred;
+using Tensor = TorchSharp.torch.Tensor;
+
+namespace QwixSharp.Interception.Shims;
+
+/// <summary>
+/// Methods that stand in place of calls of code that is not copied: tensors whose ops are deferred get their values first.
+/// </summary>
+internal sealed class OpaqueCallShims(MethodRewriter rewriter)
+{
+    private static readonly HashSet<string> OwnershipMethods =
+    [
+        "MoveToOuterDisposeScope", "MoveToOtherDisposeScope", "DetachFromDisposeScope", "DetatchFromDisposeScope",
+        "MoveToOuter", "MoveToOther", "Detach", "Attach", "Contains",
+    ];
+
+    private static readonly Dictionary<string, string> MetadataQueries = new()
+    {
+        ["get_shape"] = nameof(Deferral.Shape),
+        ["size"] = nameof(Deferral.Size),
+        ["dim"] = nameof(Deferral.Rank),
+        ["get_ndim"] = nameof(Deferral.Rank),
+        ["get_Dimensions"] = nameof(Deferral.Rank),
+        ["get_dtype"] = nameof(Deferral.ElementType),
+    };
+
+    /// <summary>A cast that costs nothing: what it is given is what was passed in.</summary>
+    private static readonly MethodInfo SameObject = typeof(Unsafe).GetMethod(nameof(Unsafe.As), 1, [typeof(object)])!;
+
+    private readonly Dictionary<(MethodBase Method, OpCode OpCode, Type? Constraint), DynamicMethod?> _shims = [];
+
+    /// <summary>The shim of a call, or null where no tensor is passed on.</summary>
+    /// <param name="opCode"><c>call</c>, <c>callvirt</c> or <c>newobj</c>.</param>
+    /// <param name="called">The method.</param>
+    /// <param name="constraint">The type of a <c>constrained.</c> prefix, or null.</param>
+    internal DynamicMethod? For(OpCode opCode, MethodBase called, Type? constraint)
+    {
+        lock (rewriter.Gate)
+        {
+            if (_shims.TryGetValue((called, opCode, constraint), out var known)) return known;
+            return _shims[(called, opCode, constraint)] = Make(opCode, called, constraint);
+        }
+    }
+
+    /// <summary>Whether a variable of a type may refer to a tensor or to an array of tensors.</summary>
+    internal static bool MayHold(Type type) => !type.IsValueType && !type.IsPointer && !type.IsByRef
+        && (typeof(Tensor).IsAssignableFrom(type) || type.IsAssignableFrom(typeof(Tensor)) || type.IsAssignableFrom(typeof(Tensor[])));
+
+    /// <summary>Emits the argument as what others may see, in place of a plain <c>ldarg</c>.</summary>
+    internal static void LoadConcrete(ILGenerator il, int index, Type type)
+    {
+        if (type.IsByRef && MayHold(type.GetElementType()!))
+        {
+            il.Emit(OpCodes.Ldarg, (short)index);
+            il.Emit(OpCodes.Call, Helper(nameof(Deferral.ConcreteReference)));
+        }
+        else if (IsTensorSpan(type))
+        {
+            il.Emit(OpCodes.Ldarg, (short)index);
+            if (type.GetGenericTypeDefinition() == typeof(Span<>)) il.Emit(OpCodes.Call, type.GetMethod("op_Implicit", [type])!);
+            il.Emit(OpCodes.Call, Helper(nameof(Deferral.ConcreteSpan)));
+        }
+
+        il.Emit(OpCodes.Ldarg, (short)index);
+        if (typeof(Tensor).IsAssignableFrom(type)) il.Emit(OpCodes.Call, Helper(nameof(Deferral.ConcreteTensor)));
+        else if (MayHold(type)) il.Emit(OpCodes.Call, Helper(nameof(Deferral.Concrete)));
+        else return;
+        if (type != typeof(object) && type != typeof(Tensor)) il.Emit(OpCodes.Call, SameObject.MakeGenericMethod(type));
+    }
+
+    internal static bool IsPassedOn(Type type) => MayHold(type) || IsTensorSpan(type) || (type.IsByRef && MayHold(type.GetElementType()!));
+
+    internal static MethodInfo Helper(string name) => typeof(Deferral).GetMethod(name, BindingFlags.NonPublic | BindingFlags.Static)!;
+
+    private static bool IsTensorSpan(Type type) => type.IsGenericType && type.GetGenericArguments() is [var element] && element == typeof(Tensor)
+        && (type.GetGenericTypeDefinition() == typeof(Span<>) || type.GetGenericTypeDefinition() == typeof(ReadOnlySpan<>));
+
+    private static DynamicMethod? Make(OpCode opCode, MethodBase called, Type? constraint)
+    {
+        if (IsSpanElement(called)) return Young((MethodInfo)called);
+        var type = called.DeclaringType!;
+        var disposes = called is { Name: "Dispose", IsStatic: false } && called.GetParameters().Length == 0 && !type.IsValueType;
+        if (!disposes && type.Assembly == OpClassifier.TorchSharp && OwnershipMethods.Contains(called.Name)) return null;
+        if (type == typeof(Tensor) && MetadataQueries.TryGetValue(called.Name, out var query) && Fits(Helper(query), called)) return Query(Helper(query), called);
+        var computesAll = !disposes && TorchSharpCalls.MayChangeTensors(called);
+        var parameters = Parameters(opCode, called, constraint);
+        return disposes || computesAll || parameters.Any(IsPassedOn) ? Emit(opCode, called, constraint, parameters, disposes, computesAll) : null;
+    }
+
+    private static Type[] Parameters(OpCode opCode, MethodBase called, Type? constraint)
+    {
+        if (opCode == OpCodes.Newobj || called.IsStatic) return MethodShape.Parameters(called);
+        var type = constraint?.MakeByRefType() ?? (called.DeclaringType!.IsValueType ? called.DeclaringType.MakeByRefType() : called.DeclaringType);
+        return [type, .. MethodShape.Parameters(called)];
+    }
+
+    private static DynamicMethod Emit(OpCode opCode, MethodBase called, Type? constraint, Type[] parameters, bool disposes, bool computesAll)
+    {
+        var result = opCode == OpCodes.Newobj ? called.DeclaringType! : MethodShape.ReturnType(called);
+        var shim = MethodShape.Dynamic("opaque " + MethodShape.DisplayName(called), result, parameters, called.Module);
+        var il = shim.GetILGenerator();
+        if (disposes)
+        {
+            il.Emit(OpCodes.Ldarg_0);
+            if (parameters[0].IsByRef) il.Emit(OpCodes.Ldind_Ref);
+            il.Emit(OpCodes.Call, Helper(nameof(Deferral.Disposing)));
+        }
+
+        if (computesAll) il.Emit(OpCodes.Call, Helper(nameof(Deferral.ComputeAll)));
+        for (var i = 0; i < parameters.Length; i++)
+        {
+            if (disposes) il.Emit(OpCodes.Ldarg, (short)i);
+            else LoadConcrete(il, i, parameters[i]);
+        }
+
+        if (constraint is not null) il.Emit(OpCodes.Constrained, constraint);
+        if (called is ConstructorInfo constructor) il.Emit(opCode, constructor);
+        else il.Emit(opCode, (MethodInfo)called);
+        il.Emit(OpCodes.Ret);
+        return shim;
+    }
+
+    private static bool Fits(MethodInfo helper, MethodBase query) =>
+        MethodShape.Parameters(helper).SequenceEqual(MethodShape.CallParameters(query)) && helper.ReturnType == MethodShape.ReturnType(query);
+
+    private static DynamicMethod Query(MethodInfo helper, MethodBase query)
+    {
+        var parameters = MethodShape.CallParameters(query);
+        var shim = MethodShape.Dynamic("deferred " + MethodShape.DisplayName(query), helper.ReturnType, parameters, query.Module);
+        var il = shim.GetILGenerator();
+        MethodShape.LoadArguments(il, parameters.Length);
+        il.Emit(OpCodes.Call, helper);
+        il.Emit(OpCodes.Ret);
+        return shim;
+    }
+
+    /// <summary>The compiler's own access to an element of a span on the stack, in which it gathers the tensors of a call.</summary>
+    private static bool IsSpanElement(MethodBase method) =>
+        method.DeclaringType!.Name.StartsWith("<PrivateImplementationDetails>", StringComparison.Ordinal) && method is MethodInfo { Name: "InlineArrayElementRef" or "InlineArrayFirstElementRef" } info
+        && info.ReturnType == typeof(Tensor).MakeByRefType();
+
+    private static DynamicMethod Young(MethodInfo access)
+    {
+        var parameters = MethodShape.Parameters(access);
+        var shim = MethodShape.Dynamic(access.Name, access.ReturnType, parameters, access.Module);
+        var il = shim.GetILGenerator();
+        MethodShape.LoadArguments(il, parameters.Length);
+        il.Emit(OpCodes.Call, access);
+        il.Emit(OpCodes.Call, Helper(nameof(Deferral.YoungElement)));
+        il.Emit(OpCodes.Ret);
+        return shim;
+    }
+}

@@ -1,0 +1,28 @@
+using QwixSharp.Interception;
+using QwixSharp.Interception.Deferred;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Tests.Interception.Deferred;
+
+/// <summary>Defers all that can be, computes it as the model wrote it, and counts.</summary>
+internal sealed class DeferringInterceptor : IDefersOps, IDeferredEvaluator
+{
+    public IDeferredEvaluator? Evaluator => this;
+
+    /// <summary>The kinds of the deferred ops that were computed, in order.</summary>
+    internal List<OpKind> Computed { get; } = [];
+
+    public bool Wants(OpDescriptor op) => false;
+
+    public object? Intercept(in OpCall call) => throw new NotSupportedException();
+
+    public bool MayRead(Tensor tensor) => true;
+
+    public bool Agrees(DeferrableOp op, object?[] arguments, long[] input, string modulePath, ref DeferredCall call) => false;
+
+    public bool TryCompute(DeferredNode node, DeferredGraph graph)
+    {
+        Computed.Add(node.Kind);
+        return false;
+    }
+}
