@@ -66,6 +66,17 @@ internal sealed partial class PackedLinear
         return result;
     }
 
+    /// <summary>The shape of the result for the shape of an input; null where only the general way can compute it.</summary>
+    internal long[]? ResultShape(long[] input)
+    {
+        if (Weight is not { } weight || input.Length == 0 || input[^1] != weight.Depth)
+            return null;
+        long rows = 1;
+        foreach (long length in input.AsSpan(0, input.Length - 1))
+            rows *= length;
+        return rows is > 0 and <= int.MaxValue ? [.. input[..^1], weight.Rows] : null;
+    }
+
     private static bool CanRead(Tensor tensor) =>
         tensor.dtype == ScalarType.Float32 && tensor.device_type == DeviceType.CPU && !(tensor.requires_grad && is_grad_enabled());
 

@@ -25,6 +25,12 @@ public class PtqProvider : QuantizationProvider
     {
     }
 
+    /// <summary>
+    /// Whether chains of small ops that the model calls, such as those of a norm, may be computed together and later than
+    /// where they stand in its code, when no gradients are recorded. Results are the same up to float32 rounding.
+    /// </summary>
+    public bool FusesOps { get; init; } = true;
+
     /// <summary>How an operand would be quantized with a type, tiles and a calibration.</summary>
     private delegate HowToQuantize How(QType qtype, Tiling? tiling, CalibrationMethod calibration);
 

@@ -31,6 +31,9 @@ internal sealed class DeferrableOp
     /// <summary>Whether it gives several tensors, the parts of one.</summary>
     internal bool IsSplit { get; }
 
+    /// <summary>Whether the result has the elements of one tensor.</summary>
+    internal bool Rearranges => Kind is OpKind.Part or OpKind.Reshape or OpKind.Transpose;
+
     /// <summary>Whether the interceptor computes it, and is asked first.</summary>
     internal bool NeedsConsent => Kind is OpKind.Linear or OpKind.Convolution;
 

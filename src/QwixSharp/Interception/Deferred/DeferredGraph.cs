@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -26,12 +25,13 @@ internal sealed class DeferredGraph
     private readonly IDeferredEvaluator _evaluator;
     private readonly List<DeferredNode> _reachable = [];
     private readonly List<Tensor> _temporary = [];
-    private readonly LeafCache _leaves = new();
+    private readonly LeafCache _leaves;
+    private readonly List<DeferredNode> _consented = [];
     private DeferrableOp? _asking;
     private int _visit;
     private bool _busy;
 
-    internal DeferredGraph(IDeferredEvaluator evaluator) => _evaluator = evaluator;
+    internal DeferredGraph(IDeferredEvaluator evaluator) => (_evaluator, _leaves) = (evaluator, new LeafCache(evaluator));
 
     /// <summary>The graph of the model that runs on this thread; null where nothing is deferred.</summary>
     internal static DeferredGraph? Current
@@ -53,6 +53,7 @@ internal sealed class DeferredGraph
         if (_busy) return null;
         var call = new DeferredCall();
         _asking = op;
+        if (op.Rearranges && arguments[0] is Tensor source && TensorInternals.Handle(source) != 0 && !_evaluator.MayRearrange(source)) return null;
         if (!op.Reader(this, arguments, ref call)) return null;
         if (_reachable.Count >= MostNodes) ComputeAll();
         return op.IsSplit ? Split(op, arguments, call) : Add(op, arguments, call).Tensor;
@@ -63,7 +64,7 @@ internal sealed class DeferredGraph
     {
         if (TensorInternals.Handle(tensor) == 0) return Find(tensor)?.Shape;
         var leaf = _leaves.Get(tensor);
-        return leaf.MayBeRead && _evaluator.MayRead(tensor) ? leaf.Shape : null;
+        return leaf.MayBeRead ? leaf.Shape : null;
     }
 
     /// <summary>Whether a tensor is known to lie without gaps in row-major order.</summary>
@@ -71,7 +72,20 @@ internal sealed class DeferredGraph
         TensorInternals.Handle(tensor) == 0 ? Find(tensor) is { IsContiguous: true } : _leaves.Get(tensor).IsContiguous;
 
     internal bool AsksFor(object?[] arguments, long[] shape, ref DeferredCall call) =>
-        _evaluator.Agrees(_asking!, arguments, shape, InterceptionScope.Current?.Path ?? "", ref call);
+        InterceptionScope.Current is { } scope && _evaluator.Agrees(_asking!, arguments, shape, scope, ref call);
+
+    /// <summary>The nodes of a kind that needs consent that read the same input and are wanted, the given one first.</summary>
+    internal List<DeferredNode> WaitingFor(DeferredNode node, int most)
+    {
+        List<DeferredNode> waiting = [node];
+        foreach (var other in _consented)
+        {
+            var isAlike = other.Kind == node.Kind && ReferenceEquals(other.Operands[0], node.Operands[0]) && (other.IsReachable || other.Readers > 0);
+            if (isAlike && other != node && waiting.Count < most) waiting.Add(other);
+        }
+
+        return waiting;
+    }
 
     /// <summary>The node of a tensor without a value, or null.</summary>
     internal DeferredNode? Find(Tensor tensor)
@@ -120,36 +134,19 @@ internal sealed class DeferredGraph
         return node.Tensor;
     }
 
-    /// <summary>Makes a native tensor that nothing else owns the value of a node.</summary>
-    internal void Give(DeferredNode node, nint handle)
-    {
-        TensorInternals.Handle(node.Tensor) = handle;
-        node.IsComputed = true;
-        if (node.IsReachable)
-        {
-            _reachable.Remove(node);
-        }
-        else
-        {
-            Interlocked.Increment(ref TensorInternals.TotalCount(null));
-            _temporary.Add(node.Tensor);
-        }
-
-        ReleaseOperands(node);
-        if (!node.IsReachable && node.Readers == 0) Drop(node.Tensor);
-    }
-
-    /// <summary>Makes a tensor the value of a node; the tensor is empty afterwards.</summary>
+    /// <summary>Makes a tensor the value of a node; the object that is given is empty afterwards.</summary>
     internal void Give(DeferredNode node, Tensor value)
     {
-        ref var handle = ref TensorInternals.Handle(value);
-        var native = handle;
-        handle = 0;
-        if (TensorInternals.OwningScope(value) is { } scope) TensorInternals.Disposables(scope).Remove(value);
-        TensorInternals.SetOwningScope(value, null);
-        GC.SuppressFinalize(value);
-        Interlocked.Decrement(ref TensorInternals.TotalCount(null));
-        Give(node, native);
+        var native = TensorInternals.Take(value);
+        // One of the two objects counts as disposed: that of a node out of reach has counted so before.
+        if (node.IsReachable) TensorInternals.Forget(value);
+        TensorInternals.Handle(node.Tensor) = native;
+        node.IsComputed = true;
+        if (node.Op.NeedsConsent) _consented.Remove(node);
+        if (node.IsReachable) _reachable.Remove(node);
+        else _temporary.Add(node.Tensor);
+        ReleaseOperands(node);
+        if (!node.IsReachable && node.Readers == 0) Drop(node.Tensor);
     }
 
     /// <summary>Computes every tensor that the model can still reach.</summary>
@@ -220,8 +217,9 @@ internal sealed class DeferredGraph
             depth = Math.Max(depth, source.Depth);
         }
 
-        var node = new DeferredNode(op, arguments, call, Tensor.UnsafeCreateTensor(0), sources) { Depth = depth + 1 };
+        var node = new DeferredNode(op, arguments, call, TensorInternals.Empty(), sources) { Depth = depth + 1, Scope = op.NeedsConsent ? InterceptionScope.Current : null };
         _reachable.Add(node);
+        if (op.NeedsConsent) _consented.Add(node);
         return node;
     }
 
@@ -246,7 +244,7 @@ internal sealed class DeferredGraph
         if (node.IsComputed) return;
         // What was deferred while no gradients were recorded has none, whenever it is computed.
         using var noGrad = TensorInternals.GradientsAreRecorded() ? no_grad() : null;
-        var result = node.Op.Descriptor.Call(node.Arguments);
+        var result = node.Scope is { } scope ? scope.Dispatch<Tensor>(node.Op.Descriptor, node.Arguments) : node.Op.Descriptor.Call(node.Arguments);
         if (result is Tensor tensor)
         {
             Give(node, tensor);
@@ -267,15 +265,14 @@ internal sealed class DeferredGraph
     {
         _reachable.Remove(node);
         node.IsReachable = false;
-        TensorInternals.SetOwningScope(node.Tensor, null);
-        GC.SuppressFinalize(node.Tensor);
-        Interlocked.Decrement(ref TensorInternals.TotalCount(null));
+        TensorInternals.Forget(node.Tensor);
         if (node.Readers == 0) ReleaseOperands(node);
     }
 
     /// <summary>A node reads its operands no more: it is computed, or nobody wants it.</summary>
     private void ReleaseOperands(DeferredNode node)
     {
+        if (node.Op.NeedsConsent && !node.IsComputed) _consented.Remove(node);
         for (var i = 0; i < node.Operands.Length; i++)
         {
             if (node.Origin(i) is not { } source || --source.Readers > 0 || source.IsReachable) continue;

@@ -68,6 +68,9 @@ internal sealed class DeferredNode
     /// <summary>The longest chain of nodes that end in this one.</summary>
     internal int Depth { get; set; }
 
+    /// <summary>Where an op was called that the interceptor answers; null for other ops.</summary>
+    internal InterceptionScope? Scope { get; init; }
+
     /// <summary>The other results of the same call, in order, itself included; null where it has one result.</summary>
     internal DeferredNode[]? Siblings { get; set; }
 

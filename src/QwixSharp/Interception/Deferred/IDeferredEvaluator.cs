@@ -15,13 +15,16 @@ internal interface IDeferredEvaluator
     /// <summary>Whether a tensor that a deferred op would read is what it seems: a parameter whose values were given up is not.</summary>
     bool MayRead(Tensor tensor);
 
+    /// <summary>Whether an op that rearranges a tensor may be deferred: those on parameters are followed by the interceptor.</summary>
+    bool MayRearrange(Tensor tensor);
+
     /// <summary>Whether an op that the interceptor answers may be deferred. It must not be able to fail then.</summary>
     /// <param name="op">A linear layer or a convolution.</param>
     /// <param name="arguments">Its arguments; tensors that are deferred themselves have no value yet.</param>
     /// <param name="input">The shape of its first operand.</param>
-    /// <param name="modulePath">The module that calls it.</param>
+    /// <param name="scope">The module that calls it.</param>
     /// <param name="call">Takes the operands, the shape of the result and a payload for the node.</param>
-    bool Agrees(DeferrableOp op, object?[] arguments, long[] input, string modulePath, ref DeferredCall call);
+    bool Agrees(DeferrableOp op, object?[] arguments, long[] input, InterceptionScope scope, ref DeferredCall call);
 
     /// <summary>Computes a node from the values of other nodes, skipping those between.</summary>
     /// <returns>Whether the node is computed now; if not, it is computed as the model wrote it.</returns>

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 namespace QwixSharp.Interception.Deferred;
 
 /// <summary>The metadata of the tensors that were asked for last: the same few come again and again.</summary>
-internal sealed class LeafCache
+internal sealed class LeafCache(IDeferredEvaluator evaluator)
 {
     private const int Places = 8;
 
@@ -18,7 +18,7 @@ internal sealed class LeafCache
             if (known is not null && ReferenceEquals(known.Tensor, tensor)) return known;
         }
 
-        var leaf = new Leaf(tensor);
+        var leaf = new Leaf(tensor, evaluator);
         _leaves[_next] = leaf;
         _next = (_next + 1) % Places;
         return leaf;
@@ -29,14 +29,15 @@ internal sealed class LeafCache
 
     internal sealed class Leaf
     {
-        internal Leaf(Tensor tensor)
+        internal Leaf(Tensor tensor, IDeferredEvaluator evaluator)
         {
             Tensor = tensor;
             var handle = TensorInternals.Handle(tensor);
             MayBeRead = TensorInternals.ElementType(handle) == (sbyte)ScalarType.Float32
                 && TensorInternals.DeviceKind(handle) == (int)DeviceType.CPU
                 && !TensorInternals.IsSparse(handle)
-                && !(TensorInternals.GradientsAreRecorded() && TensorInternals.RequiresGradient(handle));
+                && !(TensorInternals.GradientsAreRecorded() && TensorInternals.RequiresGradient(handle))
+                && evaluator.MayRead(tensor);
             Shape = MayBeRead ? TensorInternals.Shape(handle) : [];
             IsContiguous = MayBeRead && TensorInternals.IsContiguous(handle);
         }

@@ -18,13 +18,47 @@ internal static partial class TensorInternals
     internal static extern DisposeScope? OwningScope(Tensor tensor);
 
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "set_OwningDisposeScope")]
-    internal static extern void SetOwningScope(Tensor tensor, DisposeScope? scope);
+    private static extern void SetOwningScope(Tensor tensor, DisposeScope? scope);
 
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "get_Disposables")]
-    internal static extern HashSet<IDisposable> Disposables(DisposeScope scope);
+    private static extern HashSet<IDisposable> Disposables(DisposeScope scope);
 
     [UnsafeAccessor(UnsafeAccessorKind.StaticField, Name = "_totalCount")]
-    internal static extern ref long TotalCount(Tensor? type);
+    private static extern ref long TotalCount(Tensor? type);
+
+    [UnsafeAccessor(UnsafeAccessorKind.StaticMethod, Name = "get_ThreadSingleton")]
+    private static extern DisposeScopeManager Scopes(DisposeScopeManager? type);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "DisposingOnCurrentScope")]
+    private static extern void CountDisposal(DisposeScopeManager scopes, Tensor tensor);
+
+    /// <summary>A tensor object without a native tensor. TorchSharp counts it as one that lives, in the current scope if there is one.</summary>
+    internal static Tensor Empty() => Tensor.UnsafeCreateTensor(0);
+
+    /// <summary>TorchSharp forgets a tensor object without a native tensor, as if it were disposed.</summary>
+    internal static void Forget(Tensor tensor)
+    {
+        CountDisposal(Scopes(null), tensor);
+        Interlocked.Decrement(ref TotalCount(null));
+        Orphan(tensor);
+    }
+
+    /// <summary>The native tensor of a tensor object, which is empty afterwards and belongs to no scope; TorchSharp still counts it as one that lives.</summary>
+    internal static nint Take(Tensor tensor)
+    {
+        ref var handle = ref Handle(tensor);
+        var native = handle;
+        handle = 0;
+        if (OwningScope(tensor) is { } scope) Disposables(scope).Remove(tensor);
+        Orphan(tensor);
+        return native;
+    }
+
+    private static void Orphan(Tensor tensor)
+    {
+        SetOwningScope(tensor, null);
+        GC.SuppressFinalize(tensor);
+    }
 
     /// <summary>The shape of a tensor that has a value.</summary>
     internal static long[] Shape(nint handle)

@@ -6,7 +6,9 @@ namespace QwixSharp.Providers.Models;
 internal interface IModelRun : IOpInterceptor, IDisposable
 {
     /// <summary>Sees the inputs before the model runs.</summary>
-    void Begin(IReadOnlyList<object?> inputs);
+    /// <param name="method">The method that is called.</param>
+    /// <param name="inputs">Its arguments.</param>
+    void Begin(string method, IReadOnlyList<object?> inputs);
 
     /// <summary>Sees the result, and may put another in its place.</summary>
     /// <param name="method">The method that was called.</param>

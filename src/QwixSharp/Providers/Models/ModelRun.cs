@@ -1,4 +1,5 @@
 using QwixSharp.Interception;
+using QwixSharp.Interception.Deferred;
 using QwixSharp.Ops;
 using QwixSharp.Providers.OpMap;
 using QwixSharp.Rules;
@@ -10,20 +11,20 @@ namespace QwixSharp.Providers.Models;
 /// One forward pass of a quantized model: takes the TorchSharp ops that it sees to the provider whose rule they fall
 /// under, and keeps track of views of weights.
 /// </summary>
-internal sealed class ModelRun(ModelState state) : IModelRun
+internal sealed class ModelRun(ModelState state) : IModelRun, IDefersOps
 {
     private readonly QuantizationProvider[] _providers = [.. state.Providers.Cast<QuantizationProvider>()];
     private readonly Dictionary<(string Path, string Op), int> _counts = [];
 
     internal ModelState State => state;
 
+    public IDeferredEvaluator? Evaluator { get; private set; }
+
     public bool Wants(OpDescriptor op) => state.SeesEveryOp || OpTable.Find(op) is not null || state.WantsView(op);
 
     public object? Intercept(in OpCall call) => state.Adapters is null ? Answer(call) : Answer(Freeze(call));
 
-    public void Begin(IReadOnlyList<object?> inputs)
-    {
-    }
+    public void Begin(string method, IReadOnlyList<object?> inputs) => Evaluator = state.Fusion.EvaluatorFor(method);
 
     public TResult End<TResult>(string method, TResult result) => result;
 

@@ -4,6 +4,7 @@ using QwixSharp.Arrays;
 using QwixSharp.Calibration;
 using QwixSharp.Interception;
 using QwixSharp.Ops;
+using QwixSharp.Providers.Fusion;
 using QwixSharp.Providers.Lora;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -33,6 +34,7 @@ internal sealed class ModelState : IDisposable
         Providers = providers;
         Adapters = providers.Any(p => p.FreezesParameters) ? new LoraAdapters(this) : null;
         Weights = new WeightTable(IsReleased);
+        Fusion = new ModelFusion(this);
         Index();
     }
 
@@ -43,6 +45,9 @@ internal sealed class ModelState : IDisposable
     internal IReadOnlyList<ModelProvider> Providers { get; }
 
     internal WeightTable Weights { get; }
+
+    /// <summary>Decides whether ops of the model are deferred and computed together.</summary>
+    internal ModelFusion Fusion { get; }
 
     internal StaticScales StaticScales { get; } = new();
 

@@ -32,7 +32,7 @@ internal sealed class QuantizedCore : IDisposable
     internal TResult Run<TResult>(Func<TResult> call, ReadOnlySpan<object?> inputs, string method = "forward")
     {
         using var run = State.Providers[^1].StartRun(State);
-        run.Begin([.. inputs]);
+        run.Begin(method, [.. inputs]);
         TResult result;
         using (Interceptor.Enter(State.Model, run))
             result = call();

@@ -33,7 +33,7 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
 
     public bool Wants(OpDescriptor op) => true;
 
-    public void Begin(IReadOnlyList<object?> inputs)
+    public void Begin(string method, IReadOnlyList<object?> inputs)
     {
         if (state.IsLearning && state.Model.parameters().Any(p => p.device_type == DeviceType.META))
             throw new QwixException($"{state.Model.GetType().Name} is on the meta device; {provider.GetType().Name} needs the values of its parameters. Load them first.");

@@ -18,7 +18,9 @@ internal sealed class DeferringInterceptor : IDefersOps, IDeferredEvaluator
 
     public bool MayRead(Tensor tensor) => true;
 
-    public bool Agrees(DeferrableOp op, object?[] arguments, long[] input, string modulePath, ref DeferredCall call) => false;
+    public bool MayRearrange(Tensor tensor) => true;
+
+    public bool Agrees(DeferrableOp op, object?[] arguments, long[] input, InterceptionScope scope, ref DeferredCall call) => false;
 
     public bool TryCompute(DeferredNode node, DeferredGraph graph)
     {

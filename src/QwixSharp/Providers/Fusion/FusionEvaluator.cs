@@ -1,0 +1,66 @@
+using QwixSharp.Interception;
+using QwixSharp.Interception.Deferred;
+using QwixSharp.Ops;
+using QwixSharp.Providers.Models;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Providers.Fusion;
+
+/// <summary>Computes the deferred ops of a quantized model: known chains in one pass, layers of one input together.</summary>
+internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
+{
+    /// <inheritdoc/>
+    public bool MayRead(Tensor tensor) => state.UseOf(tensor) is not { } use || !state.IsReleased(use);
+
+    /// <inheritdoc/>
+    public bool MayRearrange(Tensor tensor) => state.UseOf(tensor) is null;
+
+    /// <inheritdoc/>
+    public bool Agrees(DeferrableOp op, object?[] arguments, long[] input, InterceptionScope scope, ref DeferredCall call)
+    {
+        if (op.Kind != OpKind.Linear || arguments[1] is not Tensor weight || (scope.Module.training && is_grad_enabled()))
+            return false;
+        if (state.Remembered(weight, scope.Path) is not { } layer || layer.ResultShape(input) is not { } shape)
+            return false;
+        var tensor = (Tensor)arguments[0]!;
+        if (arguments[2] is Tensor bias)
+        {
+            // An activation as a bias is left to the general way.
+            if (bias is not TorchSharp.Modules.Parameter || (bias.requires_grad && is_grad_enabled()) || bias.dtype != ScalarType.Float32 || !bias.is_contiguous() || bias.device_type != DeviceType.CPU)
+                return false;
+            call.Operands = [tensor, bias];
+        }
+
+        call.Operands ??= [tensor];
+        (call.Shape, call.IsContiguous, call.Payload) = (shape, true, layer);
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public bool TryCompute(DeferredNode node, DeferredGraph graph)
+    {
+        if (node.Kind == OpKind.Linear)
+            return LinearGroup.TryCompute(node, graph);
+        var result = node.Kind switch
+        {
+            OpKind.Multiply => RmsNormPattern.TryCompute(node, graph) ?? GatePattern.TryCompute(node, graph),
+            OpKind.Divide => RmsNormPattern.TryCompute(node, graph),
+            OpKind.Add => RotaryPattern.TryCompute(node, graph) ?? Sum(node, graph),
+            _ => null,
+        };
+        if (result is null)
+            return false;
+        graph.Give(node, result);
+        return true;
+    }
+
+    private static Tensor? Sum(DeferredNode node, DeferredGraph graph)
+    {
+        if (node.Operands.Length != 2)
+            return null;
+        Tensor a = graph.Value(node, 0), b = graph.Value(node, 1);
+        var fits = graph.ShapeOf(a)!.AsSpan().SequenceEqual(node.Shape) && graph.ShapeOf(b)!.AsSpan().SequenceEqual(node.Shape);
+        return fits && a.is_contiguous() && b.is_contiguous() ? FusedOps.Add(a, b, node.Shape) : null;
+    }
+}

@@ -1,0 +1,31 @@
+using QwixSharp.Interception.Deferred;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Providers.Fusion;
+
+/// <summary>What a deferred op reads: a tensor, and the op that gives it where that is deferred too.</summary>
+/// <param name="Tensor">The tensor; without a value where there is a node.</param>
+/// <param name="Node">The node, or null.</param>
+internal readonly record struct NodeInput(Tensor Tensor, DeferredNode? Node)
+{
+    /// <summary>An operand of a node.</summary>
+    internal static NodeInput Of(DeferredNode node, int operand) => new(node.Operands[operand], node.Source(operand));
+
+    /// <summary>An operand of the node.</summary>
+    internal NodeInput this[int operand] => Of(Node!, operand);
+
+    internal bool Is(OpKind kind) => Node?.Kind == kind;
+
+    /// <summary>Whether it is an op of two tensors.</summary>
+    internal bool IsOfTensors(OpKind kind) => Is(kind) && Node!.Operands.Length == 2;
+
+    /// <summary>Whether it is an op of a tensor and a number.</summary>
+    internal bool IsWithNumber(OpKind kind) => Is(kind) && Node!.Operands.Length == 1;
+
+    internal bool Same(NodeInput other) => ReferenceEquals(Tensor, other.Tensor);
+
+    /// <summary>The value.</summary>
+    internal Tensor Value(DeferredGraph graph) => Node is null ? Tensor : graph.Value(Node);
+
+    internal long[] Shape(DeferredGraph graph) => Node?.Shape ?? graph.ShapeOf(Tensor)!;
+}
