@@ -42,6 +42,9 @@ internal sealed class InterceptionScope
 
     internal torch.nn.Module Module { get; }
 
+    /// <summary>The interceptor at work.</summary>
+    internal IOpInterceptor Interceptor => _run.Interceptor;
+
     internal string Path => _path ??= _run.Paths.Of(Module) ?? ModulePaths.Outside(_parent?.Path ?? "", Module);
 
     /// <summary>The scope whose interceptor wants a call of an op, or null where the op should simply run.</summary>

@@ -38,11 +38,16 @@ internal static class KernelConvolution
         && axes.Rhs.Select((axis, i) => axis == i).All(same => same);
 
     private static bool HasEnoughWork(ConvGeometry geometry) =>
-        geometry.OutputFeatures / geometry.FeatureGroups >= FewestFeaturesPerGroup && geometry.FeaturesPerGroup * geometry.Window >= ShortestWindow;
+        HasEnoughWork(geometry.OutputFeatures / geometry.FeatureGroups, geometry.FeaturesPerGroup * geometry.Window);
+
+    /// <summary>Whether the kernels are faster than libtorch.</summary>
+    /// <param name="features">The output features of a group.</param>
+    /// <param name="window">The values of a window.</param>
+    internal static bool HasEnoughWork(long features, long window) => features >= FewestFeaturesPerGroup && window >= ShortestWindow;
 
     private static bool IsDepthwise(ConvGeometry geometry) => geometry.FeaturesPerGroup == 1 && geometry.OutputFeatures == geometry.FeatureGroups;
 
-    private static bool IsByteInteger(QArray array) => array.QType is { Kind: QTypeKind.Integer, Bits: <= 8 };
+    internal static bool IsByteInteger(QArray array) => array.QType is { Kind: QTypeKind.Integer, Bits: <= 8 };
 
     private static Tensor Compute(QArray lhs, QArray rhs, ConvAxes axes, ConvGeometry geometry)
     {

@@ -113,6 +113,18 @@ internal sealed class ModelRun(ModelState state) : IModelRun, IDefersOps
         }
     }
 
+    /// <summary>Counts an op if it is the expected one of its name in its module.</summary>
+    internal bool TryCount(string path, string opName, int expected)
+    {
+        lock (_counts)
+        {
+            if (_counts.GetValueOrDefault((path, opName)) != expected)
+                return false;
+            _counts[(path, opName)] = expected + 1;
+            return true;
+        }
+    }
+
     private int NextCount(string path, string opName)
     {
         lock (_counts)
