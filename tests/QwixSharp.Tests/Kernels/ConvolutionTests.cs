@@ -113,6 +113,32 @@ public unsafe partial class ConvolutionTests
     }
 
     [Fact]
+    public void PoolsAreThoseOfTheDefinition()
+    {
+        var random = new Random(5);
+        foreach (var channels in new[] { 1, 16, 37 })
+        {
+            var shape = new ConvolutionShape { Height = 9, Width = 7, Channels = channels, OutChannels = channels, KernelHeight = 3, KernelWidth = 2, StrideY = 2, StrideX = 3, PadTop = 1, PadBottom = 1, PadLeft = 1, PadRight = 1 };
+            float[] image = Sample.Floats(random, 63 * channels), most = new float[shape.OutHeight * shape.OutWidth * channels], mean = new float[channels];
+            fixed (float* pi = image, pm = most, pe = mean)
+            {
+                ImagePooling.Max(pi, shape, pm, 2);
+                ImagePooling.Mean(pi, 9, 7, channels, pe);
+            }
+            for (var channel = 0; channel < channels; channel++)
+            {
+                Assert.Equal(Enumerable.Range(0, 63).Average(i => (double)image[i * channels + channel]), mean[channel], 1e-5);
+                for (var pixel = 0; pixel < shape.OutHeight * shape.OutWidth; pixel++)
+                {
+                    int top = pixel / shape.OutWidth * 2 - 1, left = pixel % shape.OutWidth * 3 - 1;
+                    var inside = from y in Enumerable.Range(top, 3) from x in Enumerable.Range(left, 2) where y is >= 0 and < 9 && x is >= 0 and < 7 select image[(y * 7 + x) * channels + channel];
+                    Assert.Equal(inside.Max(), most[pixel * channels + channel]);
+                }
+            }
+        }
+    }
+
+    [Fact]
     public void SizesThatDoNotFitAreNamed()
     {
         var shape = new ConvolutionShape { Height = 2, Width = 9, Channels = 4, OutChannels = 4, KernelHeight = 3, KernelWidth = 3 };

@@ -72,6 +72,7 @@ internal sealed unsafe class DirectJob : KernelJob
         return job._isFinite;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Prepare(WindowKernel kernel, SegmentedWeight weight, in ConvolutionShape shape, in ConvolutionInput image, in ConvolutionOutput output, int threads)
     {
         (_kernel, _weight, _shape) = (kernel, weight, shape);

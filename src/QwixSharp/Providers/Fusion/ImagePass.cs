@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using QwixSharp.Arrays;
 using QwixSharp.Interception.Deferred;
 using QwixSharp.Kernels;
@@ -264,6 +265,7 @@ internal sealed unsafe class ImagePass(ImageChain chain) : IDisposable
     }
 
     /// <summary>Batch norm as one multiplication and one addition a channel, computed as libtorch does it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private (nint Factor, nint Offset) Norm(NormPayload norm, int channels)
     {
         var memory = MemoryPool.Shared.Rent(2L * channels * sizeof(float));
