@@ -20,6 +20,8 @@ internal sealed class ModelRun(ModelState state) : IModelRun, IDefersOps
 
     public IDeferredEvaluator? Evaluator { get; private set; }
 
+    public ModulePaths? Paths => state.Paths;
+
     public bool Wants(OpDescriptor op) => state.SeesEveryOp || OpTable.Find(op) is not null || state.WantsView(op);
 
     public object? Intercept(in OpCall call) => state.Adapters is null ? Answer(call) : Answer(Freeze(call));

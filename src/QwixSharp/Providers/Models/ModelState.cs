@@ -47,6 +47,9 @@ internal sealed class ModelState : IDisposable
 
     internal WeightTable Weights { get; }
 
+    /// <summary>The names of the model's modules, which parameters are known by as well.</summary>
+    internal ModulePaths Paths { get; private set; } = null!;
+
     /// <summary>Decides whether ops of the model are deferred and computed together.</summary>
     internal ModelFusion Fusion { get; }
 
@@ -261,6 +264,7 @@ internal sealed class ModelState : IDisposable
         if (Adapters is not null)
             _frozen = Freeze(parameters);
         (_parameters, _byAddress) = (parameters, byAddress);
+        Paths = new ModulePaths(Model);
         _linears.Clear();
         _convolutions.Clear();
     }
