@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 using QwixSharp.Kernels.Weights;
 
 namespace QwixSharp.Kernels.Convolutions;

@@ -1,6 +1,4 @@
 using QwixSharp.Interception.Deferred;
-using QwixSharp.Kernels;
-using QwixSharp.Kernels.Convolutions;
 using QwixSharp.Providers.OpMap;
 using static TorchSharp.torch;
 

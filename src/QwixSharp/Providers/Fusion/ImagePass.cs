@@ -2,7 +2,6 @@ using System.Runtime.CompilerServices;
 using QwixSharp.Arrays;
 using QwixSharp.Interception.Deferred;
 using QwixSharp.Kernels;
-using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Convolutions;
 using TorchSharp;
 using static TorchSharp.torch;
