@@ -115,6 +115,6 @@ internal sealed class ImageChain
         using var scope = NewDisposeScope();
         var payload = (ConvolutionPayload)node.Payload!;
         var product = payload.Layer.Compute(graph.Value(node, 0), payload.Scale.Scale, payload.Scale.ZeroPoint);
-        return Arguments.AddBias(product, payload.Bias, featureAxis: 1).MoveToOuterDisposeScope();
+        return Arguments.AddBias(product, payload.Bias, mayWrite: true, featureAxis: 1).MoveToOuterDisposeScope();
     }
 }
