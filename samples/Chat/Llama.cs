@@ -37,6 +37,8 @@ public sealed class Llama : Module<Tensor, IKeyValueCache?, int, Tensor>
     private readonly ModuleList<LlamaLayer> layers = new();
     private readonly RmsNorm norm;
     private readonly Linear? lm_head;
+    private readonly Tensor cos;
+    private readonly Tensor sin;
 
     /// <summary>Makes a model with random weights.</summary>
     public Llama(LlamaConfig config) : base(nameof(Llama))
@@ -47,6 +49,9 @@ public sealed class Llama : Module<Tensor, IKeyValueCache?, int, Tensor>
             layers.Add(new LlamaLayer(config, i));
         norm = new RmsNorm(config.Width, config.NormEpsilon);
         lm_head = config.TiesEmbedding ? null : Linear(config.Width, config.Vocabulary, hasBias: false);
+        (cos, sin) = Positions(config);
+        register_buffer(nameof(cos), cos, persistent: false);
+        register_buffer(nameof(sin), sin, persistent: false);
         RegisterComponents();
     }
 
@@ -64,23 +69,24 @@ public sealed class Llama : Module<Tensor, IKeyValueCache?, int, Tensor>
         var past = cache?.Length ?? 0;
         if (past + ids.size(1) > Config.Context)
             throw new ArgumentException($"{past + ids.size(1)} tokens are more than the model's context of {Config.Context}.", nameof(ids));
-        var (cos, sin) = Positions(past, ids.size(1), ids.device);
+        var (tokenCos, tokenSin) = (cos.narrow(0, past, ids.size(1)), sin.narrow(0, past, ids.size(1)));
         var x = embed_tokens.call(ids);
         foreach (var layer in layers)
-            x = layer.call(x, cos, sin, cache);
+            x = layer.call(x, tokenCos, tokenSin, cache);
         if (logitsToKeep > 0)
             x = x.narrow(1, x.size(1) - logitsToKeep, logitsToKeep);
         x = norm.call(x);
         return (lm_head is null ? functional.linear(x, embed_tokens.weight!) : lm_head.call(x)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Cosines and sines of the rotary positions, <c>[tokens, head size]</c>: both halves of a head turn alike.</summary>
-    private (Tensor Cos, Tensor Sin) Positions(int first, long count, Device device)
+    /// <summary>Cosines and sines of the rotary positions, <c>[context, head size]</c>: both halves of a head turn alike.</summary>
+    private static (Tensor Cos, Tensor Sin) Positions(LlamaConfig config)
     {
-        var frequencies = pow(Config.RopeBase, arange(0, Config.HeadSize, 2, dtype: float32, device: device) / -Config.HeadSize);
-        var angles = outer(arange(first, first + count, dtype: float32, device: device), frequencies);
+        using var scope = NewDisposeScope();
+        var frequencies = pow(config.RopeBase, arange(0, config.HeadSize, 2, dtype: float32) / -config.HeadSize);
+        var angles = outer(arange(config.Context, dtype: float32), frequencies);
         angles = cat([angles, angles], dim: -1);
-        return (angles.cos(), angles.sin());
+        return scope.Detach(angles.cos(), angles.sin());
     }
 }
 

@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace QwixSharp.Samples.Chat;
 
 /// <summary>How the next token is chosen.</summary>
@@ -31,11 +33,15 @@ public sealed class Sampler(Sampling sampling)
 
     private static int Likeliest(ReadOnlySpan<float> logits)
     {
-        var best = 0;
-        for (var id = 1; id < logits.Length; id++)
-            if (logits[id] > logits[best])
-                best = id;
-        return best;
+        var (best, from) = (new Vector<float>(float.NegativeInfinity), 0);
+        for (; from <= logits.Length - Vector<float>.Count; from += Vector<float>.Count)
+            best = Vector.Max(best, new Vector<float>(logits[from..]));
+        var largest = float.NegativeInfinity;
+        for (var lane = 0; lane < Vector<float>.Count; lane++)
+            largest = Math.Max(largest, best[lane]);
+        foreach (var score in logits[from..])
+            largest = Math.Max(largest, score);
+        return Math.Max(logits.IndexOf(largest), 0);
     }
 
     /// <summary>The fewest of the first weights that have the probability asked for (Holtzman et al., arXiv 1904.09751).</summary>

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Samples.Chat;
@@ -41,6 +42,6 @@ public sealed class TextGenerator(nn.Module<Tensor, IKeyValueCache?, int, Tensor
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         var ids = tensor([.. tokens.Select(t => (long)t)]).unsqueeze(0);
-        return sampler.Choose(model.call(ids, cache, 1).data<float>().ToArray());
+        return sampler.Choose(MemoryMarshal.Cast<byte, float>(model.call(ids, cache, 1).bytes));
     }
 }

@@ -1,13 +1,13 @@
 using System.Runtime.InteropServices;
 using QwixSharp.Benchmarks.Peers;
-using QwixSharp.Kernels;
+using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Convolutions;
 
 namespace QwixSharp.Benchmarks.Figures;
 
 /// <summary>
-/// An int8 convolution of one image of codes with channels first. Ours gives float32, ONNX Runtime's QLinearConv codes again;
-/// the time of bringing channels last is in both.
+/// An int8 convolution of one image of codes with channels first, to codes with channels first, by us and by ONNX Runtime's
+/// QLinearConv; the time of bringing channels last and back is in both.
 /// </summary>
 internal static unsafe class ConvolutionFigure
 {
@@ -28,29 +28,24 @@ internal static unsafe class ConvolutionFigure
 
     private static Candidate Ours(ConvolutionShape shape, sbyte[] image, sbyte[] weights, int threads) => new("ours, int8 convolution", () =>
     {
-        var pixels = shape.Height * shape.Width;
-        var (imageScale, weightScale, _) = OnnxConvolution.Scales(shape);
+        var (imageScale, weightScale, resultScale) = OnnxConvolution.Scales(shape);
         var source = (sbyte*)NativeMemory.AlignedAlloc((nuint)image.Length, 64);
         image.CopyTo(new Span<sbyte>(source, image.Length));
-        var channelsLast = (sbyte*)NativeMemory.AlignedAlloc((nuint)image.Length, 64);
         var resultSize = shape.OutChannels * shape.OutHeight * shape.OutWidth;
-        var y = (float*)NativeMemory.AlignedAlloc((nuint)resultSize * sizeof(float), 64);
-        PackedConvolution kernel;
+        var y = (sbyte*)NativeMemory.AlignedAlloc((nuint)resultSize, 64);
+        ConvolutionKernel kernel;
         fixed (sbyte* w = weights)
         fixed (float* s = Enumerable.Repeat(weightScale, shape.OutChannels).ToArray())
-            kernel = new PackedConvolution(w, s, shape);
+            kernel = ConvolutionKernel.Pack(w, s, shape);
+        var input = new ConvolutionInput((nint)source, ImageForm.CodesChannelsFirst, shape.Height, shape.Width, imageScale);
+        var output = new ConvolutionOutput { Codes = (nint)y, CodeScale = resultScale, CodeRange = CodeRange.Int8 };
         return new Prepared(
-            () =>
-            {
-                PackedConvolution.ChannelsLast(source, shape.Channels, pixels, channelsLast, threads);
-                kernel.Run(channelsLast, shape.Height, shape.Width, imageScale, 0, y, channelsLast: false, null, FusedActivation.None, threads);
-            },
-            () => Some(resultSize).All(i => y[i] == Sum(shape, image, weights, i) * imageScale * weightScale),
+            () => kernel.Run(input, output, threads),
+            () => Some(resultSize).All(i => y[i] == Math.Clamp(MathF.Round(Sum(shape, image, weights, i) * imageScale * weightScale / resultScale), -128, 127)),
             () =>
             {
                 kernel.Dispose();
                 NativeMemory.AlignedFree(source);
-                NativeMemory.AlignedFree(channelsLast);
                 NativeMemory.AlignedFree(y);
             });
     });

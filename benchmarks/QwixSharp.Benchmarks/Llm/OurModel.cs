@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using QwixSharp.Numerics;
 using QwixSharp.Samples.Chat;
 using static TorchSharp.torch;
@@ -48,7 +49,7 @@ internal sealed class OurModel : IDisposable
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         var ids = tensor(Array.ConvertAll(tokens.ToArray(), t => (long)t)).unsqueeze(0);
-        return _greedy.Choose(Model.call(ids, _cache, 1).data<float>().ToArray());
+        return _greedy.Choose(MemoryMarshal.Cast<byte, float>(Model.call(ids, _cache, 1).bytes));
     }
 
     public void Dispose()

@@ -1,14 +1,13 @@
 using System.Runtime.InteropServices;
 using QwixSharp.Benchmarks.Peers;
-using QwixSharp.Kernels;
 using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Convolutions;
 
 namespace QwixSharp.Benchmarks.Products;
 
 /// <summary>
-/// The eight shapes of ResNet-18's convolutions against QLinearConv. Ours starts from codes with channels last, or from float32
-/// with channels first, and gives float32 with channels first.
+/// The eight shapes of ResNet-18's convolutions against QLinearConv, which takes and gives codes with channels first. Ours also from
+/// codes to codes with channels last, as convolutions of a model hand them over, and from float32 to float32.
 /// </summary>
 internal static unsafe class ConvolutionBenchmark
 {
@@ -43,33 +42,30 @@ internal static unsafe class ConvolutionBenchmark
 
     private static void Race(ConvolutionShape shape, int threads, bool processorTime)
     {
-        var pixels = shape.Height * shape.Width;
-        var x = (float*)NativeMemory.AllocZeroed((nuint)(shape.Channels * pixels), sizeof(float));
-        var codes = (sbyte*)NativeMemory.AllocZeroed((nuint)(shape.Channels * pixels));
+        var x = (float*)NativeMemory.AllocZeroed((nuint)(shape.Channels * shape.Height * shape.Width), sizeof(float));
         var y = (float*)NativeMemory.AllocZeroed((nuint)(shape.OutChannels * shape.OutHeight * shape.OutWidth), sizeof(float));
         var weights = new sbyte[shape.OutChannels * shape.WindowSize];
         var scales = new float[shape.OutChannels];
         new Random(1).NextBytes(MemoryMarshal.AsBytes(weights.AsSpan()));
+        var codes = new ConvolutionOutput { Codes = (nint)y, CodeScale = 1, CodeRange = CodeRange.Int8 };
         fixed (sbyte* w = weights)
         fixed (float* s = scales)
         {
-            using var ours = new PackedConvolution(w, s, shape);
+            using var ours = ConvolutionKernel.Pack(w, s, shape);
             using var peer = new OnnxConvolution(shape, threads);
             var race = new Race(processorTime);
             race.Add("ort QLinearConv", peer.Run);
-            race.Add("ours from codes", () => ours.Run(codes, shape.Height, shape.Width, 0.1f, 0, y, channelsLast: false, null, FusedActivation.None, threads));
-            race.Add("ours from float32", () =>
-            {
-                PackedConvolution.QuantizeImage(x, shape.Channels, pixels, 0.1f, 0, CodeRange.Int8, codes, threads);
-                ours.Run(codes, shape.Height, shape.Width, 0.1f, 0, y, channelsLast: false, null, FusedActivation.None, threads);
-            });
+            race.Add("ours, channels first", () => ours.Run(Image(ImageForm.CodesChannelsFirst), codes, threads));
+            race.Add("ours, channels last", () => ours.Run(Image(ImageForm.UnsignedCodes), codes with { ChannelsLast = true }, threads));
+            race.Add("ours, float32", () => ours.Run(Image(ImageForm.FloatsChannelsFirst), new ConvolutionOutput { Floats = (nint)y }, threads));
             var results = race.Run();
             Console.WriteLine($"{shape.KernelHeight}x{shape.KernelWidth} {shape.Channels} -> {shape.OutChannels} at {shape.Height}, stride {shape.StrideX}");
             foreach (var (name, median, least) in results)
                 Console.WriteLine($"  {name,-20}{median,9:F3} {least,9:F3} ms   {median / results[0].Median,6:F2} {least / results[0].Least,6:F2}");
         }
         NativeMemory.Free(x);
-        NativeMemory.Free(codes);
         NativeMemory.Free(y);
+
+        ConvolutionInput Image(ImageForm form) => new((nint)x, form, shape.Height, shape.Width, 0.1f, 0, CodeRange.Int8);
     }
 }

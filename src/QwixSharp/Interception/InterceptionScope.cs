@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using QwixSharp.Interception.Deferred;
 using TorchSharp;
 
 namespace QwixSharp.Interception;
@@ -6,7 +7,7 @@ namespace QwixSharp.Interception;
 /// <summary>One interceptor at work on one model, from <see cref="Interceptor.Enter"/> to its disposal.</summary>
 internal sealed class InterceptionRun(torch.nn.Module root, IOpInterceptor interceptor)
 {
-    private readonly Lazy<ModulePaths> _paths = new(() => new ModulePaths(root));
+    private readonly Lazy<ModulePaths> _paths = new(() => (interceptor as IDefersOps)?.Paths ?? new ModulePaths(root));
 
     internal IOpInterceptor Interceptor => interceptor;
 
@@ -41,6 +42,9 @@ internal sealed class InterceptionScope
     }
 
     internal torch.nn.Module Module { get; }
+
+    /// <summary>The interceptor at work.</summary>
+    internal IOpInterceptor Interceptor => _run.Interceptor;
 
     internal string Path => _path ??= _run.Paths.Of(Module) ?? ModulePaths.Outside(_parent?.Path ?? "", Module);
 

@@ -1,6 +1,7 @@
 using QwixSharp.Kernels.ArmPaths;
 using QwixSharp.Kernels.Assembled;
 using QwixSharp.Kernels.Avx2Paths;
+using QwixSharp.Kernels.Convolutions;
 using QwixSharp.Kernels.Portable;
 using QwixSharp.Kernels.Weights;
 
@@ -16,25 +17,31 @@ internal sealed class KernelSelector
 
     private readonly IntegerKernel[] _integer;
     private readonly FloatKernel[] _float;
+    private readonly WindowKernel[] _windows;
     private readonly HashSet<string> _told = [];
 
     /// <summary>A selector among these kernels, the best first; those the machine cannot run are left out.</summary>
     /// <param name="integer">Kernels for quantized activations.</param>
     /// <param name="floating">Kernels for float32 activations.</param>
-    public KernelSelector(IEnumerable<IntegerKernel> integer, IEnumerable<FloatKernel> floating)
+    /// <param name="windows">Kernels for convolutions; without any, windows are the rows of products.</param>
+    public KernelSelector(IEnumerable<IntegerKernel> integer, IEnumerable<FloatKernel> floating, IEnumerable<WindowKernel>? windows = null)
     {
+        _windows = [.. (windows ?? []).Where(k => k.IsSupported)];
         _integer = [.. integer.Where(k => k.IsSupported)];
         _float = [.. floating.Where(k => k.IsSupported)];
     }
 
     /// <summary>The selector of the process: the best that the machine has.</summary>
-    public static KernelSelector Default { get; } = new(AllIntegerKernels(), AllFloatKernels());
+    public static KernelSelector Default { get; } = new(AllIntegerKernels(), AllFloatKernels(), AllWindowKernels());
 
     /// <summary>Every integer kernel, the fastest first, whether or not this machine runs it.</summary>
     public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new Avx2IntegerKernel(), new ArmDotKernel<ArmDot>(), new ArmDotKernel<AdvSimdDot>(), new PortableIntegerKernel()];
 
     /// <summary>Every weight-only kernel, the fastest first, whether or not this machine runs it.</summary>
     public static IEnumerable<FloatKernel> AllFloatKernels() => [new AssembledFloatKernel(), new Avx2FloatKernel(), new PortableFloatKernel()];
+
+    /// <summary>Every kernel for convolutions, the fastest first, whether or not this machine runs it.</summary>
+    public static IEnumerable<WindowKernel> AllWindowKernels() => [new AssembledWindowKernel(useVnni: true), new DotWindowKernel<AvxVnniDot>(), new AssembledWindowKernel(useVnni: false), new DotWindowKernel<WidenedDot>()];
 
     /// <summary>The kernel for quantized activations and this weight.</summary>
     /// <param name="weight">The weight.</param>
@@ -81,6 +88,21 @@ internal sealed class KernelSelector
         return _integer[0];
     }
 
+    /// <summary>
+    /// The kernel for a convolution, or null where windows become the rows of a product: without such a kernel, for windows so long
+    /// that sums need parts, and for codes of up to four bits, which stay packed two in a byte.
+    /// </summary>
+    /// <param name="shape">The sizes.</param>
+    /// <param name="bits">The bits of the weight's codes.</param>
+    public WindowKernel? Windows(in ConvolutionShape shape, int bits)
+    {
+        if (_windows.Length == 0 || bits <= 4 || shape.WindowSize > DirectConvolution.LongestWindow)
+            return null;
+        if (Trace)
+            Tell($"QwixSharp kernel: convolution {shape.KernelHeight}x{shape.KernelWidth}, {shape.Channels} -> {shape.OutChannels} channels -> {_windows[0].Name}");
+        return _windows[0];
+    }
+
     /// <summary>Says which kernels serve a weight.</summary>
     /// <param name="weight">The weight.</param>
     /// <param name="rows">M.</param>
@@ -90,9 +112,11 @@ internal sealed class KernelSelector
         return weight.IsInteger ? $"{shape}, quantized activations -> {Integer(weight, rows).Name}" : shape;
     }
 
-    private void Tell(string kernel, string activations, PackedWeight weight, int rows)
+    private void Tell(string kernel, string activations, PackedWeight weight, int rows) =>
+        Tell($"QwixSharp kernel: {activations} x {weight.Format} [{weight.Rows}, {weight.Depth}] tile {weight.TileSize}, M={rows} -> {kernel}");
+
+    private void Tell(string line)
     {
-        var line = $"QwixSharp kernel: {activations} x {weight.Format} [{weight.Rows}, {weight.Depth}] tile {weight.TileSize}, M={rows} -> {kernel}";
         lock (_told)
         {
             if (_told.Add(line))

@@ -60,16 +60,18 @@ internal static unsafe class FusedOps
     }
 
     /// <summary>x · cos + (−x₂, x₁) · sin, with the halves x₁ and x₂ of the last axis.</summary>
-    /// <param name="x">[batch, heads, tokens, size], whose last axis has no gaps.</param>
-    /// <param name="shape">Its shape.</param>
+    /// <param name="memory">The tensor in whose memory x lies.</param>
+    /// <param name="offset">Of x in it, in elements.</param>
+    /// <param name="shape">[batch, heads, tokens, size].</param>
+    /// <param name="strides">The distances along the axes of x, the last of them 1.</param>
     /// <param name="cos">tokens × size elements, contiguous.</param>
     /// <param name="sin">The same.</param>
     /// <returns>Of the shape of x, contiguous; the caller's.</returns>
-    internal static Tensor Rotate(Tensor x, long[] shape, Tensor cos, Tensor sin)
+    internal static Tensor Rotate(Tensor memory, long offset, long[] shape, long[] strides, Tensor cos, Tensor sin)
     {
         var result = Result(shape, out _);
-        var heads = new RotaryShape(shape[0], shape[1], shape[2], shape[3], x.stride(0), x.stride(1), x.stride(2));
-        RotaryKernel.Run(Pointer(x), heads, Pointer(cos), Pointer(sin), Pointer(result), get_num_threads());
+        var heads = new RotaryShape(shape[0], shape[1], shape[2], shape[3], strides[0], strides[1], strides[2]);
+        RotaryKernel.Run(Pointer(memory) + offset, heads, Pointer(cos), Pointer(sin), Pointer(result), get_num_threads());
         return result;
     }
 

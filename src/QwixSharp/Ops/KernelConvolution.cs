@@ -38,11 +38,16 @@ internal static class KernelConvolution
         && axes.Rhs.Select((axis, i) => axis == i).All(same => same);
 
     private static bool HasEnoughWork(ConvGeometry geometry) =>
-        geometry.OutputFeatures / geometry.FeatureGroups >= FewestFeaturesPerGroup && geometry.FeaturesPerGroup * geometry.Window >= ShortestWindow;
+        HasEnoughWork(geometry.OutputFeatures / geometry.FeatureGroups, geometry.FeaturesPerGroup * geometry.Window);
+
+    /// <summary>Whether the kernels are faster than libtorch.</summary>
+    /// <param name="features">The output features of a group.</param>
+    /// <param name="window">The values of a window.</param>
+    internal static bool HasEnoughWork(long features, long window) => features >= FewestFeaturesPerGroup && window >= ShortestWindow;
 
     private static bool IsDepthwise(ConvGeometry geometry) => geometry.FeaturesPerGroup == 1 && geometry.OutputFeatures == geometry.FeatureGroups;
 
-    private static bool IsByteInteger(QArray array) => array.QType is { Kind: QTypeKind.Integer, Bits: <= 8 };
+    internal static bool IsByteInteger(QArray array) => array.QType is { Kind: QTypeKind.Integer, Bits: <= 8 };
 
     private static Tensor Compute(QArray lhs, QArray rhs, ConvAxes axes, ConvGeometry geometry)
     {
@@ -58,7 +63,6 @@ internal static class KernelConvolution
         long batch = shape[0];
         int channels = (int)shape[1], height = flat ? 1 : (int)shape[2], width = (int)shape[^1];
         int threads = get_num_threads();
-        var scratch = empty(isChannelsLast ? 0 : threads, (long)height * width * channels, dtype: ScalarType.Int8);
         var scales = GenericBroadcast.Expand(lhs.Scale.reshape(-1), [batch]);
         var zeroPoints = lhs.ZeroPoint is null ? null : GenericBroadcast.Expand(lhs.ZeroPoint.reshape(-1), [batch]).to(ScalarType.Int32);
         var form = rhs.KernelForm(() => new PackedConvolutionForm(rhs));
@@ -78,7 +82,6 @@ internal static class KernelConvolution
             Kernel = kernel,
             Result = TensorMemory.Address(y),
             ResultSize = batch == 0 ? 0 : y.numel() / batch,
-            Scratch = TensorMemory.Address(scratch),
         }.Run((long)threads);
         return y.MoveToOuterDisposeScope();
     }

@@ -54,6 +54,48 @@ internal sealed partial class PackedLinear
         return true;
     }
 
+    /// <summary><see cref="TryComputeGroup(Tensor, ReadOnlySpan{PackedLinear}, ReadOnlySpan{Tensor?}, Span{Tensor})"/> of a view without gaps.</summary>
+    /// <param name="memory">The tensor in whose memory x lies.</param>
+    /// <param name="offset">Of x in it, in elements.</param>
+    /// <param name="shape">The shape of x, which fits the layers.</param>
+    /// <param name="layers">The layers; one at least.</param>
+    /// <param name="biases">[out] of each layer, or null.</param>
+    /// <param name="results">Receives […, out] of each layer, the caller's.</param>
+    /// <returns>False, with nothing made, where one of them needs the general way.</returns>
+    internal static bool TryComputeGroup(Tensor memory, long offset, long[] shape, ReadOnlySpan<PackedLinear> layers, ReadOnlySpan<Tensor?> biases, Span<Tensor> results)
+    {
+        if (!CanRead(memory))
+            return false;
+        for (int i = 0; i < layers.Length; i++)
+        {
+            if (!CanAdd(biases[i]) || layers[i].ResultShape(shape) is not { } resultShape)
+            {
+                foreach (var result in results[..i])
+                    result.Dispose();
+                return false;
+            }
+
+            results[i] = empty(resultShape, dtype: ScalarType.Float32);
+        }
+
+        int depth = layers[0].Weight!.Depth;
+        long rows = 1;
+        foreach (long length in shape.AsSpan(0, shape.Length - 1))
+            rows *= length;
+        var x = new FloatInput(TensorMemory.Address(memory) + (nint)(offset * sizeof(float)), depth, (int)rows);
+        if (layers.Length > 1 && AllAlike(layers))
+        {
+            var parts = Parts(layers, biases, results);
+            MatMul.Dynamic(x, parts, get_num_threads(), layers[0].ActBits, layers[0].ScalePerTile);
+            parts.Clear();
+            return true;
+        }
+
+        for (int i = 0; i < layers.Length; i++)
+            layers[i].Compute(x, Output(results[i], layers[i].Weight!, biases[i]));
+        return true;
+    }
+
     /// <summary>
     /// Computes x · wᵀ + b of several layers from the codes of x, which an op before them has made with
     /// <see cref="RowQuantizer"/>: with the layers' <see cref="ActBits"/>, and a scale for each row or, where

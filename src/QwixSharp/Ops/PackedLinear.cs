@@ -65,13 +65,16 @@ internal sealed partial class PackedLinear
             return null;
         var result = Result(input, weight);
         using var copy = input.is_contiguous() ? null : input.contiguous();
-        var x = new FloatInput(TensorMemory.Address(copy ?? input), weight.Depth, rows);
-        var output = Output(result, weight, bias) with { Activation = activation };
-        if (ActBits == 0)
-            MatMul.WeightOnly(x, weight, output, get_num_threads());
-        else
-            MatMul.Dynamic(x, weight, output, get_num_threads(), ActBits, ScalePerTile);
+        Compute(new FloatInput(TensorMemory.Address(copy ?? input), weight.Depth, rows), Output(result, weight, bias) with { Activation = activation });
         return result;
+    }
+
+    private void Compute(in FloatInput x, in ProductOutput output)
+    {
+        if (ActBits == 0)
+            MatMul.WeightOnly(x, Weight!, output, get_num_threads());
+        else
+            MatMul.Dynamic(x, Weight!, output, get_num_threads(), ActBits, ScalePerTile);
     }
 
     /// <summary>The shape of the result for the shape of an input; null where only the general way can compute it.</summary>

@@ -14,6 +14,7 @@ public sealed class OpSite
 {
     private readonly ModelState _state;
     private readonly nn.Module _module;
+    private readonly int _count;
 
     internal OpSite(ModelState state, QuantizationRule rule, in OpCall call, string opName, int count)
     {
@@ -23,6 +24,7 @@ public sealed class OpSite
         _module = call.Module;
         OpName = opName;
         OpId = opName + count;
+        _count = count;
     }
 
     /// <summary>The first rule that matches.</summary>
@@ -78,6 +80,18 @@ public sealed class OpSite
         bool isDynamic = Rule.ActQType is null || (Rule.ActStaticScale != true && Rule.ActCalibrationMethod is { Kind: CalibrationKind.AbsMax, Factor: null });
         if (isDynamic && weight.Weight is { View: "", Permutation: null } use && PackedLinear.TryMake(array, Rule.ActQType, ActTiling is not null) is { } layer)
             _state.Remember(use, ModulePath, layer);
+    }
+
+    /// <summary>Lets later calls of this module's convolution be computed together with what follows, where its input has a static scale.</summary>
+    /// <param name="weight">The weight as the op sees it.</param>
+    /// <param name="array">Its quantized form.</param>
+    /// <param name="call">How it moves over its input.</param>
+    internal void RememberConvolution(ModelOperand weight, QArray array, ConvolutionCall call)
+    {
+        if (Rule.ActStaticScale != true || Rule.ActQType is not { } qtype || call.Transposed || weight.Weight is not { View: "", Permutation: null } use)
+            return;
+        if (ConvolutionLayer.TryMake(array, qtype, call.Strides, call.Padding, call.Dilation, call.Groups) is { } layer)
+            _state.Remember(use, ModulePath, new RememberedConvolution(layer, _count, Place("lhs")));
     }
 
     /// <summary>The parameter's axes for axes of an operand.</summary>

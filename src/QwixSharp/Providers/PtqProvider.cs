@@ -89,9 +89,13 @@ public class PtqProvider : QuantizationProvider
             // As in the reference, convolutions have no tiles.
             using var kernel = Prepare(site, weight, "rhs", outputFeatures, (q, _, c) => Channelwise(outputFeatures, q, c));
             using var activation = Prepare(site, input, "lhs", 0, (q, _, c) => Channelwise(0, q, c));
-            return activation.IsAbstract || kernel.IsAbstract
-                ? Convolve(input.Value, weight.Value, convolution)
-                : Convolve(activation.Operand, kernel.Operand, convolution);
+            if (activation.IsAbstract || kernel.IsAbstract)
+                return Convolve(input.Value, weight.Value, convolution);
+            var result = Convolve(activation.Operand, kernel.Operand, convolution);
+            // What a derived provider does besides must be done at every call.
+            if (weight.IsWeight && !input.IsWeight && GetType() == typeof(PtqProvider))
+                site.RememberConvolution(weight, kernel.Operand.QArray!, convolution);
+            return result;
         });
     }
 

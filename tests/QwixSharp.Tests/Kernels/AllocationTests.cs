@@ -42,17 +42,22 @@ public unsafe class AllocationTests
         }
     }
 
-    [Fact]
-    public void AConvolutionAllocatesNothing()
+    [Theory]
+    [InlineData(1, false)]
+    [InlineData(1, true)]
+    [InlineData(16, false)]
+    public void AConvolutionAllocatesNothing(int groups, bool throughProducts)
     {
-        var shape = new ConvolutionShape { Height = 9, Width = 9, Channels = 16, OutChannels = 32, KernelHeight = 3, KernelWidth = 3, PadTop = 1, PadBottom = 1, PadLeft = 1, PadRight = 1 };
+        var shape = new ConvolutionShape { Height = 9, Width = 9, Channels = 16, KernelHeight = 3, KernelWidth = 3, PadTop = 1, PadBottom = 1, PadLeft = 1, PadRight = 1, Groups = groups, OutChannels = groups == 1 ? 32 : 16 };
         var image = (sbyte*)NativeMemory.AllocZeroed((nuint)(shape.Height * shape.Width * shape.Channels));
         var y = (float*)NativeMemory.AllocZeroed((nuint)(shape.Height * shape.Width * shape.OutChannels), sizeof(float));
         fixed (sbyte* codes = new sbyte[shape.OutChannels * shape.WindowSize])
         fixed (float* scales = new float[shape.OutChannels])
         {
-            using var kernel = new PackedConvolution(codes, scales, shape);
-            AssertNoAllocation(() => kernel.Run(image, shape.Height, shape.Width, 1, 0, y, channelsLast: true, null, FusedActivation.None, 2));
+            var selector = throughProducts ? new KernelSelector(KernelSelector.AllIntegerKernels(), []) : null;
+            using var kernel = ConvolutionKernel.Pack(codes, scales, shape, 8, selector);
+            var input = new ConvolutionInput((nint)image, ImageForm.Codes, shape.Height, shape.Width, 1);
+            AssertNoAllocation(() => kernel.Run(input, new ConvolutionOutput { Floats = (nint)y, ChannelsLast = true }, 2));
         }
         NativeMemory.Free(image);
         NativeMemory.Free(y);

@@ -1,57 +1,141 @@
 using QwixSharp.Kernels;
 using QwixSharp.Kernels.Activations;
+using QwixSharp.Kernels.ArmPaths;
+using QwixSharp.Kernels.Avx2Paths;
 using QwixSharp.Kernels.Convolutions;
+using QwixSharp.Kernels.Portable;
 
 namespace QwixSharp.Tests.Kernels;
 
-public unsafe class ConvolutionTests
+public unsafe partial class ConvolutionTests
 {
+    public static TheoryData<int> Selectors() => [.. Enumerable.Range(0, AllSelectors().Count())];
+
     [Theory]
-    [InlineData(true)]
-    [InlineData(false)]
-    public void EveryKindOfConvolutionIsExact(bool channelsLast)
+    [MemberData(nameof(Selectors))]
+    public void EveryKindOfConvolutionIsExact(int selector)
     {
         var random = new Random(1);
-        foreach (var kernel in KernelSelector.AllIntegerKernels().Where(k => k.IsSupported))
+        foreach (var form in Enum.GetValues<ImageForm>())
             foreach (var shape in Shapes())
-            {
-                var bits = random.Next(2) == 0 ? 4 : 8;
-                var zeroPoint = random.Next(3) == 0 ? 0 : random.Next(-128, 128);
-                Check(random, shape, bits, zeroPoint, channelsLast, new KernelSelector([kernel], []));
-            }
+                new Case(random, shape, form).Check(AllSelectors().ElementAt(selector));
     }
 
-    [Fact]
-    public void ImagesAreQuantizedWithTheirChannelsLast()
+    [Theory]
+    [MemberData(nameof(Selectors))]
+    public void AnyShapeIsExact(int selector)
     {
-        var random = new Random(2);
-        foreach (var channels in new[] { 1, 3, 4, 5, 16 })
+        var random = new Random(2 + selector);
+        var forms = Enum.GetValues<ImageForm>();
+        for (var i = 0; i < 150; i++)
+            new Case(random, AnyShape(random), forms[random.Next(forms.Length)]).Check(AllSelectors().ElementAt(selector));
+    }
+
+    [Theory]
+    [MemberData(nameof(Selectors))]
+    public void TheSmallestCodesOnBothSidesAreExact(int selector)
+    {
+        var shape = new ConvolutionShape { Height = 5, Width = 5, Channels = 64, OutChannels = 16, KernelHeight = 3, KernelWidth = 3, PadTop = 1, PadBottom = 1, PadLeft = 1, PadRight = 1 };
+        foreach (var zeroPoint in new[] { -128, 0, 127 })
+            new Case(new Random(3), shape, ImageForm.Codes, zeroPoint, code: -128).Check(AllSelectors().ElementAt(selector));
+    }
+
+    [Theory]
+    [InlineData(float.NaN)]
+    [InlineData(float.PositiveInfinity)]
+    public void ValuesThatHaveNoCodeAreTold(float value)
+    {
+        var shape = new ConvolutionShape { Height = 6, Width = 6, Channels = 3, OutChannels = 20, KernelHeight = 3, KernelWidth = 3 };
+        float[] image = new float[6 * 6 * 3], scales = new float[20], bias = new float[20], y = new float[4 * 4 * 20];
+        var codes = new sbyte[20 * 27];
+        fixed (float* pi = image, ps = scales, pb = bias, py = y)
+        fixed (sbyte* pc = codes)
         {
-            var x = Sample.Floats(random, channels * 150, 250);
-            var codes = new sbyte[x.Length];
-            fixed (float* px = x)
-            fixed (sbyte* pc = codes)
-                PackedConvolution.QuantizeImage(px, channels, 150, 1.5f, 3, CodeRange.Int8, pc, 2);
-            for (var i = 0; i < x.Length; i++)
-                Assert.Equal(Math.Clamp(MathF.Round(x[i] / 1.5f + 3), -128, 127), codes[i % 150 * channels + i / 150]);
+            foreach (var selector in AllSelectors())
+            {
+                using var convolution = ConvolutionKernel.Pack(pc, ps, shape, 8, selector);
+                foreach (var form in new[] { ImageForm.Floats, ImageForm.FloatsChannelsFirst })
+                {
+                    var input = new ConvolutionInput((nint)pi, form, 6, 6, 1, 0, CodeRange.Int8);
+                    var output = new ConvolutionOutput { Floats = (nint)py, Codes = (nint)py, Bias = (nint)pb, ChannelsLast = true, CodeScale = 1, CodeRange = CodeRange.Int8 };
+                    Assert.True(convolution.Run(input, output, 1));
+                    image[70] = value;
+                    Assert.False(convolution.Run(input, output, 1));
+                    image[70] = 0;
+                    bias[19] = value;
+                    Assert.False(convolution.Run(input, output, 1));
+                    bias[19] = 0;
+                }
+            }
         }
     }
 
     [Fact]
-    public void ImagesOfCodesGetTheirChannelsLast()
+    public void QuotientsAreThoseOfADivision()
     {
-        var random = new Random(2);
-        foreach (var channels in new[] { 1, 3, 16, 20, 37, 64 })
-            foreach (var pixels in new[] { 1, 16, 150, 256, 400, 784 })
+        var random = new Random(4);
+        var shape = new ConvolutionShape { Height = 1, Width = 1000, Channels = 4, OutChannels = 16, KernelHeight = 1, KernelWidth = 1 };
+        using var convolution = Identity(shape);
+        var values = new float[16_000];
+        var image = new sbyte[4000];
+        var codes = new byte[16_000];
+        for (var round = 0; round < 50; round++)
+        {
+            var scale = (float)Math.Exp(random.NextDouble() * 60 - 30) * (random.Next(4) == 0 ? 1 : 1 + random.NextSingle());
+            for (var i = 0; i < values.Length; i++)
+                values[i] = Near(random, scale);
+            fixed (sbyte* pi = image)
+            fixed (float* pv = values)
+            fixed (byte* pc = codes)
+                Assert.True(convolution.Run(
+                    new ConvolutionInput((nint)pi, ImageForm.Codes, 1, 1000, 1),
+                    new ConvolutionOutput { Codes = (nint)pc, ChannelsLast = true, Addend = (nint)pv, CodeScale = scale, CodeRange = CodeRange.Int8 },
+                    1));
+            for (var i = 0; i < values.Length; i++)
+                Assert.Equal(Math.Clamp(MathF.Round(values[i] / scale), -128, 127) + 128, codes[i]);
+        }
+    }
+
+    /// <summary>A value close to where a code ends and the next begins.</summary>
+    private static float Near(Random random, float scale)
+    {
+        var value = (random.Next(-130, 130) + 0.5f) * scale;
+        for (var steps = random.Next(-3, 4); steps != 0; steps -= Math.Sign(steps))
+            value = steps > 0 ? MathF.BitIncrement(value) : MathF.BitDecrement(value);
+        return value;
+    }
+
+    private static ConvolutionKernel Identity(ConvolutionShape shape)
+    {
+        fixed (sbyte* codes = new sbyte[shape.OutChannels * shape.WindowSize])
+        fixed (float* scales = new float[shape.OutChannels])
+            return ConvolutionKernel.Pack(codes, scales, shape);
+    }
+
+    [Fact]
+    public void PoolsAreThoseOfTheDefinition()
+    {
+        var random = new Random(5);
+        foreach (var channels in new[] { 1, 16, 37 })
+        {
+            var shape = new ConvolutionShape { Height = 9, Width = 7, Channels = channels, OutChannels = channels, KernelHeight = 3, KernelWidth = 2, StrideY = 2, StrideX = 3, PadTop = 1, PadBottom = 1, PadLeft = 1, PadRight = 1 };
+            float[] image = Sample.Floats(random, 63 * channels), most = new float[shape.OutHeight * shape.OutWidth * channels], mean = new float[channels];
+            fixed (float* pi = image, pm = most, pe = mean)
             {
-                sbyte[] image = new sbyte[channels * pixels], codes = new sbyte[image.Length];
-                for (var i = 0; i < image.Length; i++)
-                    image[i] = (sbyte)random.Next(-128, 128);
-                fixed (sbyte* pi = image, pc = codes)
-                    PackedConvolution.ChannelsLast(pi, channels, pixels, pc, 2);
-                for (var i = 0; i < codes.Length; i++)
-                    Assert.Equal(image[i % channels * pixels + i / channels], codes[i]);
+                ImagePooling.Max(pi, shape, pm, 2);
+                ImagePooling.Mean(pi, 9, 7, channels, pe);
             }
+            for (var channel = 0; channel < channels; channel++)
+            {
+                Assert.Equal(Enumerable.Range(0, 63).Average(i => (double)image[i * channels + channel]), mean[channel], 1e-5);
+                for (var pixel = 0; pixel < shape.OutHeight * shape.OutWidth; pixel++)
+                {
+                    int top = pixel / shape.OutWidth * 2 - 1, left = pixel % shape.OutWidth * 3 - 1;
+                    var inside = from y in Enumerable.Range(top, 3) from x in Enumerable.Range(left, 2) where y is >= 0 and < 9 && x is >= 0 and < 7 select image[(y * 7 + x) * channels + channel];
+                    Assert.Equal(inside.Max(), most[pixel * channels + channel]);
+                }
+            }
+        }
     }
 
     [Fact]
@@ -99,49 +183,42 @@ public unsafe class ConvolutionTests
         yield return plain with { Channels = 3, OutChannels = 16, KernelHeight = 7, KernelWidth = 7, PadTop = 3, PadBottom = 3, PadLeft = 3, PadRight = 3, StrideX = 2, StrideY = 2 };
     }
 
-    private static void Check(Random random, ConvolutionShape shape, int bits, int zeroPoint, bool channelsLast, KernelSelector selector)
-    {
-        var image = new sbyte[shape.Height * shape.Width * shape.Channels];
-        for (var i = 0; i < image.Length; i++)
-            image[i] = (sbyte)random.Next(-128, 128);
-        var codes = new sbyte[shape.OutChannels * shape.WindowSize];
-        for (var i = 0; i < codes.Length; i++)
-            codes[i] = (sbyte)random.Next(-(1 << (bits - 1)), 1 << (bits - 1));
-        var scales = Sample.Floats(random, shape.OutChannels);
-        var bias = Sample.Floats(random, shape.OutChannels, 1000);
-        var pixels = shape.OutHeight * shape.OutWidth;
-        var y = new float[pixels * shape.OutChannels];
-        fixed (sbyte* pi = image, pc = codes)
-        fixed (float* ps = scales, pb = bias, py = y)
-        {
-            using var convolution = ConvolutionKernel.Pack(pc, ps, shape, bits);
-            convolution.Run(pi, shape.Height, shape.Width, 0.25f, zeroPoint, py, channelsLast, pb, FusedActivation.Relu, 2, selector);
-        }
-        for (var channel = 0; channel < shape.OutChannels; channel++)
-            for (var pixel = 0; pixel < pixels; pixel++)
-            {
-                var sum = Plain(image, codes, shape, zeroPoint, channel, pixel);
-                var expected = Math.Max(0, sum * 0.25 * scales[channel] + bias[channel]);
-                var actual = y[channelsLast ? pixel * shape.OutChannels + channel : channel * pixels + pixel];
-                Assert.Equal(expected, actual, 1e-6 * (Math.Abs(sum * 0.25 * scales[channel]) + Math.Abs(bias[channel])));
-            }
-    }
+    /// <summary>Convolutions through every kernel, and through products with every kernel; real ones and those with a stand-in.</summary>
+    private static IEnumerable<KernelSelector> AllSelectors() =>
+    [
+        .. KernelSelector.AllWindowKernels().Append(new DotWindowKernel<SoftwareDot>()).Where(k => k.IsSupported).Select(k => new KernelSelector([new PortableIntegerKernel()], [], [k])),
+        .. KernelSelector.AllIntegerKernels().Append(new ArmDotKernel<SoftwareSignedDot>()).Where(k => k.IsSupported).Select(k => new KernelSelector([k], [])),
+    ];
 
-    private static long Plain(sbyte[] image, sbyte[] codes, ConvolutionShape shape, int zeroPoint, int channel, int pixel)
+    private static ConvolutionShape AnyShape(Random random)
     {
-        var group = channel / shape.GroupOutChannels;
-        var sum = 0L;
-        for (var c = 0; c < shape.GroupChannels; c++)
-            for (var ky = 0; ky < shape.KernelHeight; ky++)
-                for (var kx = 0; kx < shape.KernelWidth; kx++)
-                {
-                    var row = pixel / shape.OutWidth * shape.StrideY - shape.PadTop + ky * shape.DilationY;
-                    var column = pixel % shape.OutWidth * shape.StrideX - shape.PadLeft + kx * shape.DilationX;
-                    if (row < 0 || row >= shape.Height || column < 0 || column >= shape.Width)
-                        continue;
-                    var code = image[(row * shape.Width + column) * shape.Channels + group * shape.GroupChannels + c];
-                    sum += (code - zeroPoint) * codes[((channel * shape.GroupChannels + c) * shape.KernelHeight + ky) * shape.KernelWidth + kx];
-                }
-        return sum;
+        var groups = random.Next(3) == 0 ? random.Next(1, 5) : 1;
+        var shape = new ConvolutionShape
+        {
+            Height = random.Next(1, 20),
+            Width = random.Next(1, 36),
+            Channels = groups * random.Next(1, random.Next(2) == 0 ? 6 : 40),
+            OutChannels = groups * random.Next(1, random.Next(2) == 0 ? 20 : 90),
+            KernelHeight = random.Next(1, 6),
+            KernelWidth = random.Next(1, 6),
+            StrideX = random.Next(1, 4),
+            StrideY = random.Next(1, 4),
+            PadTop = random.Next(3),
+            PadBottom = random.Next(3),
+            PadLeft = random.Next(3),
+            PadRight = random.Next(3),
+            DilationX = random.Next(3) == 0 ? random.Next(1, 4) : 1,
+            DilationY = random.Next(3) == 0 ? random.Next(1, 4) : 1,
+            Groups = groups,
+        };
+        try
+        {
+            shape.Check();
+            return shape;
+        }
+        catch (ArgumentException)
+        {
+            return AnyShape(random);
+        }
     }
 }

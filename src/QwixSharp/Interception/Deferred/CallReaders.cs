@@ -18,7 +18,7 @@ internal static class CallReaders
     {
         ["op_UnaryNegation"] = OpKind.Negate, ["neg"] = OpKind.Negate, ["negative"] = OpKind.Negate,
         ["square"] = OpKind.Power, ["sqrt"] = OpKind.SquareRoot, ["rsqrt"] = OpKind.ReciprocalSquareRoot, ["reciprocal"] = OpKind.Reciprocal,
-        ["sigmoid"] = OpKind.Sigmoid, ["silu"] = OpKind.Silu, ["relu"] = OpKind.Relu, ["gelu"] = OpKind.Gelu,
+        ["sigmoid"] = OpKind.Sigmoid, ["silu"] = OpKind.Silu, ["relu"] = OpKind.Relu, ["relu6"] = OpKind.Relu6, ["gelu"] = OpKind.Gelu,
     };
 
     /// <summary>The kind and reader of a method, or null where it is not deferrable.</summary>
@@ -27,6 +27,7 @@ internal static class CallReaders
     internal static (OpKind Kind, CallReader Reader)? For(string name, Type[] parameters)
     {
         if (parameters.Length == 0 || (parameters[0] != typeof(Tensor) && name != "cat" && !IsNumber(parameters[0]))) return null;
+        if (name is "add_" or "relu_" or "relu6_") return For(name[..^1], parameters) is var (kind, plain) ? (kind, Overwriting(plain)) : null;
         if (Binary.TryGetValue(name, out var binary)) return ForBinary(binary, parameters) is { } reader ? (binary, reader) : null;
         if (Unary.TryGetValue(name, out var unary) && parameters.Skip(1).All(p => p == typeof(bool))) return (unary, name == "square" ? Square : InPlaceFlag);
         return name switch
@@ -39,10 +40,15 @@ internal static class CallReaders
             "view" or "reshape" when Fits(parameters, typeof(Tensor), typeof(long[])) => (OpKind.Reshape, ShapeReaders.Reshape),
             "flatten" when Fits(parameters, typeof(Tensor), typeof(long), typeof(long)) => (OpKind.Reshape, ShapeReaders.Flatten),
             "transpose" when Fits(parameters, typeof(Tensor), typeof(long), typeof(long)) => (OpKind.Transpose, ShapeReaders.Transpose),
+            "alias" when parameters.Length == 1 => (OpKind.Reshape, One),
             "linear" when parameters.Length == 3 => (OpKind.Linear, Consent),
             "matmul" when Fits(parameters, typeof(Tensor), typeof(Tensor)) => (OpKind.MatMul, ShapeReaders.MatMul),
             "layer_norm" when Fits(parameters, typeof(Tensor), typeof(long[]), typeof(Tensor), typeof(Tensor), typeof(double)) => (OpKind.LayerNorm, LayerNorm),
             "softmax" when Fits(parameters, typeof(Tensor), typeof(long), typeof(ScalarType?)) => (OpKind.Softmax, ShapeReaders.Softmax),
+            "conv2d" when parameters.Length == 7 && parameters[3] == typeof(long[]) => (OpKind.Convolution, Consent),
+            "batch_norm" when parameters.Length == 8 => (OpKind.BatchNorm, Consent),
+            "max_pool2d" when parameters.Length == 6 && parameters[1] == typeof(long[]) => (OpKind.MaxPool, Consent),
+            "adaptive_avg_pool2d" when Fits(parameters, typeof(Tensor), typeof(long[])) => (OpKind.AveragePool, Consent),
             _ => null,
         };
     }
@@ -110,8 +116,24 @@ internal static class CallReaders
     private static bool Power(DeferredGraph graph, object?[] arguments, ref DeferredCall call) =>
         arguments[0] is Tensor tensor && WithNumber(graph, tensor, arguments[1], ref call);
 
-    private static bool InPlaceFlag(DeferredGraph graph, object?[] arguments, ref DeferredCall call) =>
-        !(arguments.Length > 1 && (bool)arguments[1]!) && One(graph, arguments, ref call);
+    private static bool InPlaceFlag(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    {
+        if (arguments.Length > 1 && (bool)arguments[1]!)
+        {
+            // The op in place, and an alias of what it was done to.
+            arguments[1] = false;
+            call.Overwrites = call.IsAliased = true;
+        }
+
+        return One(graph, arguments, ref call);
+    }
+
+    /// <summary>An op that writes its result over its first operand.</summary>
+    private static CallReader Overwriting(CallReader plain) => (DeferredGraph graph, object?[] arguments, ref DeferredCall call) =>
+    {
+        call.Overwrites = true;
+        return plain(graph, arguments, ref call);
+    };
 
     private static bool One(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
     {

@@ -26,6 +26,9 @@ internal sealed class DeferrableOp
 
     internal OpDescriptor Descriptor { get; }
 
+    /// <summary>The same op with a result of its own, where this one writes over its first operand.</summary>
+    internal DeferrableOp? Plain { get; private init; }
+
     internal CallReader Reader { get; }
 
     /// <summary>Whether it gives several tensors, the parts of one.</summary>
@@ -44,6 +47,9 @@ internal sealed class DeferrableOp
     {
         if (method.DeclaringType is not { } type || !(type == typeof(Tensor) || type == typeof(torch) || type == typeof(nn.functional))) return null;
         var parameters = MethodShape.CallParameters(method);
-        return CallReaders.For(method.Name, parameters) is var (kind, reader) ? new DeferrableOp(kind, method, reader) : null;
+        if (CallReaders.For(method.Name, parameters) is not var (kind, reader)) return null;
+        if (!method.Name.EndsWith('_')) return new DeferrableOp(kind, method, reader);
+        var plain = type.GetMethod(method.Name[..^1], [.. method.GetParameters().Select(p => p.ParameterType)]);
+        return plain is null || Of(plain) is not { } op ? null : new DeferrableOp(kind, method, reader) { Plain = op };
     }
 }

@@ -88,6 +88,14 @@ internal static class Deferral
     /// <summary>A module's method ends.</summary>
     internal static void Leaving(int mark, object? result) => DeferredGraph.Current?.Leave(mark, result);
 
+    /// <summary>Whether a tensor without a value is a batch of images as a module wants them.</summary>
+    internal static bool AreImagesOf(object module, Tensor tensor) => Node(tensor) is { Shape.Length: 4 } node && module switch
+    {
+        TorchSharp.Modules.BatchNorm2d => true,
+        TorchSharp.Modules.Conv2d convolution => node.Shape[1] == convolution.in_channels,
+        _ => false,
+    };
+
     internal static long[] Shape(Tensor tensor) => Node(tensor) is { } node ? [.. node.Shape] : tensor.shape;
 
     internal static long Size(Tensor tensor, int axis)

@@ -11,7 +11,7 @@ namespace QwixSharp.Interception.Deferred;
 /// stack, and in arrays and spans that are there. Emitted code has it computed before it is stored anywhere else, before
 /// code that is not copied gets it, and before what it is computed of changes or goes.
 /// </remarks>
-internal sealed class DeferredGraph
+internal sealed partial class DeferredGraph
 {
     /// <summary>Of longer chains the beginning is computed first, so that no walk goes deeper.</summary>
     private const int MostDepth = 200;
@@ -56,6 +56,7 @@ internal sealed class DeferredGraph
         if (op.Rearranges && arguments[0] is Tensor source && TensorInternals.Handle(source) != 0 && !_evaluator.MayRearrange(source)) return null;
         if (!op.Reader(this, arguments, ref call)) return null;
         if (_reachable.Count >= MostNodes) ComputeAll();
+        if (call.Overwrites) return Overwrite(op, arguments, call);
         return op.IsSplit ? Split(op, arguments, call) : Add(op, arguments, call).Tensor;
     }
 
@@ -218,6 +219,7 @@ internal sealed class DeferredGraph
         }
 
         var node = new DeferredNode(op, arguments, call, TensorInternals.Empty(), sources) { Depth = depth + 1, Scope = op.NeedsConsent ? InterceptionScope.Current : null };
+        Follow(node);
         _reachable.Add(node);
         if (op.NeedsConsent) _consented.Add(node);
         return node;

@@ -53,7 +53,13 @@ internal sealed class DeferredNode
     internal object? Payload { get; }
 
     /// <summary>The result: it has no native tensor until it is computed.</summary>
-    internal Tensor Tensor { get; }
+    internal Tensor Tensor { get; set; }
+
+    /// <summary>The nodes that read the result.</summary>
+    internal List<DeferredNode> Consumers { get; } = [];
+
+    /// <summary>Whether it is to be computed as the model wrote it.</summary>
+    internal bool IsPlain { get; set; }
 
     /// <summary>Whether the model can still reach the result; if not, only the nodes that read it need it.</summary>
     internal bool IsReachable { get; set; } = true;
@@ -76,6 +82,25 @@ internal sealed class DeferredNode
     /// <summary>Which walk of the graph has been here last.</summary>
     internal int Visit { get; set; }
 
+    /// <summary>Puts another tensor in the place of an operand.</summary>
+    internal void Replace(Tensor operand, Tensor other)
+    {
+        Replace(Operands);
+        for (var i = 0; i < Arguments.Length; i++)
+        {
+            if (ReferenceEquals(Arguments[i], operand)) Arguments[i] = other;
+            else if (Arguments[i] is IList<Tensor> many) Replace(many);
+        }
+
+        void Replace(IList<Tensor> tensors)
+        {
+            for (var i = 0; i < tensors.Count; i++)
+            {
+                if (ReferenceEquals(tensors[i], operand)) tensors[i] = other;
+            }
+        }
+    }
+
     /// <summary>The node that gives an operand, or null where it has its value.</summary>
     internal DeferredNode? Source(int operand) => _sources?[operand] is { IsComputed: false } source ? source : null;
 
@@ -93,4 +118,10 @@ internal struct DeferredCall
     internal long Start;
     internal bool IsContiguous;
     internal object? Payload;
+
+    /// <summary>Whether the result is written over the first operand.</summary>
+    internal bool Overwrites;
+
+    /// <summary>Whether the call returns an alias of the operand that it wrote over, instead of the operand itself.</summary>
+    internal bool IsAliased;
 }

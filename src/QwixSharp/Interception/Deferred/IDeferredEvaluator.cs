@@ -7,6 +7,9 @@ internal interface IDefersOps : IOpInterceptor
 {
     /// <summary>Computes deferred ops; null where nothing is to be deferred.</summary>
     IDeferredEvaluator? Evaluator { get; }
+
+    /// <summary>The names of the model's modules where they are known from runs before; else null.</summary>
+    ModulePaths? Paths { get; }
 }
 
 /// <summary>Computes deferred ops together where it knows how.</summary>

@@ -39,6 +39,9 @@ internal enum OpKind
     /// <summary>max(a, 0).</summary>
     Relu,
 
+    /// <summary>min(max(a, 0), 6).</summary>
+    Relu6,
+
     /// <summary>a · Φ(a), exactly.</summary>
     Gelu,
 
@@ -60,7 +63,7 @@ internal enum OpKind
     /// <summary>Layer norm along the last axes.</summary>
     LayerNorm,
 
-    /// <summary>Batch norm with running statistics.</summary>
+    /// <summary>Batch norm with running statistics; deferred only where the interceptor says so.</summary>
     BatchNorm,
 
     /// <summary>A linear layer; deferred only where the interceptor says so.</summary>
@@ -74,4 +77,10 @@ internal enum OpKind
 
     /// <summary>The softmax along an axis.</summary>
     Softmax,
+
+    /// <summary>The largest value of each window of an image; deferred only where the interceptor says so.</summary>
+    MaxPool,
+
+    /// <summary>The mean over an image; deferred only where the interceptor says so.</summary>
+    AveragePool,
 }

@@ -102,6 +102,7 @@ internal sealed class OpaqueCallShims(MethodRewriter rewriter)
         var result = opCode == OpCodes.Newobj ? called.DeclaringType! : MethodShape.ReturnType(called);
         var shim = MethodShape.Dynamic("opaque " + MethodShape.DisplayName(called), result, parameters, called.Module);
         var il = shim.GetILGenerator();
+        if (ChecksShape(called)) SkipForImages(il, result);
         if (disposes)
         {
             il.Emit(OpCodes.Ldarg_0);
@@ -121,6 +122,22 @@ internal sealed class OpaqueCallShims(MethodRewriter rewriter)
         else il.Emit(opCode, (MethodInfo)called);
         il.Emit(OpCodes.Ret);
         return shim;
+    }
+
+    /// <summary>A module's look at the shape of its input, which needs no values: it answers nothing, or yes, or throws.</summary>
+    private static bool ChecksShape(MethodBase called) =>
+        called.Name is "ValidateInputDimensions" or "ValidateShape" && !called.IsStatic && called.DeclaringType!.Assembly == OpClassifier.TorchSharp && MethodShape.Parameters(called) is [var first, ..] && first == typeof(Tensor);
+
+    private static void SkipForImages(ILGenerator il, Type result)
+    {
+        var look = il.DefineLabel();
+        il.Emit(OpCodes.Ldarg_0);
+        il.Emit(OpCodes.Ldarg_1);
+        il.Emit(OpCodes.Call, Helper(nameof(Deferral.AreImagesOf)));
+        il.Emit(OpCodes.Brfalse, look);
+        if (result == typeof(bool)) il.Emit(OpCodes.Ldc_I4_1);
+        il.Emit(OpCodes.Ret);
+        il.MarkLabel(look);
     }
 
     private static bool Fits(MethodInfo helper, MethodBase query) =>

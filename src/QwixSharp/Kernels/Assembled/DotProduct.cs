@@ -40,9 +40,9 @@ internal sealed class DotProduct(Assembler c, RegisterPlan registers, bool hasVn
         c.vpaddd(sum, sum, odd);
     }
 
-    /// <summary>sum += unsigned · the four signed bytes at an address, repeated; only if <see cref="TakesMemory"/>.</summary>
+    /// <summary>sum += unsigned · signed bytes at an address, or the four at it repeated; only if <see cref="TakesMemory"/>.</summary>
     /// <param name="sum">16 sums.</param>
     /// <param name="unsigned">64 unsigned bytes.</param>
-    /// <param name="signed">A broadcast of a 32-bit word.</param>
+    /// <param name="signed">64 bytes, or a broadcast of a 32-bit word.</param>
     public void Add(AssemblerRegisterZMM sum, AssemblerRegisterZMM unsigned, AssemblerMemoryOperand signed) => c.vpdpbusd(sum, unsigned, signed);
 }

@@ -68,6 +68,9 @@ internal readonly record struct ConvolutionShape
     /// <summary>Whether every channel has a kernel of its own.</summary>
     public bool IsDepthwise => Groups == Channels && OutChannels == Channels;
 
+    /// <summary>Whether nothing lies around the image.</summary>
+    public bool IsUnpadded => (PadTop | PadBottom | PadLeft | PadRight) == 0;
+
     /// <summary>Values that a window holds.</summary>
     public int WindowSize => KernelHeight * KernelWidth * GroupChannels;
 

@@ -1,6 +1,3 @@
-using System.Runtime.CompilerServices;
-using QwixSharp.Kernels.Threading;
-
 namespace QwixSharp.Kernels.Convolutions;
 
 /// <summary>A convolution in which every channel has a kernel of its own: sixteen channels of a pixel are worked on at once.</summary>
@@ -42,31 +39,15 @@ internal sealed unsafe class DepthwiseConvolution : ConvolutionKernel
     }
 
     /// <inheritdoc/>
-    public override void Run(sbyte* image, int height, int width, float scale, int zeroPoint, float* y, bool channelsLast, float* bias, FusedActivation activation, int threads, KernelSelector? selector = null)
+    public override bool Run(in ConvolutionInput image, in ConvolutionOutput output, int threads)
     {
-        var shape = _kernel with { Height = height, Width = width };
+        var shape = _kernel with { Height = image.Height, Width = image.Width };
         shape.Check();
         var pixels = checked(shape.OutHeight * shape.OutWidth);
-        var output = channelsLast
-            ? new ProductOutput((nint)y, shape.Channels, (nint)bias, activation)
-            : new ProductOutput((nint)y, 1, (nint)bias, activation, pixels);
-        using var outside = new AlignedMemory(_panels * Columns);
-        Unsafe.InitBlockUnaligned(outside.Pointer, (byte)checked((sbyte)zeroPoint), (uint)(_panels * Columns));
-        var job = new DepthwiseJob
-        {
-            Shape = shape,
-            Taps = _taps,
-            Panels = _panels,
-            Image = image,
-            Outside = (sbyte*)outside.Pointer,
-            Weights = (short*)_weights.Pointer,
-            WeightScales = (float*)_scales.Pointer,
-            WeightSums = (int*)_sums.Pointer,
-            Scale = scale,
-            ZeroPoint = zeroPoint,
-            Output = output,
-        };
-        KernelPool.Shared.Run(job, (long)pixels * shape.Channels * _taps < DepthwiseJob.SmallestShared ? 1 : threads);
+        var codes = SignedImage.Of(image, shape.Channels, threads, out var isFinite);
+        var weight = new DepthwiseWeight { Codes = (short*)_weights.Pointer, Scales = (float*)_scales.Pointer, Sums = (int*)_sums.Pointer, Taps = _taps, Panels = _panels };
+        var work = (long)pixels * shape.Channels * _taps;
+        return DepthwiseJob.Run(weight, shape, codes, image, output, work < DepthwiseJob.SmallestShared ? 1 : threads) & isFinite;
     }
 
     /// <inheritdoc/>

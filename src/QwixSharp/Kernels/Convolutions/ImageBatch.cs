@@ -10,7 +10,7 @@ internal sealed unsafe class ImageBatch : KernelJob
     /// <summary>[batch, channels, height, width] codes, or [batch, height, width, channels] if <see cref="IsChannelsLast"/>.</summary>
     public required nint Codes { get; init; }
 
-    /// <summary>Whether images have their channels last, as the kernel wants them.</summary>
+    /// <summary>Whether images have their channels last.</summary>
     public required bool IsChannelsLast { get; init; }
 
     /// <summary>How many images.</summary>
@@ -40,9 +40,6 @@ internal sealed unsafe class ImageBatch : KernelJob
     /// <summary>The elements of the result of an image.</summary>
     public required long ResultSize { get; init; }
 
-    /// <summary>Memory for an image of codes for each thread; not used for images with channels last.</summary>
-    public required nint Scratch { get; init; }
-
     private long ImageSize => (long)Channels * Height * Width;
 
     /// <summary>Convolves all images.</summary>
@@ -55,26 +52,23 @@ internal sealed unsafe class ImageBatch : KernelJob
             return;
         }
         for (var image = 0L; image < Count; image++)
-            Convolve(image, (sbyte*)Scratch, (int)threads);
+            Convolve(image, (int)threads);
     }
 
     /// <inheritdoc/>
     public override void Run(int worker)
     {
-        var scratch = (sbyte*)Scratch + worker * ImageSize;
         for (var image = Interlocked.Increment(ref _next) - 1; image < Count; image = Interlocked.Increment(ref _next) - 1)
-            Convolve(image, scratch, threads: 1);
+            Convolve(image, threads: 1);
     }
 
-    private void Convolve(long image, sbyte* scratch, int threads)
+    private void Convolve(long image, int threads)
     {
-        var codes = (sbyte*)Codes + image * ImageSize;
-        if (!IsChannelsLast)
-        {
-            PackedConvolution.ChannelsLast(codes, Channels, Height * Width, scratch, threads);
-            codes = scratch;
-        }
+        var codes = (nint)((sbyte*)Codes + image * ImageSize);
         var zeroPoint = ZeroPoints == 0 ? 0 : ((int*)ZeroPoints)[image];
-        Kernel.Run(codes, Height, Width, ((float*)Scales)[image], zeroPoint, (float*)Result + image * ResultSize, channelsLast: false, null, FusedActivation.None, threads);
+        Kernel.Run(
+            new ConvolutionInput(codes, IsChannelsLast ? ImageForm.Codes : ImageForm.CodesChannelsFirst, Height, Width, ((float*)Scales)[image], zeroPoint),
+            new ConvolutionOutput { Floats = (nint)((float*)Result + image * ResultSize) },
+            threads);
     }
 }

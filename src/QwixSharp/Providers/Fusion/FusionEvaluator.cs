@@ -11,6 +11,8 @@ namespace QwixSharp.Providers.Fusion;
 /// <summary>Computes the deferred ops of a quantized model: known chains in one pass, layers of one input together.</summary>
 internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
 {
+    private readonly ImageOps _images = new(state);
+
     /// <inheritdoc/>
     public bool MayRead(Tensor tensor) => state.UseOf(tensor) is not { } use || !state.IsReleased(use);
 
@@ -22,7 +24,9 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
     {
         if (op.Kind == OpKind.MatMul)
             return !scope.Module.training && IsPlainProduct(arguments, scope.Path);
-        if (op.Kind != OpKind.Linear || arguments[1] is not Tensor weight || (scope.Module.training && is_grad_enabled()))
+        if (op.Kind != OpKind.Linear)
+            return !(scope.Module.training && is_grad_enabled()) && _images.Agrees(op, arguments, input, scope, ref call);
+        if (arguments[1] is not Tensor weight || (scope.Module.training && is_grad_enabled()))
             return false;
         if (state.Remembered(weight, scope.Path) is not { } layer || layer.ResultShape(input) is not { } shape)
             return false;
@@ -45,6 +49,8 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
     {
         if (node.Kind == OpKind.Linear)
             return LinearGroup.TryCompute(node, graph);
+        if (ImageChain.TryCompute(node, graph))
+            return true;
         var result = node.Kind switch
         {
             OpKind.Multiply => RmsNormPattern.TryCompute(node, graph) ?? GatePattern.TryCompute(node, graph),

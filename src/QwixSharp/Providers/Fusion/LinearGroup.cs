@@ -12,7 +12,7 @@ internal static class LinearGroup
     /// <summary>Computes a layer, and those that wait for the same input.</summary>
     internal static bool TryCompute(DeferredNode node, DeferredGraph graph)
     {
-        var input = graph.Value(node, 0);
+        var input = StridedView.Of(NodeInput.Of(node, 0), graph);
         var nodes = graph.WaitingFor(node, MostLayers);
         var layers = new PackedLinear[nodes.Count];
         var biases = new Tensor?[nodes.Count];
@@ -23,7 +23,11 @@ internal static class LinearGroup
             biases[i] = nodes[i].Operands.Length > 1 ? nodes[i].Operands[1] : null;
         }
 
-        if (!PackedLinear.TryComputeGroup(input, layers, biases, results))
+        // A view without gaps is read where it lies.
+        bool isComputed = input.IsContiguous
+            ? PackedLinear.TryComputeGroup(input.Memory, input.Offset, input.Shape, layers, biases, results)
+            : PackedLinear.TryComputeGroup(graph.Value(node, 0), layers, biases, results);
+        if (!isComputed)
             return false;
         for (int i = 0; i < layers.Length; i++)
             graph.Give(nodes[i], results[i]);

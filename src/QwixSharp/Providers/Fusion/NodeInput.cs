@@ -27,5 +27,5 @@ internal readonly record struct NodeInput(Tensor Tensor, DeferredNode? Node)
     /// <summary>The value.</summary>
     internal Tensor Value(DeferredGraph graph) => Node is null ? Tensor : graph.Value(Node);
 
-    internal long[] Shape(DeferredGraph graph) => Node?.Shape ?? graph.ShapeOf(Tensor)!;
+    internal long[] Shape(DeferredGraph graph) => Node?.Shape ?? graph.ShapeOf(Tensor) ?? Tensor.shape;
 }

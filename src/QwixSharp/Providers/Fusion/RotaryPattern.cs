@@ -27,8 +27,11 @@ internal static class RotaryPattern
         long[] shape = node.Shape;
         if (cos.Tensor is null || !x.Shape(graph).AsSpan().SequenceEqual(shape) || !IsTable(cos.Shape(graph), shape) || !IsTable(sin.Shape(graph), shape))
             return null;
-        Tensor value = x.Value(graph), c = cos.Value(graph), s = sin.Value(graph);
-        return value.stride(3) == 1 && c.is_contiguous() && s.is_contiguous() && value.numel() > 0 ? FusedOps.Rotate(value, shape, c, s) : null;
+        if (ShapeReaders.Count(shape) == 0)
+            return null;
+        var view = StridedView.Of(x, graph);
+        Tensor c = cos.Value(graph), s = sin.Value(graph);
+        return view.Strides[3] == 1 && c.is_contiguous() && s.is_contiguous() ? FusedOps.Rotate(view.Memory, view.Offset, shape, view.Strides, c, s) : null;
     }
 
     /// <summary>Whether a shape is [tokens, size], up to axes of length 1 before.</summary>

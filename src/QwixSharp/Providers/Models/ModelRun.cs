@@ -20,6 +20,8 @@ internal sealed class ModelRun(ModelState state) : IModelRun, IDefersOps
 
     public IDeferredEvaluator? Evaluator { get; private set; }
 
+    public ModulePaths? Paths => state.Paths;
+
     public bool Wants(OpDescriptor op) => state.SeesEveryOp || OpTable.Find(op) is not null || state.WantsView(op);
 
     public object? Intercept(in OpCall call) => state.Adapters is null ? Answer(call) : Answer(Freeze(call));
@@ -110,6 +112,18 @@ internal sealed class ModelRun(ModelState state) : IModelRun, IDefersOps
         finally
         {
             temporary.ForEach(t => t.Dispose());
+        }
+    }
+
+    /// <summary>Counts an op if it is the expected one of its name in its module.</summary>
+    internal bool TryCount(string path, string opName, int expected)
+    {
+        lock (_counts)
+        {
+            if (_counts.GetValueOrDefault((path, opName)) != expected)
+                return false;
+            _counts[(path, opName)] = expected + 1;
+            return true;
         }
     }
 

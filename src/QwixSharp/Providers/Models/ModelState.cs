@@ -23,6 +23,7 @@ internal sealed class ModelState : IDisposable
     private readonly HashSet<ModelProvider> _matched = [];
     private readonly HashSet<string> _released = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<WeightUse, (string ModulePath, PackedLinear Layer)> _linears = new(ReferenceEqualityComparer.Instance);
+    private readonly ConcurrentDictionary<WeightUse, (string ModulePath, RememberedConvolution Convolution)> _convolutions = new(ReferenceEqualityComparer.Instance);
     private Dictionary<Tensor, WeightUse> _parameters = [];
     private Dictionary<nint, WeightUse> _byAddress = [];
     private Dictionary<string, Tensor> _frozen = [];
@@ -45,6 +46,9 @@ internal sealed class ModelState : IDisposable
     internal IReadOnlyList<ModelProvider> Providers { get; }
 
     internal WeightTable Weights { get; }
+
+    /// <summary>The names of the model's modules, which parameters are known by as well.</summary>
+    internal ModulePaths Paths { get; private set; } = null!;
 
     /// <summary>Decides whether ops of the model are deferred and computed together.</summary>
     internal ModelFusion Fusion { get; }
@@ -122,6 +126,17 @@ internal sealed class ModelState : IDisposable
     /// <summary>What is remembered of a module's linear layer, or null.</summary>
     internal PackedLinear? Remembered(Tensor weight, string modulePath) =>
         UseOf(weight) is { } use && _linears.TryGetValue(use, out var known) && known.ModulePath == modulePath ? known.Layer : null;
+
+    /// <summary>Remembers how a module's convolution is computed whose input has a static scale.</summary>
+    internal void Remember(WeightUse weight, string modulePath, RememberedConvolution convolution)
+    {
+        if (Adapters is null)
+            _convolutions.TryAdd(weight, (modulePath, convolution));
+    }
+
+    /// <summary>What is remembered of a module's convolution, or null.</summary>
+    internal RememberedConvolution? RememberedConvolution(Tensor weight, string modulePath) =>
+        UseOf(weight) is { } use && _convolutions.TryGetValue(use, out var known) && known.ModulePath == modulePath ? known.Convolution : null;
 
     /// <summary>Remembers that a tensor is a view of a parameter, made by an op.</summary>
     internal void AddView(Tensor view, WeightUse use, OpDescriptor op)
@@ -249,7 +264,9 @@ internal sealed class ModelState : IDisposable
         if (Adapters is not null)
             _frozen = Freeze(parameters);
         (_parameters, _byAddress) = (parameters, byAddress);
+        Paths = new ModulePaths(Model);
         _linears.Clear();
+        _convolutions.Clear();
     }
 
     /// <summary>An alias of each parameter that no gradient flows to, which counts as the parameter.</summary>

@@ -10,6 +10,13 @@ namespace QwixSharp.Providers.Models;
 /// <summary>The static scale and zero point of one activation. Owns its tensors.</summary>
 internal sealed record StaticScale(QType QType, Tensor Scale, Tensor? ZeroPoint) : IDisposable
 {
+    private (float Scale, int ZeroPoint)? _numbers;
+
+    /// <summary>The scale and zero point where there is one for all of an activation on the CPU; else null.</summary>
+    internal (float Scale, int ZeroPoint)? Numbers => _numbers ??= Scale.numel() == 1 && Scale.device_type == DeviceType.CPU && Scale.dtype == ScalarType.Float32
+        ? (Scale.item<float>(), ZeroPoint is null ? 0 : (int)ZeroPoint.to(ScalarType.Int32).item<int>())
+        : null;
+
     public void Dispose()
     {
         Scale.Dispose();
@@ -44,6 +51,9 @@ internal sealed class StaticScales : IDisposable
         Added?.Invoke();
         return known;
     }
+
+    /// <summary>The scale of a place, or null where there is none yet.</summary>
+    internal StaticScale? Find(string place) => _scales.GetValueOrDefault(place);
 
     /// <summary>Takes over the scales of another model, in tensors of its own.</summary>
     internal void CopyFrom(StaticScales other)

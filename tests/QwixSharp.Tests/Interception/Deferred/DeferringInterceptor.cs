@@ -9,6 +9,8 @@ internal sealed class DeferringInterceptor : IDefersOps, IDeferredEvaluator
 {
     public IDeferredEvaluator? Evaluator => this;
 
+    public ModulePaths? Paths => null;
+
     /// <summary>The kinds of the deferred ops that were computed, in order.</summary>
     internal List<OpKind> Computed { get; } = [];
 

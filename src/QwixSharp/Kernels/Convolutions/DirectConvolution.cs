@@ -1,0 +1,50 @@
+namespace QwixSharp.Kernels.Convolutions;
+
+/// <summary>
+/// A convolution whose inner loops read the windows where they lie in the image: an image of unsigned codes with its channels last
+/// and its padding around it.
+/// </summary>
+/// <remarks>
+/// With unsigned codes u = a + 128, sums of (a − zero point) · w are those of u · w and (−128 − zero point) · Σw, the same for all
+/// windows.
+/// </remarks>
+internal sealed unsafe class DirectConvolution : ConvolutionKernel
+{
+    /// <summary>The longest window whose sum cannot leave 32 bits.</summary>
+    public const int LongestWindow = 65536;
+
+    private readonly ConvolutionShape _kernel;
+    private readonly WindowKernel _inner;
+    private readonly SegmentedWeight _weight;
+
+    /// <summary>Packs the weight.</summary>
+    /// <param name="codes">[out channels, channels of a group, kernel height, kernel width], row-major.</param>
+    /// <param name="scales">[out channels].</param>
+    /// <param name="kernel">The sizes; the image's own height and width are given with each image.</param>
+    /// <param name="inner">The inner loops.</param>
+    /// <exception cref="ArgumentException">Sizes that do not fit each other.</exception>
+    public DirectConvolution(sbyte* codes, float* scales, ConvolutionShape kernel, WindowKernel inner)
+    {
+        kernel.Check();
+        _kernel = kernel;
+        _inner = inner;
+        _weight = new SegmentedWeight(codes, scales, kernel);
+    }
+
+    /// <inheritdoc/>
+    public override bool Run(in ConvolutionInput image, in ConvolutionOutput output, int threads)
+    {
+        var shape = _kernel with { Height = image.Height, Width = image.Width };
+        shape.Check();
+        return DirectJob.Run(_inner, _weight, shape, image, output, threads);
+    }
+
+    /// <inheritdoc/>
+    public override void CopyCodes(sbyte* codes, int threads) => _weight.CopyCodes(codes);
+
+    /// <inheritdoc/>
+    public override float Scale(int channel) => _weight.Scales[_weight.Place(channel)];
+
+    /// <inheritdoc/>
+    public override void Dispose() => _weight.Dispose();
+}

@@ -1,0 +1,204 @@
+using System.Runtime.CompilerServices;
+using QwixSharp.Kernels.Threading;
+using QwixSharp.Kernels.Weights;
+
+namespace QwixSharp.Kernels.Convolutions;
+
+/// <summary>
+/// One image of a <see cref="DirectConvolution"/>, in up to two phases within one start of the threads: the padded image is filled,
+/// then windows are summed up and finished.
+/// </summary>
+internal sealed unsafe class DirectJob : KernelJob
+{
+    private const int Columns = PackedWeight.PanelColumns;
+
+    /// <summary>Below this many multiplications a second thread costs more than it gives.</summary>
+    private const long SmallestShared = 400_000;
+
+    /// <summary>Panels whose codes of one pixel lie in one line of the cache.</summary>
+    private const int PanelsAtOnce = 4;
+
+    /// <summary>A weight of more bytes goes through the second-level cache once, panel by panel, rather than once for some rows.</summary>
+    private const long LargeWeight = 512 << 10;
+
+    [ThreadStatic]
+    private static DirectJob? _cached;
+
+    private readonly Workspace _workspace = new();
+    private readonly WorkShares _filling = new();
+    private readonly WorkShares _summing = new();
+    private WindowKernel _kernel = null!;
+    private SegmentedWeight _weight = null!;
+    private ConvolutionShape _shape;
+    private PaddedImage _padded;
+    private SumsEpilogue _epilogue;
+    private (WindowCall Call, nint Found) _whole;
+    private (WindowCall Call, nint Found) _lastWindows;
+    private (WindowCall Call, nint Found) _lastPanels;
+    private (WindowCall Call, nint Found) _lastOfBoth;
+    private byte* _image;
+    private nint _pitch;
+    private nint* _segments;
+    private int* _start;
+    private int _unfilled;
+    private int _outHeight;
+    private int _outWidth;
+    private int _windowsAtOnce;
+    private int _panelsAtOnce;
+    private int _rowsAtOnce;
+    private int _rowUnits;
+    private int _panelUnits;
+    private bool _panelsOutside;
+    private volatile bool _isFinite;
+
+    /// <summary>Convolves an image.</summary>
+    /// <param name="kernel">The inner loops.</param>
+    /// <param name="weight">The weight.</param>
+    /// <param name="shape">The sizes, the image's included.</param>
+    /// <param name="image">The image.</param>
+    /// <param name="output">The result.</param>
+    /// <param name="threads">How many threads take part.</param>
+    /// <returns>Whether all values were finite.</returns>
+    public static bool Run(WindowKernel kernel, SegmentedWeight weight, in ConvolutionShape shape, in ConvolutionInput image, in ConvolutionOutput output, int threads)
+    {
+        var job = _cached ?? new DirectJob();
+        _cached = null;
+        threads = (long)shape.OutHeight * shape.OutWidth * shape.OutChannels * shape.WindowSize < SmallestShared ? 1 : threads;
+        job.Prepare(kernel, weight, shape, image, output, threads);
+        job.Plan(threads);
+        KernelPool.Shared.Run(job, threads);
+        job._workspace.Trim();
+        _cached = job;
+        return job._isFinite;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Prepare(WindowKernel kernel, SegmentedWeight weight, in ConvolutionShape shape, in ConvolutionInput image, in ConvolutionOutput output, int threads)
+    {
+        (_kernel, _weight, _shape) = (kernel, weight, shape);
+        (_outHeight, _outWidth) = (shape.OutHeight, shape.OutWidth);
+        var pixels = checked(_outHeight * _outWidth);
+        var liesReady = image.Form == ImageForm.UnsignedCodes && shape.IsUnpadded && shape.Channels % 4 == 0;
+
+        long imageBytes = liesReady ? 0 : Round(PaddedImage.Bytes(shape)), segmentBytes = Round((long)weight.Segments * sizeof(nint));
+        var startBytes = Round((long)shape.Groups * weight.Panels * Columns * sizeof(int));
+        var memory = _workspace.Reserve(imageBytes + 64 + segmentBytes + startBytes);
+        _segments = (nint*)(memory + imageBytes + 64);
+        _start = (int*)((byte*)_segments + segmentBytes);
+
+        _padded = new PaddedImage(image, shape, memory, isUnsigned: true);
+        _image = liesReady ? (byte*)image.Values : _padded.Start;
+        _pitch = _padded.Pitch;
+        _epilogue = new SumsEpilogue(output, image.Scale, shape.OutChannels, pixels);
+        _unfilled = liesReady ? 0 : _padded.Units;
+        _filling.Begin(_unfilled, threads, 1);
+        _isFinite = true;
+        for (var segment = 0; segment < weight.Segments; segment++)
+        {
+            var (row, column) = Math.DivRem(segment * weight.PlacesPerSegment, shape.KernelWidth);
+            _segments[segment] = row * shape.DilationY * _pitch + (nint)column * shape.DilationX * shape.Channels;
+        }
+        for (var i = 0; i < shape.Groups * weight.Panels * Columns; i++)
+            _start[i] = -(128 + image.ZeroPoint) * weight.Sums[i];
+
+        static long Round(long bytes) => (bytes + 63) & ~63L;
+    }
+
+    private void Plan(int threads)
+    {
+        var blocks = (_outWidth + _kernel.MostWindows - 1) / _kernel.MostWindows;
+        _windowsAtOnce = (_outWidth + blocks - 1) / blocks;
+        var panelUnits = (_weight.Panels + PanelsAtOnce - 1) / PanelsAtOnce;
+        _panelUnits = panelUnits * _shape.Groups;
+        _panelsOutside = _weight.PanelBytes * _weight.Panels > LargeWeight && _panelUnits >= threads * 2;
+        _rowsAtOnce = threads == 1 || _panelsOutside ? _outHeight : Math.Clamp(_outHeight * _panelUnits / (threads * 8), 1, _outHeight);
+        _rowUnits = (_outHeight + _rowsAtOnce - 1) / _rowsAtOnce;
+        _panelsAtOnce = _kernel.MostPanels(_windowsAtOnce);
+        var lastWindows = _outWidth - (blocks - 1) * _windowsAtOnce;
+        var lastPanels = (_weight.Panels - 1) % PanelsAtOnce % _panelsAtOnce + 1;
+        _whole = Call(_windowsAtOnce, _panelsAtOnce);
+        _lastWindows = Call(lastWindows, _panelsAtOnce);
+        _lastPanels = Call(_windowsAtOnce, lastPanels);
+        _lastOfBoth = Call(lastWindows, lastPanels);
+        _summing.Begin(_rowUnits * _panelUnits, threads, 1);
+    }
+
+    private (WindowCall Call, nint Found) Call(int windows, int panels)
+    {
+        var call = new WindowCall(windows, panels, _shape.StrideX * _shape.Channels, _weight.Groups);
+        return (call, _kernel.Find(call));
+    }
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public override void Run(int worker)
+    {
+        while (_filling.Take(worker, out var unit, out _))
+        {
+            if (!_padded.Fill(unit))
+                _isFinite = false;
+            Interlocked.Decrement(ref _unfilled);
+        }
+        WaitForImage();
+        while (_summing.Take(worker, out var unit, out _))
+            Convolve(unit);
+    }
+
+    /// <summary>Waits for the parts of the image that other threads have taken.</summary>
+    private void WaitForImage()
+    {
+        for (var spins = 0; Volatile.Read(ref _unfilled) > 0; spins++)
+        {
+            if (spins < 4000)
+                Thread.SpinWait(1);
+            else
+                Thread.Yield();
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Convolve(int unit)
+    {
+        var (panelUnit, rowUnit) = _panelsOutside ? (unit / _rowUnits, unit % _rowUnits) : (unit % _panelUnits, unit / _panelUnits);
+        var (group, first) = Math.DivRem(panelUnit * PanelsAtOnce, (_panelUnits / _shape.Groups) * PanelsAtOnce);
+        var last = Math.Min(first + PanelsAtOnce, _weight.Panels);
+        for (var panel = first; panel < last; panel += _panelsAtOnce)
+            for (var row = rowUnit * _rowsAtOnce; row < Math.Min(_outHeight, (rowUnit + 1) * _rowsAtOnce); row++)
+                ConvolveRow(group, panel, Math.Min(_panelsAtOnce, last - panel), row);
+    }
+
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void ConvolveRow(int group, int panel, int panels, int row)
+    {
+        var room = stackalloc int[PanelsAtOnce * 16 * Columns + 16];
+        var sums = (int*)(((nint)room + 63) & ~(nint)63);
+        ref readonly var block = ref panels == _panelsAtOnce ? ref _whole : ref _lastPanels;
+        ref readonly var lastBlock = ref panels == _panelsAtOnce ? ref _lastWindows : ref _lastOfBoth;
+        var place = group * _weight.Panels + panel;
+        var image = _image + row * _shape.StrideY * _pitch + group * _shape.GroupChannels;
+        WindowArgs args;
+        Unsafe.SkipInit(out args);
+        for (var column = 0; column < _outWidth; column += _windowsAtOnce)
+        {
+            var windows = Math.Min(_windowsAtOnce, _outWidth - column);
+            ref readonly var kind = ref windows == _windowsAtOnce ? ref block : ref lastBlock;
+            args.Image = image + (nint)column * kind.Call.Step;
+            args.Segments = _segments;
+            args.SegmentCount = _weight.Segments;
+            args.Groups = _weight.Groups;
+            args.Weights = _weight.Codes + place * _weight.PanelBytes;
+            args.PanelBytes = (nint)_weight.PanelBytes;
+            args.Start = _start + place * Columns;
+            args.Sums = sums;
+            _kernel.Run(&args, kind.Call, kind.Found);
+            for (var p = 0; p < panels; p++)
+            {
+                var channel = (panel + p) * Columns;
+                var count = Math.Min(Columns, _shape.GroupOutChannels - channel);
+                if (!_epilogue.Finish(sums + p * windows * Columns, Columns, windows, _weight.Scales + (place + p) * Columns, row * _outWidth + column, group * _shape.GroupOutChannels + channel, count))
+                    _isFinite = false;
+            }
+        }
+    }
+}

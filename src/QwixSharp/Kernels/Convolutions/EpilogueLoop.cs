@@ -1,0 +1,144 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace QwixSharp.Kernels.Convolutions;
+
+/// <summary>What <see cref="EpilogueLoop"/> works on; see <see cref="ConvolutionOutput"/>. What is null is left out.</summary>
+internal unsafe struct EpilogueArgs
+{
+    /// <summary>int32 sums if there are <see cref="WeightScales"/>, else float32 values; 16 of each window.</summary>
+    public void* Values;
+
+    /// <summary>From one window's values to the next one's.</summary>
+    public nint Stride;
+
+    /// <summary>How many windows.</summary>
+    public int Windows;
+
+    /// <summary>The image's scale.</summary>
+    public float InputScale;
+
+    /// <summary>16 scales of the weight, or null.</summary>
+    public float* WeightScales;
+
+    /// <summary>16 values that are added, or null.</summary>
+    public float* Bias;
+
+    /// <summary>16 factors, or null.</summary>
+    public float* Factor;
+
+    /// <summary>16 values that are added to a product with <see cref="Factor"/>.</summary>
+    public float* Offset;
+
+    /// <summary>16 values of each window that are added, or null.</summary>
+    public float* Addend;
+
+    /// <summary>From one window's addend to the next one's.</summary>
+    public nint AddendStep;
+
+    /// <summary>Whether values are brought between 0 and <see cref="Highest"/>.</summary>
+    public bool Activates;
+
+    /// <summary>The most that an activation leaves.</summary>
+    public float Highest;
+
+    /// <summary>Where 16 values of the first window go, or null.</summary>
+    public float* Floats;
+
+    /// <summary>Where 16 codes + 128 of the first window go, or null.</summary>
+    public byte* Codes;
+
+    /// <summary>From one window's result to the next one's, in elements.</summary>
+    public nint Step;
+
+    /// <summary>What a code stands for.</summary>
+    public float CodeScale;
+
+    /// <summary>1 ÷ <see cref="CodeScale"/>.</summary>
+    public float CodesPerUnit;
+
+    /// <summary>The code of 0.</summary>
+    public int CodeZeroPoint;
+
+    /// <summary>The smallest code.</summary>
+    public int LowestCode;
+
+    /// <summary>The largest code.</summary>
+    public int HighestCode;
+}
+
+/// <summary>The loop of <see cref="SumsEpilogue"/>: it calls nothing, so that all that stays the same stays in registers.</summary>
+internal static unsafe class EpilogueLoop
+{
+    /// <summary>Added to a float32 of moderate size, this rounds it half to even and leaves it + 128 in the lowest byte.</summary>
+    private const float Rounding = 12582912f + 128f;
+
+    /// <summary>Runs over all windows.</summary>
+    /// <param name="args">The operands.</param>
+    /// <returns>Whether all values are finite.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static bool Run(in EpilogueArgs args)
+    {
+        var values = (float*)args.Values;
+        var (weightScales, addend, floats, codes) = ((nint)args.WeightScales, args.Addend == null ? 0 : (nint)args.Addend, (nint)args.Floats, (nint)args.Codes);
+        var (stride, addendStep, step, activates) = (args.Stride, args.AddendStep, args.Step, args.Activates);
+        bool hasBias = args.Bias != null, hasFactor = args.Factor != null;
+        var inputScale = Vector512.Create(args.InputScale);
+        var weightScale = weightScales == 0 ? default : Vector512.Load((float*)weightScales);
+        var bias = hasBias ? Vector512.Load(args.Bias) : default;
+        var factor = hasFactor ? Vector512.Load(args.Factor) : default;
+        var offset = hasFactor ? Vector512.Load(args.Offset) : default;
+        var highest = Vector512.Create(args.Highest);
+        var codeScale = Vector512.Create(args.CodeScale);
+        var codesPerUnit = Vector512.Create(args.CodesPerUnit);
+        var codeZeroPoint = Vector512.Create((float)args.CodeZeroPoint);
+        var lowestCode = Vector512.Create((float)args.LowestCode);
+        var highestCode = Vector512.Create((float)args.HighestCode);
+        var rounding = Vector512.Create(Rounding);
+        var finite = Vector512<float>.Zero;
+        for (var windows = args.Windows; windows > 0; windows--, values += stride)
+        {
+            var v = weightScales == 0 ? Vector512.Load(values) : Vector512.ConvertToSingle(Vector512.Load((int*)values)) * inputScale * weightScale;
+            if (hasBias)
+                v += bias;
+            if (hasFactor)
+                v = Vector512.FusedMultiplyAdd(v, factor, offset);
+            if (addend != 0)
+            {
+                v += Vector512.Load((float*)addend);
+                addend += addendStep * sizeof(float);
+            }
+            // In this order NaN stays NaN on x86 too, where the second operand is the result then.
+            if (activates)
+                v = Vector512.MinNative(highest, Vector512.MaxNative(Vector512<float>.Zero, v));
+            // 0 · v is not 0 for infinity and NaN.
+            finite = Vector512.FusedMultiplyAdd(v, Vector512<float>.Zero, finite);
+            if (floats != 0)
+            {
+                v.Store((float*)floats);
+                floats += step * sizeof(float);
+            }
+            if (codes == 0)
+                continue;
+            // The quotient is that of a division: a product with the reciprocal, corrected by what it leaves over (Markstein,
+            // Computation of Elementary Functions on the IBM RISC System/6000 Processor, 1990).
+            var quotient = v * codesPerUnit;
+            quotient = Vector512.FusedMultiplyAdd(Vector512.FusedMultiplyAdd(-quotient, codeScale, v), codesPerUnit, quotient) + codeZeroPoint;
+            quotient = Vector512.MaxNative(Vector512.MinNative(quotient, highestCode), lowestCode);
+            LowestBytes((quotient + rounding).AsUInt32()).Store((byte*)codes);
+            codes += step;
+        }
+        return Vector512.EqualsAll(finite, Vector512<float>.Zero);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<byte> LowestBytes(Vector512<uint> words)
+    {
+        if (Avx512F.IsSupported)
+            return Avx512F.ConvertToVector128Byte(words);
+        var lowest = words & Vector512.Create(0xFFu);
+        var narrow = Vector256.Narrow(lowest.GetLower(), lowest.GetUpper());
+        return Vector128.Narrow(narrow.GetLower(), narrow.GetUpper());
+    }
+}

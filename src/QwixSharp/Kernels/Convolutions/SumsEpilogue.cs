@@ -1,0 +1,132 @@
+using System.Runtime.CompilerServices;
+using QwixSharp.Kernels.Weights;
+
+namespace QwixSharp.Kernels.Convolutions;
+
+/// <summary>The last step of a convolution: what <see cref="ConvolutionOutput"/> says, for some windows and one panel.</summary>
+/// <param name="output">What becomes of them.</param>
+/// <param name="inputScale">The image's scale.</param>
+/// <param name="channels">The result's channels.</param>
+/// <param name="pixels">The result's pixels.</param>
+internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float inputScale, int channels, int pixels)
+{
+    private const int Columns = PackedWeight.PanelColumns;
+    private const int MostWindows = 16;
+
+    private readonly ConvolutionOutput _output = output;
+    private readonly float _inputScale = inputScale;
+    private readonly int _channels = channels;
+    private readonly int _pixels = pixels;
+    private readonly float _codesPerUnit = 1 / output.CodeScale;
+
+    /// <summary>Finishes a block.</summary>
+    /// <param name="values">The first window's int32 sums or float32 values; 16 can be read of each window.</param>
+    /// <param name="stride">From one window's values to the next one's.</param>
+    /// <param name="windows">How many windows; at most 16.</param>
+    /// <param name="weightScales">16 scales for sums; null for float32 values, which are scaled already.</param>
+    /// <param name="pixel">The first window's pixel.</param>
+    /// <param name="channel">The panel's first output channel.</param>
+    /// <param name="count">How many channels the panel has: 16 but in the last one of a group.</param>
+    /// <returns>Whether all values are finite: the codes of others mean nothing.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public bool Finish(void* values, nint stride, int windows, float* weightScales, int pixel, int channel, int count)
+    {
+        var first = (long)pixel * _channels + channel;
+        EpilogueArgs args;
+        Unsafe.SkipInit(out args);
+        args.Values = values;
+        args.Stride = stride;
+        args.Windows = windows;
+        args.InputScale = _inputScale;
+        args.WeightScales = weightScales;
+        args.Bias = At(_output.Bias, channel);
+        args.Factor = At(_output.Factor, channel);
+        args.Offset = At(_output.Offset, channel);
+        args.Addend = At(_output.Addend, first);
+        args.AddendStep = _channels;
+        args.Activates = _output.Activation != FusedActivation.None;
+        args.Highest = _output.Activation == FusedActivation.Relu6 ? 6 : float.PositiveInfinity;
+        args.Floats = At(_output.Floats, first);
+        args.Codes = _output.Codes == 0 ? null : (byte*)_output.Codes + first;
+        args.Step = _channels;
+        args.CodeScale = _output.CodeScale;
+        args.CodesPerUnit = _codesPerUnit;
+        args.CodeZeroPoint = _output.CodeZeroPoint;
+        args.LowestCode = _output.CodeRange.Lowest;
+        args.HighestCode = _output.CodeRange.Highest;
+        return count == Columns && _output.ChannelsLast ? EpilogueLoop.Run(args) : FinishStaged(ref args, pixel, channel, count);
+    }
+
+    private static float* At(nint values, long index) => values == 0 ? null : (float*)values + index;
+
+    /// <summary>Where memory does not hold 16 channels of a pixel side by side, or must not be touched behind them.</summary>
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private bool FinishStaged(ref EpilogueArgs args, int pixel, int channel, int count)
+    {
+        var floats = stackalloc float[MostWindows * Columns];
+        var codes = stackalloc byte[MostWindows * Columns];
+        var addend = stackalloc float[MostWindows * Columns];
+        var parameters = stackalloc float[3 * Columns];
+        var values = stackalloc float[MostWindows * Columns];
+        if (count < Columns)
+        {
+            args.Values = Stage((float*)args.Values, args.Stride, args.Windows, count, values);
+            args.Stride = Columns;
+            args.Bias = Stage(args.Bias, 0, 1, count, parameters);
+            args.Factor = Stage(args.Factor, 0, 1, count, parameters + Columns);
+            args.Offset = Stage(args.Offset, 0, 1, count, parameters + 2 * Columns);
+            args.Addend = Stage(args.Addend, args.AddendStep, args.Windows, count, addend);
+            args.AddendStep = Columns;
+        }
+        args.Floats = args.Floats == null ? null : floats;
+        args.Codes = args.Codes == null ? null : codes;
+        args.Step = Columns;
+        var isFinite = EpilogueLoop.Run(args);
+        if (_output.ChannelsLast)
+            PlaceChannelsLast(floats, codes, args.Windows, (long)pixel * _channels + channel, count);
+        else
+            PlaceChannelsFirst(floats, codes, args.Windows, pixel, channel, count);
+        return isFinite;
+    }
+
+    /// <summary>Rows of 16, of which those behind the last channel are 0; null stays null.</summary>
+    private static float* Stage(float* from, nint step, int rows, int count, float* to)
+    {
+        if (from == null)
+            return null;
+        for (var row = 0; row < rows; row++)
+            for (var i = 0; i < Columns; i++)
+                to[row * Columns + i] = i < count ? from[row * step + i] : 0;
+        return to;
+    }
+
+    private void PlaceChannelsLast(float* floats, byte* codes, int windows, long first, int count)
+    {
+        for (var window = 0; window < windows; window++, first += _channels)
+            for (var i = 0; i < count; i++)
+            {
+                if (_output.Floats != 0)
+                    ((float*)_output.Floats)[first + i] = floats[window * Columns + i];
+                if (_output.Codes != 0)
+                    ((byte*)_output.Codes)[first + i] = codes[window * Columns + i];
+            }
+    }
+
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void PlaceChannelsFirst(float* floats, byte* codes, int windows, int pixel, int channel, int count)
+    {
+        if (_output.Floats != 0)
+            Epilogue.Store(floats, windows, new ProductOutput(_output.Floats, 1, 0, FusedActivation.None, _pixels), pixel, channel, count);
+        if (_output.Codes == 0)
+            return;
+        var square = stackalloc byte[Columns * MostWindows];
+        var rows = stackalloc byte*[Columns];
+        for (var i = 0; i < Columns; i++)
+            rows[i] = square + i * MostWindows;
+        ByteSquare.Transpose(codes, Columns, rows, 0, ByteSquare.Sign);
+        for (var i = 0; i < count; i++)
+            ByteSquare.CopyPart(rows[i], (byte*)_output.Codes + (long)(channel + i) * _pixels + pixel, windows);
+    }
+}

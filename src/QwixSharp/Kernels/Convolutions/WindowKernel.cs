@@ -1,0 +1,39 @@
+namespace QwixSharp.Kernels.Convolutions;
+
+/// <summary>What calls of a <see cref="WindowKernel"/> have in common.</summary>
+/// <param name="Windows">How many windows.</param>
+/// <param name="Panels">How many panels.</param>
+/// <param name="Step">The distance from one window to the next, in bytes.</param>
+/// <param name="Groups">Groups of four codes in a segment.</param>
+internal readonly record struct WindowCall(int Windows, int Panels, int Step, int Groups);
+
+/// <summary>
+/// The inner loops of convolutions of unsigned codes, for one instruction set: sums of some windows, read where they lie in the
+/// image. Exact: every sum is that of all products modulo 2^32.
+/// </summary>
+internal abstract unsafe class WindowKernel
+{
+    /// <summary>The kernel's name in traces.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>Whether this machine can run it.</summary>
+    public abstract bool IsSupported { get; }
+
+    /// <summary>The most windows of one call.</summary>
+    public abstract int MostWindows { get; }
+
+    /// <summary>How many panels one call takes at most.</summary>
+    /// <param name="windows">The windows of the call.</param>
+    public abstract int MostPanels(int windows);
+
+    /// <summary>What there is to find out once for all calls of a kind.</summary>
+    /// <param name="call">The calls.</param>
+    /// <returns>To be passed to <see cref="Run"/>.</returns>
+    public virtual nint Find(in WindowCall call) => 0;
+
+    /// <summary>Sums up some windows.</summary>
+    /// <param name="args">The operands.</param>
+    /// <param name="call">The windows.</param>
+    /// <param name="found">What <see cref="Find"/> gave for such calls.</param>
+    public abstract void Run(WindowArgs* args, in WindowCall call, nint found);
+}

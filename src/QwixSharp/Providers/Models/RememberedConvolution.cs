@@ -1,0 +1,9 @@
+using QwixSharp.Ops;
+
+namespace QwixSharp.Providers.Models;
+
+/// <summary>A module's convolution whose input has a static scale.</summary>
+/// <param name="Layer">The convolution.</param>
+/// <param name="Count">The number of the op among those of its name that the module calls.</param>
+/// <param name="Place">The place of its static scale.</param>
+internal sealed record RememberedConvolution(ConvolutionLayer Layer, int Count, string Place);

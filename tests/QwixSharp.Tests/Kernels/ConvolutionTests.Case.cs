@@ -1,0 +1,163 @@
+using QwixSharp.Kernels;
+using QwixSharp.Kernels.Activations;
+using QwixSharp.Kernels.Convolutions;
+
+namespace QwixSharp.Tests.Kernels;
+
+public unsafe partial class ConvolutionTests
+{
+    /// <summary>A convolution with random data and a random output, checked against plain arithmetic.</summary>
+    private sealed class Case
+    {
+        private const float Scale = 0.25f;
+        private const float CodeScale = 37.3f;
+
+        private readonly ConvolutionShape _shape;
+        private readonly ImageForm _form;
+        private readonly int _bits;
+        private readonly int _zeroPoint;
+        private readonly sbyte[] _image;
+        private readonly sbyte[] _codes;
+        private readonly float[] _scales;
+        private readonly float[] _bias;
+        private readonly float[] _factor;
+        private readonly float[] _offset;
+        private readonly float[] _addend;
+        private readonly bool _hasBias;
+        private readonly bool _hasNorm;
+        private readonly bool _hasAddend;
+        private readonly bool _channelsLast;
+        private readonly FusedActivation _activation;
+        private readonly int _resultZeroPoint;
+
+        public Case(Random random, ConvolutionShape shape, ImageForm form, int? zeroPoint = null, sbyte? code = null)
+        {
+            (_shape, _form) = (shape, form);
+            _bits = code is null && random.Next(3) == 0 ? 4 : 8;
+            _zeroPoint = zeroPoint ?? (random.Next(3) == 0 ? 0 : random.Next(-128, 128));
+            _image = Codes(random, shape.Height * shape.Width * shape.Channels, 8, code);
+            _codes = Codes(random, shape.OutChannels * shape.WindowSize, _bits, code);
+            (_scales, _bias, _factor, _offset) = (Sample.Floats(random, shape.OutChannels), Sample.Floats(random, shape.OutChannels, 1000), Sample.Floats(random, shape.OutChannels, 2), Sample.Floats(random, shape.OutChannels, 100));
+            _addend = Sample.Floats(random, Pixels * shape.OutChannels, 1000);
+            (_hasBias, _hasNorm, _hasAddend, _channelsLast) = (random.Next(2) == 0, random.Next(2) == 0, random.Next(2) == 0, random.Next(2) == 0);
+            _activation = (FusedActivation)random.Next(3);
+            _resultZeroPoint = random.Next(2) == 0 ? 0 : random.Next(-20, 20);
+        }
+
+        private int Pixels => _shape.OutHeight * _shape.OutWidth;
+
+        public void Check(KernelSelector selector)
+        {
+            var size = Pixels * _shape.OutChannels;
+            var (y, both, codes) = (new float[size], new float[size], new sbyte[size]);
+            fixed (sbyte* pc = _codes)
+            fixed (float* ps = _scales)
+            {
+                using var convolution = ConvolutionKernel.Pack(pc, ps, _shape, _bits, selector);
+                Run(convolution, y, null);
+                Run(convolution, both, codes);
+            }
+            Assert.Equal(y, both);
+            for (var channel = 0; channel < _shape.OutChannels; channel++)
+                for (var pixel = 0; pixel < Pixels; pixel++)
+                    CheckElement(channel, pixel, y, codes);
+        }
+
+        private void CheckElement(int channel, int pixel, float[] y, sbyte[] codes)
+        {
+            var plain = Sum(channel, pixel);
+            var last = pixel * _shape.OutChannels + channel;
+            double expected = (float)plain * Scale * _scales[channel], magnitude = Math.Abs(expected);
+            if (_hasBias)
+                Add(_bias[channel]);
+            if (_hasNorm)
+            {
+                (expected, magnitude) = (expected * _factor[channel], magnitude * Math.Abs(_factor[channel]));
+                Add(_offset[channel]);
+            }
+            if (_hasAddend)
+                Add(_addend[last]);
+            expected = _activation switch { FusedActivation.None => expected, FusedActivation.Relu => Math.Max(0, expected), _ => Math.Clamp(expected, 0, 6) };
+            var index = _channelsLast ? last : channel * Pixels + pixel;
+            Assert.Equal(expected, y[index], 1e-6 * magnitude);
+            // Codes with their channels last are unsigned.
+            var code = _channelsLast ? (byte)codes[index] - 128 : codes[index];
+            Assert.Equal(Math.Clamp(MathF.Round(y[index] / CodeScale + _resultZeroPoint), -100, 120), code);
+
+            void Add(double value)
+            {
+                expected += value;
+                magnitude += Math.Abs(value);
+            }
+        }
+
+        private void Run(ConvolutionKernel convolution, float[] y, sbyte[]? codes)
+        {
+            fixed (void* image = Image())
+            fixed (float* py = y, bias = _bias, factor = _factor, offset = _offset, addend = _addend)
+            fixed (sbyte* pc = codes)
+            {
+                var output = new ConvolutionOutput
+                {
+                    Floats = (nint)py,
+                    Codes = (nint)pc,
+                    ChannelsLast = _channelsLast,
+                    Bias = _hasBias ? (nint)bias : 0,
+                    Factor = _hasNorm ? (nint)factor : 0,
+                    Offset = _hasNorm ? (nint)offset : 0,
+                    Addend = _hasAddend ? (nint)addend : 0,
+                    Activation = _activation,
+                    CodeScale = CodeScale,
+                    CodeZeroPoint = _resultZeroPoint,
+                    CodeRange = new CodeRange(-100, 120),
+                };
+                Assert.True(convolution.Run(new ConvolutionInput((nint)image, _form, _shape.Height, _shape.Width, Scale, _zeroPoint, CodeRange.Int8), output, 2));
+            }
+        }
+
+        /// <summary>The image in the form that is tested.</summary>
+        private byte[] Image()
+        {
+            var isFloat = _form is ImageForm.Floats or ImageForm.FloatsChannelsFirst;
+            var pixels = _shape.Height * _shape.Width;
+            var bytes = new byte[_image.Length * (isFloat ? sizeof(float) : 1) + 1];
+            for (var pixel = 0; pixel < pixels; pixel++)
+                for (var channel = 0; channel < _shape.Channels; channel++)
+                {
+                    var code = _image[pixel * _shape.Channels + channel];
+                    var place = _form is ImageForm.CodesChannelsFirst or ImageForm.FloatsChannelsFirst ? channel * pixels + pixel : pixel * _shape.Channels + channel;
+                    if (isFloat)
+                        BitConverter.TryWriteBytes(bytes.AsSpan(place * sizeof(float)), (code - _zeroPoint) * Scale);
+                    else
+                        bytes[place] = (byte)(_form == ImageForm.UnsignedCodes ? code + 128 : code);
+                }
+            return bytes;
+        }
+
+        private long Sum(int channel, int pixel)
+        {
+            var group = channel / _shape.GroupOutChannels;
+            var sum = 0L;
+            for (var c = 0; c < _shape.GroupChannels; c++)
+                for (var ky = 0; ky < _shape.KernelHeight; ky++)
+                    for (var kx = 0; kx < _shape.KernelWidth; kx++)
+                    {
+                        var row = pixel / _shape.OutWidth * _shape.StrideY - _shape.PadTop + ky * _shape.DilationY;
+                        var column = pixel % _shape.OutWidth * _shape.StrideX - _shape.PadLeft + kx * _shape.DilationX;
+                        if (row < 0 || row >= _shape.Height || column < 0 || column >= _shape.Width)
+                            continue;
+                        var code = _image[(row * _shape.Width + column) * _shape.Channels + group * _shape.GroupChannels + c];
+                        sum += (code - _zeroPoint) * _codes[((channel * _shape.GroupChannels + c) * _shape.KernelHeight + ky) * _shape.KernelWidth + kx];
+                    }
+            return sum;
+        }
+
+        private static sbyte[] Codes(Random random, int count, int bits, sbyte? code)
+        {
+            var codes = new sbyte[count];
+            for (var i = 0; i < count; i++)
+                codes[i] = code ?? (sbyte)random.Next(-(1 << (bits - 1)), 1 << (bits - 1));
+            return codes;
+        }
+    }
+}
