@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime;
 using QwixSharp.Rules;
 using static TorchSharp.torch;
 
@@ -11,12 +12,15 @@ namespace QwixSharp.Benchmarks.Training;
 internal static class TrainingBenchmark
 {
     private const int FewestWarmUps = 3;
-
-    /// <summary>Methods are compiled for speed after thirty calls.</summary>
-    private const int MostWarmUps = 40;
     private const int FewestRounds = 9;
     private const int MostRounds = 101;
-    private static readonly TimeSpan WarmUpEnough = TimeSpan.FromSeconds(2);
+
+    /// <summary>
+    /// Methods are compiled anew for speed after some tens of calls, on a thread that takes a core from those of the step.
+    /// When none has been for so long, the steps are those of a long training.
+    /// </summary>
+    private static readonly TimeSpan CompiledEnough = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan LongestWarmUp = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Enough = TimeSpan.FromSeconds(12);
 
     private static readonly QuantizationRule Qat = new() { WeightQType = "int8", ActQType = "int8" };
@@ -38,8 +42,10 @@ internal static class TrainingBenchmark
     {
         using Contender plain = new(training, null, processorTime), qat = new(training, Qat, processorTime), gradients = new(training, Gradients, processorTime);
         Contender[] contenders = [plain, qat, gradients];
-        Take(contenders, FewestWarmUps, MostWarmUps, WarmUpEnough, isMeasured: false);
-        Take(contenders, FewestRounds, MostRounds, Enough, isMeasured: true);
+        WarmUp(contenders);
+        var watch = Stopwatch.StartNew();
+        for (int round = 0; round < MostRounds && (round < FewestRounds || watch.Elapsed < Enough); round++)
+            Take(contenders, round, isMeasured: true);
 
         double step = plain.Median, ofQat = qat.Median / step, ofGradients = gradients.Median / step;
         Console.WriteLine(
@@ -47,15 +53,26 @@ internal static class TrainingBenchmark
             $"{ofGradients,16:f2}{training.Goals.Gradients,8:f2}{Verdict(ofGradients, training.Goals.Gradients),10}");
     }
 
-    private static void Take(Contender[] contenders, int fewest, int most, TimeSpan enough, bool isMeasured)
+    private static void WarmUp(Contender[] contenders)
     {
-        var watch = Stopwatch.StartNew();
-        for (int round = 0; round < most && (round < fewest || watch.Elapsed < enough); round++)
+        long methods = 0;
+        Stopwatch watch = Stopwatch.StartNew(), sinceCompiled = Stopwatch.StartNew();
+        for (int round = 0; round < FewestWarmUps || (sinceCompiled.Elapsed < CompiledEnough && watch.Elapsed < LongestWarmUp); round++)
         {
-            // Each goes first in turn: what one leaves in the caches helps or hurts the next.
-            for (int i = 0; i < contenders.Length; i++)
-                contenders[(i + round) % contenders.Length].Step(isMeasured);
+            Take(contenders, round, isMeasured: false);
+            if (JitInfo.GetCompiledMethodCount() is var compiled && compiled > methods)
+            {
+                methods = compiled;
+                sinceCompiled.Restart();
+            }
         }
+    }
+
+    private static void Take(Contender[] contenders, int round, bool isMeasured)
+    {
+        // Each goes first in turn: what one leaves in the caches helps or hurts the next.
+        for (int i = 0; i < contenders.Length; i++)
+            contenders[(i + round) % contenders.Length].Step(isMeasured);
     }
 
     private static string Verdict(double ratio, double goal) => ratio <= goal ? "reached" : "missed";

@@ -67,7 +67,7 @@ internal static class ModelCapture
         if (model is IHasCore quantized)
         {
             if (!quantized.Core.State.Providers.Any(p => p is OdmlConversionProvider))
-                throw new LiteRtException($"{model.GetType().Name} is quantized by {string.Join(", ", quantized.Core.State.Providers.Select(p => p.GetType().Name))}; a file is made of a floating-point model, or of one that OdmlConversionProvider has quantized.");
+                throw new LiteRtException($"{model.GetType().Name} is quantized by {string.Join(", ", quantized.Core.State.Providers.Select(p => p.GetType().Name))}; a file is made of a floating-point model, or of one that OdmlConversionProvider has quantized. Quantize the original model with new OdmlConversionProvider(rules, model.state_dict(), qat.QuantStats), where qat is that model with OdmlQatProvider, run on some batches in training mode; with ActStaticScale = false in the rules (dynamic ranges), or with a WeightQType alone, no batches are needed.");
             using (ForwardTracer.Enter(recorder))
                 return entry.Invoke(model, inputs);
         }

@@ -43,7 +43,9 @@ internal readonly record struct ExactSums(ScalarType Dtype, long Block, long Lar
         using var scope = NewDisposeScope();
         Tensor left = lhsScale.to(Widened(lhsScale.dtype)), right = rhsScale.to(Widened(rhsScale.dtype));
         var first = OfIntegers ? left.dtype : Widened(ResultTypes.ForCompute(left.dtype, resultDtype));
-        return sums.to(first).mul(left).mul(right).MoveToOuterDisposeScope();
+        // The sums are nobody else's.
+        var scaled = sums.to(first);
+        return (left.dtype == first && right.dtype == first ? scaled.mul_(left).mul_(right) : scaled.mul(left).mul(right)).MoveToOuterDisposeScope();
 
         static ScalarType Widened(ScalarType dtype) => dtype == ScalarType.Float16 ? ScalarType.Float32 : dtype;
     }

@@ -19,7 +19,7 @@ internal static class KernelConvolution
     /// With fewer values in a window, gathering them costs more than multiplying them, and libtorch's float32 convolution of
     /// codes is faster.
     /// </summary>
-    internal const long ShortestWindow = 24;
+    private const long ShortestWindow = 9;
 
     /// <summary>The convolution in canonical layout where the kernel can do it.</summary>
     /// <returns>(N, O, spatial) in float32, or null.</returns>

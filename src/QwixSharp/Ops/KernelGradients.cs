@@ -26,7 +26,9 @@ internal static unsafe class KernelGradients
             return null;
         long[] shape = gradient.shape;
         long columns = rhs.Shape[0], depth = rhs.Shape[1];
-        if (RowLayout.Of(shape, how.ScaleShape(shape)) is not { } rows || rows.Columns != columns || rows.TileSize != columns)
+        var rows = new RowShape(gradient.numel() / columns, columns, columns);
+        bool hasOneScale = HasOneScale(shape, how);
+        if (!hasOneScale && RowLayout.Of(shape, how.ScaleShape(shape)) != rows)
             return null;
 
         using var noGrad = no_grad();
@@ -35,7 +37,10 @@ internal static unsafe class KernelGradients
         var factors = Factors(rhs);
         var codes = empty(rows.Rows, columns, dtype: ScalarType.Int8);
         var scales = empty(rows.Rows, dtype: ScalarType.Float32);
-        GradientPass.Rows(Floats(incoming), Floats(factors), rows, CodeRange.OfBits(how.QType.Bits), Codes(codes), Floats(scales), get_num_threads());
+        if (hasOneScale)
+            QuantizeWithOneScale(incoming * factors.reshape(-1), rows, how, codes, scales);
+        else
+            GradientPass.Rows(Floats(incoming), Floats(factors), rows, CodeRange.OfBits(how.QType.Bits), Codes(codes), Floats(scales), get_num_threads());
         using var weight = Transposed(rhs);
         var result = empty([.. shape[..^1], depth], dtype: ScalarType.Float32);
         Multiply(codes, scales, weight, result);
@@ -53,7 +58,13 @@ internal static unsafe class KernelGradients
             return null;
         long[] shape = gradient.shape, scaleShape = how.ScaleShape(shape);
         long columns = shape[^1], depth = gradient.numel() / columns, features = lhs.Shape[^1];
-        if (scaleShape[^1] != columns || scaleShape[..^1].Any(length => length != 1))
+        bool hasOneScale = HasOneScale(shape, how);
+        // Tiles are along the last axis that is contracted: those of a matrix are tiles of its columns.
+        if (!hasOneScale && (scaleShape[^1] != columns || (shape.Length > 2 && scaleShape[..^1].Any(length => length != 1))))
+            return null;
+
+        long tiles = shape.Length == 2 ? scaleShape[0] : 1, tile = depth / tiles;
+        if (tiles > 1 && tile > PackedWeight.LongestTile)
             return null;
 
         using var noGrad = no_grad();
@@ -61,9 +72,19 @@ internal static unsafe class KernelGradients
         var incoming = gradient.contiguous();
         var factors = Factors(lhs);
         var codes = empty(columns, depth, dtype: ScalarType.Int8);
-        var scales = empty(columns, dtype: ScalarType.Float32);
-        GradientPass.Columns(Floats(incoming), Floats(factors), new RowShape(columns, depth, depth), CodeRange.OfBits(how.QType.Bits), Codes(codes), Floats(scales), get_num_threads());
-        using var weight = PackedWeight.FromColumns(Codes(lhs.GetQValue().contiguous()), features, depth, depth, get_num_threads());
+        var scales = empty(columns, tiles, dtype: ScalarType.Float32);
+        if (hasOneScale)
+        {
+            var lying = empty(depth, columns, dtype: ScalarType.Int8);
+            QuantizeWithOneScale(incoming * factors, new RowShape(depth, columns, columns), how, lying, empty(depth, dtype: ScalarType.Float32), scales);
+            codes = lying.t().contiguous();
+        }
+        else
+        {
+            GradientPass.Columns(Floats(incoming), Floats(factors), new RowShape(columns, depth, tile), CodeRange.OfBits(how.QType.Bits), Codes(codes), Floats(scales), get_num_threads());
+        }
+
+        using var weight = PackedWeight.FromColumns(Codes(lhs.GetQValue().contiguous()), features, depth, tile, get_num_threads());
         var result = empty(columns, features, dtype: ScalarType.Float32);
         Multiply(codes, scales, weight, result);
         return result.MoveToOuterDisposeScope();
@@ -105,6 +126,19 @@ internal static unsafe class KernelGradients
         residual.Device.type == DeviceType.CPU && residual.Dtype == ScalarType.Float32 && residual.ZeroPoint is null
         && residual.QType is { Kind: QTypeKind.Integer, Bits: <= 8 } && residual.Rank >= 2 && residual.TiledAxes().Count == 0;
 
+    /// <summary>Whether all of an array has one scale, as <c>DisableChannelwiseAxes</c> wants it.</summary>
+    private static bool HasOneScale(long[] shape, HowToQuantize how) => shape.Length > 1 && how.ScaleShape(shape).All(length => length == 1);
+
+    /// <summary>Quantizes an array with one scale from its largest magnitude; all of the scales' tensors are filled with it.</summary>
+    private static void QuantizeWithOneScale(Tensor values, RowShape rows, HowToQuantize how, Tensor codes, params Tensor[] scales)
+    {
+        var range = CodeRange.OfBits(how.QType.Bits);
+        float scale = RowQuantizer.Scale(values.abs().max().item<float>(), range);
+        foreach (var filled in scales)
+            filled.fill_(scale);
+        QuantizePass.WithScales(Floats(values), rows, Floats(scales[0]), null, range, Codes(codes), get_num_threads());
+    }
+
     /// <summary>The scales of an operand, one for each index that the gradient shares with it.</summary>
     private static Tensor Factors(QArray residual) => residual.Scale.expand([.. residual.Shape[..^1], 1]).contiguous();
 
@@ -112,9 +146,10 @@ internal static unsafe class KernelGradients
         ? form.Weight.Transpose(get_num_threads())
         : PackedWeight.FromColumns(Codes(rhs.GetQValue().contiguous()), rhs.Shape[1], rhs.Shape[0], rhs.Shape[0], get_num_threads());
 
-    /// <summary>result [M, N] = codes [M, K] · weightᵀ, each row times its scale.</summary>
+    /// <summary>result [M, N] = codes [M, K] · weightᵀ, each row, or each tile of the weight's in it, times its scale.</summary>
     internal static void Multiply(Tensor codes, Tensor scales, PackedWeight weight, Tensor result)
     {
+        bool isTiled = weight.Tiles > 1 && !weight.IsSplitChannel;
         var input = new QuantizedInput
         {
             Source = QuantizedSource.Codes,
@@ -122,7 +157,8 @@ internal static unsafe class KernelGradients
             RowStride = codes.shape[1],
             Rows = checked((int)codes.shape[0]),
             Scales = TensorMemory.Address(scales),
-            ScaleRowStride = 1,
+            ScaleRowStride = isTiled ? weight.Tiles : 1,
+            ScalePerTile = isTiled,
         };
         MatMul.Quantized(input, weight, new ProductOutput(TensorMemory.Address(result), weight.Rows), get_num_threads());
     }

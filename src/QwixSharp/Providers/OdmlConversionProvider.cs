@@ -3,6 +3,7 @@ using QwixSharp.Calibration;
 using QwixSharp.Numerics;
 using QwixSharp.Providers.Models;
 using QwixSharp.Providers.Odml;
+using QwixSharp.Providers.Odml.Device;
 using QwixSharp.Rules;
 using static TorchSharp.torch;
 
@@ -20,6 +21,7 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
 {
     private readonly IReadOnlyDictionary<string, Tensor> _parameters;
     private readonly QuantStats _quantStats;
+    private readonly SharedRanges _shared = new();
 
     /// <summary>Creates a provider.</summary>
     /// <param name="rules">The rules that the model was trained with.</param>
@@ -30,9 +32,9 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
     /// <param name="fixedRangeForOutputs">The range of the model's results, as in training.</param>
     /// <param name="strict">Whether a model is refused that has an op without a known kind, or code that cannot be seen.</param>
     /// <param name="ops">Kinds of ops, as in training.</param>
-    /// <param name="roundAverages">
-    /// Whether averages in pools and interpolation are rounded to codes, as LiteRT's kernels do; if not, they stay as they are, as in the
-    /// reference.
+    /// <param name="roundAsDevice">
+    /// Whether the model's results are those of LiteRT's kernels, code for code, rather than the reference's, which computes with
+    /// fake-quantized numbers in floating point. It is slower, by about the time of the products in double precision.
     /// </param>
     /// <exception cref="RuleException">A rule contradicts itself, has tiles, or a type that is not int4, int8 or int16.</exception>
     public OdmlConversionProvider(
@@ -44,12 +46,12 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
         (double Min, double Max)? fixedRangeForOutputs = null,
         bool strict = true,
         IReadOnlyDictionary<string, OdmlOp>? ops = null,
-        bool roundAverages = true)
+        bool roundAsDevice = true)
         : base(rules, disablePerChannelWeights, fixedRangeForInputs, fixedRangeForOutputs, strict, ops)
     {
         ArgumentNullException.ThrowIfNull(parameters);
         ArgumentNullException.ThrowIfNull(quantStats);
-        (_parameters, _quantStats, RoundsAverages) = (parameters, quantStats, roundAverages);
+        (_parameters, _quantStats, RoundsAsDevice) = (parameters, quantStats, roundAsDevice);
     }
 
     /// <summary>The fake-quants of the last forward pass, in program order; empty before <c>Qwix.QuantizeModel</c> has run the model.</summary>
@@ -72,23 +74,41 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
 
     internal override bool RoundsBiases => true;
 
-    internal override bool RoundsAverages { get; }
+    internal override bool RoundsAsDevice { get; }
 
-    internal override void OnEnd(OdmlRun run) => FakeQuants = run.Annotations;
+    internal override void OnEnd(OdmlRun run)
+    {
+        FakeQuants = run.Annotations;
+        if (!run.State.IsLearning || !RoundsAsDevice)
+            return;
+        // Only now is it known which tensors are parts of one.
+        _shared.End();
+        FakeQuants = [.. FakeQuants.Select(f => f.WeightName is null && _shared.With(f.Place) is not null ? Shared(f) : f)];
+    }
 
     internal override (FakeQuantAnnotation? Annotation, Func<Tensor> Compute) FakeQuant(OdmlRun run, FakeQuantRequest request)
     {
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
+        if (RoundsAsDevice && run.State.IsLearning)
+            _shared.Note(request);
         var (scale, zeroPoint) = StaticScale(request);
         var annotation = Annotate(request, scale, zeroPoint);
-        return (annotation, () => Compute(request, annotation));
+        return (annotation, () => Compute(run, request, annotation));
     }
 
-    private static Tensor Compute(FakeQuantRequest request, FakeQuantAnnotation annotation)
+    private static Tensor Compute(OdmlRun run, FakeQuantRequest request, FakeQuantAnnotation annotation)
     {
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
+        if (run.RoundsAsDevice && annotation.Scale.Count == 1 && request.Weight is null)
+        {
+            var codes = DeviceCodes.Of(annotation, request.Tag is { HasFixedScale16: true });
+            return (request.Tag?.Kernel?.Invoke(codes) ?? DeviceRounding.FakeQuantize(request.Tensor, codes)).MoveToOuterDisposeScope();
+        }
+
+        if (annotation.Scale.Count == 0 && request is { Dynamic: { } product, How.QType: var qtype } && qtype == QType.Int8 && run.RoundsAsDevice)
+            return DynamicRange.FakeQuantize(request.Tensor, product).MoveToOuterDisposeScope();
         if (annotation.Scale.Count == 0)
             return Quantizer.Quantize(request.Tensor, request.How).Dequantize().MoveToOuterDisposeScope();
         long[] shape = [.. request.Tensor.shape.Select((length, axis) => axis == annotation.QuantizationDimension ? length : 1)];
@@ -111,9 +131,30 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
             return (null, null);
         if (!_quantStats.WasSeen(request.Place))
             throw new QwixException($"There are no statistics for \"{request.Place}\", an input of {request.Site}. Call the model of OdmlQatProvider in training mode on some batches, with the same rules. Known are: {string.Join(", ", _quantStats.Places)}.");
-        using var average = _quantStats.GetRange(request.Place);
-        return Calibrator.ComputeScaleZeroPoint(average, request.How.QType);
+        return StaticScale(request.Place, request.How.QType);
     }
+
+    /// <summary>The scale and zero point of a place, which hold those of the places that share its range too.</summary>
+    private (Tensor Scale, Tensor? ZeroPoint) StaticScale(string place, QType qtype)
+    {
+        using var scope = NewDisposeScope();
+        var range = _quantStats.GetRange(place);
+        foreach (var other in _shared.With(place) ?? [])
+            range = SharedRanges.Union(range, _quantStats.GetRange(other));
+        var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, qtype);
+        return (scale.MoveToOuterDisposeScope(), zeroPoint?.MoveToOuterDisposeScope());
+    }
+
+    private FakeQuantAnnotation Shared(FakeQuantAnnotation annotation)
+    {
+        using var scope = NewDisposeScope();
+        var (scale, zeroPoint) = StaticScale(annotation.Place, annotation.QType);
+        return annotation with { Scale = Numbers(scale), ZeroPoint = Points(zeroPoint) };
+    }
+
+    private static float[] Numbers(Tensor? scale) => scale is null ? [] : scale.to(ScalarType.Float32).reshape(-1).data<float>().ToArray();
+
+    private static long[]? Points(Tensor? zeroPoint) => zeroPoint?.to(ScalarType.Int64).reshape(-1).data<long>().ToArray();
 
     private Tensor StoredValue(WeightUse weight, FakeQuantRequest request)
     {
@@ -127,7 +168,7 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
     private static FakeQuantAnnotation Annotate(FakeQuantRequest request, Tensor? scale, Tensor? zeroPoint)
     {
         string source = request.Weight is { } weight ? $"parameter \"{weight.Name}\"" : $"\"{request.Place}\"";
-        float[] scales = scale is null ? [] : scale.to(ScalarType.Float32).reshape(-1).data<float>().ToArray();
+        float[] scales = Numbers(scale);
         if (scales.Any(s => !float.IsFinite(s) || s <= 0))
             throw new QwixException($"A scale of {source}, which {request.Site} takes, is {scales.First(s => !float.IsFinite(s) || s <= 0)}. Its values or statistics are not finite: train or calibrate again.");
         int[] channels = scale is null ? [] : [.. Enumerable.Range(0, (int)scale.dim()).Where(axis => scale.shape[axis] > 1)];
@@ -143,7 +184,7 @@ public sealed class OdmlConversionProvider : OdmlQatProvider
             Shape = request.Tensor.shape,
             QType = request.How.QType,
             Scale = scales,
-            ZeroPoint = zeroPoint?.to(ScalarType.Int64).reshape(-1).data<long>().ToArray(),
+            ZeroPoint = Points(zeroPoint),
             QuantizationDimension = channels.Length == 0 ? null : channels[0],
         };
     }

@@ -84,8 +84,8 @@ public class OdmlQatProvider : ModelProvider
     /// <summary>Whether biases are rounded to steps of the sums that they are added to, as on the device.</summary>
     internal virtual bool RoundsBiases => false;
 
-    /// <summary>Whether averages of codes are rounded to codes, as on the device.</summary>
-    internal virtual bool RoundsAverages => false;
+    /// <summary>Whether values are computed as the device's kernels do.</summary>
+    internal virtual bool RoundsAsDevice => false;
 
     internal override bool CanFollow(ModelProvider other) => false;
 

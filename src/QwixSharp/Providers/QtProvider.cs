@@ -30,6 +30,9 @@ public class QtProvider : QuantizationProvider
 
     internal override bool IsForTraining => true;
 
+    /// <summary>A class of the user's may give products of its own.</summary>
+    internal override bool CanWriteOverProducts => GetType() == typeof(QtProvider);
+
     /// <inheritdoc/>
     protected override QuantizationRule InitRule(QuantizationRule rule)
     {

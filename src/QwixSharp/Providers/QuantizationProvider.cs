@@ -31,6 +31,9 @@ public abstract class QuantizationProvider : ModelProvider
         return rule.WeightQType is not null;
     }
 
+    /// <summary>Whether no backward pass needs the value of a product, so that a bias can be added in place.</summary>
+    internal virtual bool CanWriteOverProducts => false;
+
     /// <summary>Computes a general dot product (linear, matmul, bmm, …, and the products inside attention).</summary>
     /// <param name="site">Where the op is, and its rule.</param>
     /// <param name="lhs">The left operand.</param>

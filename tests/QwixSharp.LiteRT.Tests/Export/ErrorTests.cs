@@ -91,7 +91,10 @@ public sealed class ErrorTests
     {
         using var model = nn.Linear(4, 4);
         using var ptq = Qwix.QuantizeModel(model, new PtqProvider([new() { WeightQType = "int8" }]), zeros(2, 4));
-        Assert.Contains(nameof(OdmlConversionProvider), Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(ptq, zeros(2, 4))).Message);
+        var message = Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(ptq, zeros(2, 4))).Message;
+        Assert.Contains(nameof(PtqProvider), message);
+        Assert.Contains("new OdmlConversionProvider(rules, model.state_dict(), qat.QuantStats)", message);
+        Assert.Contains("ActStaticScale = false", message);
     }
 
     [Fact]

@@ -40,8 +40,7 @@ public sealed class NetworkTests(LiteRtRuntime runtime)
         var mean = PretrainedResNet18.LoadMeanImage();
         var line = arange(224, ScalarType.Float32);
         Tensor[] images = [.. new[] { 9, 32, 75 }.Select(width => ((line.remainder(width) * (255f / width)).unsqueeze(0) + (line.remainder(width + 11) * (255f / (width + 11))).unsqueeze(1)).div(2).expand(1, 3, 224, 224) - mean)];
-        // 21 layers spread what single ops round otherwise.
-        var file = OnDevice.Check(runtime, network, images, OnDevice.Static(), equal: 0.95);
+        var file = OnDevice.Check(runtime, network, images, OnDevice.Static());
         Assert.InRange(file.Length, 0, network.parameters().Sum(p => p.NumberOfElements) * 1.05);
     }
 

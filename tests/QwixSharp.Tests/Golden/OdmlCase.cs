@@ -49,7 +49,7 @@ internal sealed class OdmlCase(GoldenFamily family, JsonElement test)
 
     /// <summary>The provider as the reference has it, which leaves averages of codes as they are.</summary>
     public OdmlConversionProvider Conversion(Dictionary<string, Tensor> parameters, Calibration.QuantStats stats) =>
-        new(Rules, parameters, stats, PerTensorWeights, Range("fixed_range_for_inputs"), Range("fixed_range_for_outputs"), roundAverages: false);
+        new(Rules, parameters, stats, PerTensorWeights, Range("fixed_range_for_inputs"), Range("fixed_range_for_outputs"), roundAsDevice: false);
 
     private bool PerTensorWeights => test.GetProperty("provider_args").TryGetProperty("disable_per_channel_weights", out var value) && value.GetBoolean();
 

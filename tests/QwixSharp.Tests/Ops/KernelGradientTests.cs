@@ -42,6 +42,43 @@ public class KernelGradientTests
     }
 
     [Theory]
+    [InlineData(64, 20, 24, 16)]
+    [InlineData(24, 7, 9, 8)]
+    [InlineData(6, 5, 4, 3)]
+    [InlineData(512, 33, 40, 256)]
+    public void TilesOfTheBatchHaveScalesOfTheirOwn(int batch, int rows, int depth, int tile)
+    {
+        using var scope = NewDisposeScope();
+        Tensor gradient = ProductChecks.Random(1, batch, rows), x = ProductChecks.Random(2, batch, depth);
+        using var lhs = Qwix.Quantize(x, "int8", [0]);
+        var how = new HowToQuantize { QType = QType.Int8, ChannelwiseAxes = [1], TiledAxes = new Dictionary<int, TileSize> { [0] = tile } };
+        using var scaled = Quantizer.Quantize(gradient * lhs.Scale, how);
+        var expected = scaled.Dequantize().t().matmul(lhs.GetQValue().to(ScalarType.Float32));
+
+        var result = KernelGradients.TryRhs(gradient, lhs, how)!;
+
+        Assert.True(result.allclose(expected, rtol: 1e-5, atol: 1e-5 * expected.abs().max().item<float>()));
+        Assert.Null(KernelGradients.TryRhs(gradient.reshape(2, batch / 2, rows), lhs, how with { ChannelwiseAxes = [2], TiledAxes = new Dictionary<int, TileSize> { [1] = 1 } }));
+    }
+
+    [Theory]
+    [InlineData(1, 3, 5)]
+    [InlineData(70, 33, 40)]
+    public void OneScaleForAllIsServed(int batch, int rows, int depth)
+    {
+        using var scope = NewDisposeScope();
+        Tensor gradient = ProductChecks.Random(1, batch, rows), x = ProductChecks.Random(2, batch, depth), w = ProductChecks.Random(3, rows, depth);
+        using var lhs = Qwix.Quantize(x, "int8", []);
+        using var rhs = Qwix.Quantize(w, "int8", []);
+        var how = new HowToQuantize { QType = QType.Int8 };
+
+        using var forLhs = Quantizer.Quantize(gradient * rhs.Scale, how);
+        ProductChecks.AssertEqual(Qwix.DotGeneral(forLhs, rhs.GetQValue(), new([1], [0])), KernelGradients.TryLhs(gradient, rhs, how)!);
+        using var forRhs = Quantizer.Quantize(gradient * lhs.Scale, how);
+        ProductChecks.AssertEqual(Qwix.DotGeneral(forRhs, lhs.GetQValue(), new([0], [0])), KernelGradients.TryRhs(gradient, lhs, how)!);
+    }
+
+    [Theory]
     [InlineData(0, 0, "int8", 3, 5, 7)]
     [InlineData(0, 1, "int8", 3, 5, 64)]
     [InlineData(1, 0, "int8", 20, 33, 9)]

@@ -20,8 +20,8 @@ internal static class IntegerConstants
         long[] shape = [.. Enumerable.Repeat(1L, weight.Rank)];
         shape[axis] = -1;
         using var scope = NewDisposeScope();
-        var values = (weight.Constant! / tensor(codes.Scales).reshape(shape)).round().clamp(low, high).to(ScalarType.Int8);
-        if (codes.Type == LiteRtType.Int8)
+        var values = ((weight.Constant! / tensor(codes.Scales).reshape(shape)).round() + codes.ZeroPoint).clamp(low, high).to(ScalarType.Int8);
+        if (codes.Type == LiteRtType.Int8 && IntegerOps.Products.Contains(op.Op))
             values = WithoutPairs(values, axis);
         values.MoveToOuterDisposeScope();
         // Depthwise kernels know no int4: its codes are kept as int8.

@@ -67,7 +67,7 @@ internal sealed class IntegerPass
             op.Inputs[i] = op.Inputs[i] is { } input ? Current(input) : null;
         if (op.Op == BuiltinOp.FakeQuant)
             Requantize(op);
-        else if (!TryInteger(op))
+        else if (!TryInteger(op) && !TryGather(op))
             Float(op);
     }
 
@@ -206,6 +206,19 @@ internal sealed class IntegerPass
             return constant;
         var integers = IntegerConstants.Weight(op, constant);
         return op.IsHybrid ? integers : Real(integers);
+    }
+
+    /// <summary>Rows of a table are taken as integers and converted then: the whole table would be converted at each run.</summary>
+    private bool TryGather(GraphOp op)
+    {
+        if (op.Op != BuiltinOp.Gather || op.Inputs[0] is not { IsConstant: true, FakeQuant: { IsDynamic: false, Type: LiteRtType.Int8, Scales.Length: 1 } } table || table.Elements <= SmallWeight)
+            return false;
+        op.Inputs[0] = IntegerConstants.Weight(op, table);
+        var (codes, rows) = (table.FakeQuant!, op.Output);
+        op.Outputs[0] = new GraphTensor(codes.Type, rows.Shape) { Quantization = codes.Parameters };
+        _ops.Add(op);
+        _ops.Add(new GraphOp(_ranges.Of(rows) is null ? BuiltinOp.Dequantize : BuiltinOp.Quantize, op.Place) { Inputs = [op.Output], Outputs = [rows] });
+        return true;
     }
 
     /// <summary>The tensor's values in floating point.</summary>

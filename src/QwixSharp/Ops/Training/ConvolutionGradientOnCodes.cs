@@ -1,5 +1,8 @@
 using QwixSharp.Arrays;
+using QwixSharp.Kernels;
+using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Convolutions;
+using QwixSharp.Kernels.Passes;
 using QwixSharp.Kernels.Weights;
 using QwixSharp.Numerics;
 using static TorchSharp.torch;
@@ -12,6 +15,9 @@ namespace QwixSharp.Ops.Training;
 /// </summary>
 internal static unsafe class ConvolutionGradientOnCodes
 {
+    /// <summary>With fewer values in a window, libtorch's float32 gradient of a kernel is faster.</summary>
+    private const long ShortestWindow = 24;
+
     /// <summary>The gradient of the input: a convolution of the gradient with the kernel turned around.</summary>
     /// <param name="gradient">(N, O, spatial).</param>
     /// <param name="factors">The scales of the kernel in the gradient's axes.</param>
@@ -54,26 +60,51 @@ internal static unsafe class ConvolutionGradientOnCodes
     /// <returns>An array of the kernel's shape, the caller's; or null where the kernels cannot serve.</returns>
     internal static Tensor? TryOfKernel(Tensor gradient, Tensor factors, QArray input, HowToQuantize how, ConvolutionGradient convolution, long[] kernelShape)
     {
-        if (!CanServe(gradient, input, how, convolution) || convolution.Groups != 1 || kernelShape[1..].Aggregate((a, b) => a * b) < KernelConvolution.ShortestWindow)
+        if (!CanServe(gradient, input, how, convolution) || convolution.Groups != 1 || kernelShape[1..].Aggregate((a, b) => a * b) < ShortestWindow)
             return null;
 
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        // What the product contracts comes last: (O, N, spatial).
-        using var incoming = Quantizer.Quantize((gradient * factors).transpose(0, 1).contiguous(), how with { ChannelwiseAxes = [.. how.ChannelwiseAxes.Select(_ => 0)] });
         long outputs = kernelShape[0], depth = gradient.numel() / outputs;
-        var scales = incoming.Scale.reshape(-1).expand(outputs).contiguous();
+        var (incoming, scales) = QuantizeChannels(gradient, factors, how);
 
         var shape = Shape(input, convolution, kernelShape);
         int threads = get_num_threads();
         var images = input.GetQValue().movedim([1], [-1]).contiguous();
-        var windows = empty(depth, shape.WindowSize, dtype: ScalarType.Int8);
-        WindowRows.Gather((sbyte*)TensorMemory.Address(images), input.Shape[0], shape, (sbyte*)TensorMemory.Address(windows), threads);
-        using var weight = PackedWeight.FromColumns((sbyte*)TensorMemory.Address(windows), shape.WindowSize, depth, depth, threads);
+        var windows = MemoryPool.Shared.Rent(depth * shape.WindowSize);
+        WindowRows.Gather((sbyte*)TensorMemory.Address(images), input.Shape[0], shape, (sbyte*)windows.Pointer, threads);
+        using var weight = PackedWeight.FromColumns((sbyte*)windows.Pointer, shape.WindowSize, depth, depth, threads);
+        MemoryPool.Shared.Return(windows);
         var result = empty(outputs, shape.WindowSize, dtype: ScalarType.Float32);
-        KernelGradients.Multiply(incoming.GetQValue().reshape(outputs, depth), scales, weight, result);
+        KernelGradients.Multiply(incoming, scales, weight, result);
         return result.reshape([outputs, .. kernelShape[2..], kernelShape[1]]).movedim([-1], [1]).contiguous().MoveToOuterDisposeScope();
     }
+
+    /// <summary>
+    /// The gradient times its factors (N, 1, 1…) with a scale an output feature or one for all, so that what the product
+    /// contracts comes last: codes (O, N · spatial) and scales (O).
+    /// </summary>
+    private static (Tensor Codes, Tensor Scales) QuantizeChannels(Tensor gradient, Tensor factors, HowToQuantize how)
+    {
+        long[] shape = gradient.shape;
+        long images = shape[0], outputs = shape[1], depth = gradient.numel() / outputs;
+        if (how is not { ChannelwiseAxes: [1], TiledAxes.Count: 0 } || factors.dtype != ScalarType.Float32)
+        {
+            using var general = Quantizer.Quantize((gradient * factors).transpose(0, 1).contiguous(), how with { ChannelwiseAxes = [.. how.ChannelwiseAxes.Select(_ => 0)] });
+            return (general.GetQValue().reshape(outputs, depth), general.Scale.reshape(-1).expand(outputs).contiguous());
+        }
+
+        Tensor values = gradient.contiguous(), multipliers = Multipliers(factors, images);
+        Tensor codes = empty(outputs, depth, dtype: ScalarType.Int8), scales = empty(outputs, dtype: ScalarType.Float32);
+        ChannelPass.OfChannels(
+            Floats(values), images, outputs, depth / images, Floats(multipliers),
+            CodeRange.OfBits(how.QType.Bits), (sbyte*)TensorMemory.Address(codes), Floats(scales), get_num_threads());
+        return (codes, scales);
+    }
+
+    private static Tensor Multipliers(Tensor factors, long count) => factors.reshape(-1).expand(count).contiguous();
+
+    private static float* Floats(Tensor tensor) => (float*)TensorMemory.Address(tensor);
 
     private static bool CanServe(Tensor gradient, QArray residual, HowToQuantize how, ConvolutionGradient convolution) =>
         !convolution.Transposed && convolution.Strides.Count is 1 or 2 && KernelGradients.CanServe(residual) && RowQuantization.IsAbsMax(gradient, how);

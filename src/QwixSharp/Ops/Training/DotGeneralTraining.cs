@@ -98,7 +98,7 @@ internal sealed class DotGeneralTraining : ITrainedProduct
         var settings = forLhs ? _settings.LhsGradient : _settings.RhsGradient;
         var product = BackwardProduct.For(_lhs.Axes, _rhs.Axes, forLhs);
         var residual = other.Residual!.Restore(saved);
-        var result = OnKernels(forLhs, gradient, residual, product, settings) ?? Multiply(forLhs, gradient, residual, product, settings);
+        var result = OnKernels(forLhs, gradient, residual, product, settings) ?? OnPlain(forLhs, gradient, residual, settings) ?? Multiply(forLhs, gradient, residual, product, settings);
         if (own.Clipping is not null)
             result = GradientClipping.Apply(result, own.Source!.Restore(saved).Tensor!, own.Clipping.Restore(saved));
         return result.to(own.Dtype).MoveToOuterDisposeScope();
@@ -107,11 +107,21 @@ internal sealed class DotGeneralTraining : ITrainedProduct
     /// <summary>The product of a linear layer's backward pass on the kernels; null where they cannot serve.</summary>
     private Tensor? OnKernels(bool forLhs, Tensor gradient, Operand residual, BackwardProduct product, GradientSettings settings)
     {
-        bool isLinear = _lhs.Axes is { InOrder: true, Batch: [], Contracting: [_] } && _rhs.Axes is { InOrder: true, Batch: [], Free: [_], Contracting: [_] };
-        if (!isLinear || settings.QType is null || residual.QArray is not { } array)
+        if (!IsLinear || settings.QType is null || residual.QArray is not { } array)
             return null;
         var how = HowForGradient(product, settings, residual);
         return forLhs ? KernelGradients.TryLhs(gradient, array, how) : KernelGradients.TryRhs(gradient, array, how);
+    }
+
+    /// <summary>Whether this is lhs [.., K] · rhs [N, K] transposed.</summary>
+    private bool IsLinear => _lhs.Axes is { InOrder: true, Batch: [], Contracting: [_] } && _rhs.Axes is { InOrder: true, Batch: [], Free: [_], Contracting: [_] };
+
+    /// <summary>The product of a linear layer's backward pass in floating point, as libtorch has it; null where numbers are to be quantized or converted.</summary>
+    private Tensor? OnPlain(bool forLhs, Tensor gradient, Operand residual, GradientSettings settings)
+    {
+        if (!IsLinear || settings.QType is not null || settings.ResidualQType is not null || residual.Tensor is not { } other || other.dtype != gradient.dtype || other.dtype != ScalarType.Float32)
+            return null;
+        return forLhs ? gradient.matmul(other) : gradient.reshape(-1, gradient.shape[^1]).t().matmul(other.reshape(-1, other.shape[^1]));
     }
 
     private Tensor Multiply(bool forLhs, Tensor gradient, Operand residual, BackwardProduct product, GradientSettings settings)

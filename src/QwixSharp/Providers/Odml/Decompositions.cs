@@ -1,4 +1,5 @@
 using QwixSharp.Interception;
+using QwixSharp.Providers.Odml.Device;
 using QwixSharp.Providers.OpMap;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -14,21 +15,16 @@ internal static class Decompositions
         using var scope = NewDisposeScope();
         var site = run.NextSite(call, name);
         var x = run.Quantize(Arguments.Tensor(call, 0), site.Rule, site);
-        var gate = (Tensor)run.Execute(call, TorchOps.Sigmoid, [x])!;
-        run.Tag(gate, site.Rule, new() { Range = OpRanges.Sigmoid });
-        gate = run.Quantize(gate, site.Rule, site, "sigmoid");
-        var result = (Tensor)run.Execute(call, TorchOps.Multiply, [x, gate])!;
+        var result = Gated(run, call, site, x, x);
         if (!OpNaming.IsInPlace(call))
-        {
-            run.Tag(result, site.Rule);
             return result.MoveToOuterDisposeScope();
-        }
 
         var receiver = Arguments.Tensor(call, 0);
         run.Execute(call, TorchOps.Copy, [receiver, result, false]);
         bool returnsReceiver = call.Op.Method.DeclaringType == typeof(Tensor);
+        var tag = run.Tags[result];
         result = returnsReceiver ? receiver : ((Tensor)run.Execute(call, TorchOps.Alias, [receiver])!).MoveToOuterDisposeScope();
-        run.Tag(result, site.Rule);
+        run.Tag(result, site.Rule, tag);
         return result;
     }
 
@@ -39,12 +35,20 @@ internal static class Decompositions
         var site = run.NextSite(call, name);
         var x = run.Quantize(Arguments.Tensor(call, 0), site.Rule, site);
         var halves = (Tensor[])run.Execute(call, TorchOps.Chunk, [x, 2L, call.Arguments[1]])!;
-        var gate = (Tensor)run.Execute(call, TorchOps.Sigmoid, [halves[1]])!;
-        run.Tag(gate, site.Rule, new() { Range = OpRanges.Sigmoid });
+        foreach (var half in halves)
+            run.Tags[half] = new TensorTag { IsActivation = true, Codes = run.Tags[x]?.Codes };
+        return Gated(run, call, site, halves[0], halves[1]).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>x · sigmoid(of), tagged.</summary>
+    private static Tensor Gated(OdmlRun run, in OpCall call, OdmlSite site, Tensor x, Tensor of)
+    {
+        var gate = (Tensor)run.Execute(call, TorchOps.Sigmoid, [of])!;
+        run.Tag(gate, site.Rule, new() { Range = OpRanges.Sigmoid, HasFixedScale16 = true, Kernel = DeviceKernels.Of(run, call, "sigmoid", [of]) });
         gate = run.Quantize(gate, site.Rule, site, "sigmoid");
-        var result = (Tensor)run.Execute(call, TorchOps.Multiply, [halves[0], gate])!;
-        run.Tag(result, site.Rule);
-        return result.MoveToOuterDisposeScope();
+        var result = (Tensor)run.Execute(call, TorchOps.Multiply, [x, gate])!;
+        run.Tag(result, site.Rule, new() { Kernel = DeviceKernels.Of(run, call, "mul", [x, gate]) });
+        return result;
     }
 
     /// <summary>softmax(q·kᵀ ÷ √d + mask)·v ("Attention Is All You Need").</summary>

@@ -1,5 +1,6 @@
 using QwixSharp.Arrays;
 using QwixSharp.Numerics;
+using QwixSharp.Providers.Odml.Device;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Odml;
@@ -24,12 +25,25 @@ internal static class DeviceRounding
         return (steps.clamp(qtype.Min - zeroPoint, qtype.Max - zeroPoint) * scale).to(values.dtype).MoveToOuterDisposeScope();
     }
 
+    /// <summary>
+    /// Numbers as QUANTIZE rounds them: XNNPACK multiplies by the scale's reciprocal for int8 and takes ties to even, LiteRT's own kernel divides for
+    /// int16 and takes them away from zero.
+    /// </summary>
+    internal static Tensor FakeQuantize(Tensor values, FakeQuantAnnotation codes)
+    {
+        using var scope = NewDisposeScope();
+        var exact = values.to(ScalarType.Float32);
+        var steps = codes.QType == QType.Int16 ? exact / codes.Scale[0] : exact * (1 / codes.Scale[0]);
+        steps = codes.QType == QType.Int16 ? steps.sign() * (steps.abs() + 0.5f).floor() : steps.round();
+        return DeviceCodes.Values(steps, codes).to(values.dtype).MoveToOuterDisposeScope();
+    }
+
     /// <summary>Averages of codes are codes again, rounded away from code zero at ties.</summary>
     internal static Tensor Averages(Tensor values, FakeQuantAnnotation codes)
     {
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        double scale = codes.Scale[0], zeroPoint = codes.ZeroPoint is [var point] ? point : 0;
+        double scale = codes.Scale[0], zeroPoint = DeviceCodes.ZeroPoint(codes);
         var average = (values.to(ScalarType.Float32) / scale) + zeroPoint;
         var rounded = average.sign() * (average.abs() + (0.5 + (TieWidth * codes.QType.Max))).floor();
         return ((rounded.clamp(codes.QType.Min, codes.QType.Max) - zeroPoint) * scale).to(values.dtype).MoveToOuterDisposeScope();

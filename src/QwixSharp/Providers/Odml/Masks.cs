@@ -1,6 +1,6 @@
 using QwixSharp.Interception;
+using QwixSharp.Providers.Odml.Device;
 using QwixSharp.Rules;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Odml;
@@ -16,15 +16,19 @@ internal static class Masks
 
     private static readonly QuantizationRule StaysFloat = new();
 
-    /// <summary>Whether a constant operand of a call is a mask.</summary>
+    /// <summary>Whether an operand of a call is a mask: a constant, or what was made of one and the model's inputs.</summary>
     internal static bool Holds(OdmlRun run, in OpCall call)
     {
         using var scope = NewDisposeScope();
         foreach (var argument in call.Arguments)
         {
-            if (argument is Scalar number && Math.Abs(number.ToDouble()) >= Huge)
+            if (DeviceKernels.Number(argument) is { } number && !(Math.Abs(number) < Huge))
                 return true;
-            if (argument is not Tensor tensor || run.Tags[tensor] is not null || run.State.UseOf(tensor) is not null || !tensor.is_floating_point() || tensor.numel() == 0)
+            if (argument is not Tensor tensor)
+                continue;
+            if (ReferenceEquals(run.Tags[tensor]?.Pending, StaysFloat))
+                return true;
+            if (run.Tags[tensor] is not null || run.State.UseOf(tensor) is not null || !tensor.is_floating_point() || tensor.numel() == 0)
                 continue;
             if (!(tensor.abs().max().to(ScalarType.Float64).item<double>() < Huge))
                 return true;

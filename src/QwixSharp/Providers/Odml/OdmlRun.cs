@@ -2,6 +2,7 @@ using QwixSharp.Arrays;
 using QwixSharp.Interception;
 using QwixSharp.Numerics;
 using QwixSharp.Providers.Models;
+using QwixSharp.Providers.Odml.Device;
 using QwixSharp.Providers.OpMap;
 using QwixSharp.Rules;
 using TorchSharp;
@@ -25,6 +26,9 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
 
     /// <summary>Whether a tracer runs the ops.</summary>
     internal bool IsTraced => _tracer is not null;
+
+    /// <summary>Whether values are computed as the device's kernels do.</summary>
+    internal bool RoundsAsDevice => provider.RoundsAsDevice && !IsTraced;
 
     internal TensorTags Tags { get; } = new();
 
@@ -126,7 +130,7 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
         if (!Codec.IsQuantizable(tensor.dtype))
             return tensor;
         if (state.UseOf(tensor) is { } use)
-            return rule?.WeightQType is { } weightQType ? FakeQuant(tensor, new() { QType = weightQType, Calibration = rule.ActCalibrationMethod! }, site, operand, hasStats: false, use).Value : tensor;
+            return rule?.WeightQType is { } weightQType ? Coded(FakeQuant(tensor, new() { QType = weightQType, Calibration = rule.ActCalibrationMethod! }, site, operand, hasStats: false, use)) : tensor;
         var tag = Tags[tensor];
         if (rule?.ActQType is null || (tag?.Pending ?? rule) is not { ActQType: { } qtype } effective || tag is { IsQuantized: true })
             return tensor;
@@ -142,15 +146,15 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
             Calibration = tag?.Range is { } range ? CalibrationMethod.Fixed(range.Min, range.Max) : effective.ActCalibrationMethod!,
         };
         var (quantized, codes) = FakeQuant(tensor, how, site, operand, hasStats: true, weight: null);
-        Tags[quantized] = new TensorTag { IsActivation = true, Pending = effective, Codes = codes };
+        Tags[quantized] = new TensorTag { IsActivation = true, IsConstant = tag is null, Pending = effective, Codes = codes };
         if (known is null)
             Tags.SetForm(tensor, quantized, effective);
         return quantized;
     }
 
     /// <summary>Fake-quantizes a tensor in a way of an op's own, without statistics; the result belongs to this run.</summary>
-    internal Tensor Quantize(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, WeightUse? weight) =>
-        Coded(FakeQuant(tensor, how, site, operand, hasStats: false, weight));
+    internal Tensor Quantize(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, WeightUse? weight, DynamicProduct? dynamic = null) =>
+        Coded(FakeQuant(tensor, how, site, operand, hasStats: false, weight, dynamic));
 
     private object? Handle(in OpCall call, string name)
     {
@@ -210,15 +214,16 @@ internal sealed class OdmlRun(OdmlQatProvider provider, ModelState state) : IMod
         return quantized.Value;
     }
 
-    private (Tensor Value, FakeQuantAnnotation? Codes) FakeQuant(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, bool hasStats, WeightUse? weight)
+    private (Tensor Value, FakeQuantAnnotation? Codes) FakeQuant(Tensor tensor, HowToQuantize how, OdmlSite site, string operand, bool hasStats, WeightUse? weight, DynamicProduct? dynamic = null)
     {
-        var request = new FakeQuantRequest(tensor, how, site, operand, hasStats, weight);
+        var request = new FakeQuantRequest(tensor, how, site, operand, hasStats, weight) { Tag = weight is null ? Tags[tensor] : null, Dynamic = dynamic };
         var (annotation, compute) = provider.FakeQuant(this, request);
         if (annotation is null)
             return (Own(compute()), null);
         lock (Annotations)
             Annotations.Add(annotation);
-        return (Own(_tracer is null ? compute() : _tracer.FakeQuant(tensor, annotation, compute)), annotation);
+        var codes = RoundsAsDevice ? DeviceCodes.Of(annotation, request.Tag is { HasFixedScale16: true }) : annotation;
+        return (Own(_tracer is null ? compute() : _tracer.FakeQuant(tensor, annotation, compute)), codes);
     }
 
     /// <summary>Keeps a tensor as long as the run.</summary>

@@ -2,6 +2,7 @@ using QwixSharp.Arrays;
 using QwixSharp.Interception;
 using QwixSharp.Numerics;
 using QwixSharp.Ops;
+using QwixSharp.Providers.Odml.Device;
 using QwixSharp.Providers.OpMap;
 using QwixSharp.Rules;
 using static TorchSharp.torch;
@@ -69,7 +70,7 @@ internal static class ProductHandlers
         var rule = site.Rule;
         bool isDynamic = rule is { ActQType: not null, ActStaticScale: not true } && lhsActivates && rhsWeight is not null;
         lhs = isDynamic
-            ? run.Quantize(lhs, how(true, rule!.ActQType!, rule.ActCalibrationMethod!), site, "lhs", null)
+            ? run.Quantize(lhs, how(true, rule!.ActQType!, rule.ActCalibrationMethod!), site, "lhs", null, ProductKernels.Dynamic(run, call, lhs, rule.WeightQType))
             : run.Quantize(lhs, rule, site, "lhs");
         if (rhsWeight is not null && rule?.WeightQType is { } weightQType)
         {
@@ -84,8 +85,9 @@ internal static class ProductHandlers
         var result = run.Proceed(call, place(call.Arguments, lhs, rhs));
         ProductSums? sums = null;
         if (result is Tensor product)
-            (result, sums) = BiasRounding.Product(run, call, OpNaming.Of(call.Op), lhs, rhs, product);
-        run.Tag(result, rule, new() { AllowsFusion = true, Sums = sums });
+            (result, sums) = BiasRounding.Product(run, call, OpNaming.Of(call.Op), lhs, rhs, product, place);
+        var kernel = rhsActivates ? ProductKernels.OfActivations(run, call, lhs, rhs, place) : ProductKernels.Of(sums);
+        run.Tag(result, rule, new() { AllowsFusion = true, Sums = sums, Kernel = kernel });
         return result;
     }
 }

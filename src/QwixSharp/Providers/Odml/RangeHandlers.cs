@@ -1,4 +1,6 @@
 using QwixSharp.Interception;
+using QwixSharp.Providers.Odml.Device;
+using QwixSharp.Providers.OpMap;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Odml;
@@ -13,8 +15,9 @@ internal static class RangeHandlers
     internal static object? Quantized(OdmlRun run, in OpCall call, OdmlOp op, string name)
     {
         var site = run.NextSite(call, name);
-        var result = run.Proceed(call, QuantizeOperands(run, call, op, site));
-        run.Tag(result, site.Rule, new() { Range = op.Range });
+        object?[] arguments = QuantizeOperands(run, call, op, site);
+        var result = run.Proceed(call, arguments);
+        run.Tag(result, site.Rule, new() { Range = op.Range, Kernel = DeviceKernels.Of(run, call, name, arguments), HasFixedScale16 = name is "softmax" or "sigmoid" or "tanh" });
         return result;
     }
 
@@ -39,7 +42,11 @@ internal static class RangeHandlers
             tag = tag with { Pending = null };
         bool isLinear = single && !(name == "div" && source == 1);
         bool stays = isLinear && ReferenceEquals(arguments[source], call.Arguments[source]);
-        run.Tag(result, site.Rule, stays ? new() { Pending = tag.Pending, AllowsFusion = tag.AllowsFusion } : null);
+        ProductSums? sums = null;
+        if (fuses && tag.Sums is { } before && run.RoundsAsDevice && !OpNaming.IsInPlace(call))
+            (result, sums) = BiasRounding.Constant(run, before, (Tensor)result!, call.Arguments[1 - source], name == "sub" ? -1 : 1);
+        var kernel = fuses ? ProductKernels.Of(sums) : DeviceKernels.Of(run, call, name, arguments);
+        run.Tag(result, site.Rule, stays ? new() { Pending = tag.Pending, AllowsFusion = tag.AllowsFusion, Sums = sums, Kernel = kernel } : new() { Kernel = kernel });
         return result;
     }
 
@@ -56,16 +63,17 @@ internal static class RangeHandlers
     /// <summary>The output has the input's range, and is made of averages, which a device rounds to codes.</summary>
     internal static object? AveragesInput(OdmlRun run, in OpCall call, OdmlOp op, string name)
     {
-        var average = (Tensor)SharesInput(run, call, op, name)!;
-        var tag = run.Tags[average]!;
-        if (!run.Provider.RoundsAverages || run.IsTraced || tag.Codes is null || !HasIntegerForm(call, average, name))
-            return average;
-        using (average)
-        {
-            var rounded = DeviceRounding.Averages(average, tag.Codes);
-            run.Tags[rounded] = tag;
-            return rounded;
-        }
+        var site = run.NextSite(call, name);
+        object?[] arguments = QuantizeOperands(run, call, op, site);
+        var (source, average) = ((Tensor)arguments[0]!, (Tensor)run.Proceed(call, arguments)!);
+        var codes = run.Tags[source]?.Codes;
+        var rounded = average;
+        if (run.RoundsAsDevice && codes is not null && AverageForms.IsInteger(call, source, average, name))
+            rounded = BilinearKernel.Is(call, source, average, name) ? BilinearKernel.Compute(call, source, average, codes) : DeviceRounding.Averages(average, codes);
+        if (!ReferenceEquals(rounded, average))
+            average.Dispose();
+        run.Tag(rounded, site.Rule, new() { IsQuantized = site.QuantizesActivations, Codes = codes });
+        return rounded;
     }
 
     /// <summary>The input has the output's range: what the op cuts off needs no codes.</summary>
@@ -74,8 +82,9 @@ internal static class RangeHandlers
         var site = run.NextSite(call, name);
         var source = TensorTree.Leaves(call.Arguments).FirstOrDefault(t => run.IsActivation(t) && t.is_floating_point());
         var rule = site.QuantizesActivations || source is null ? site.Rule : run.Tags[source]!.Pending;
+        var kernels = DeviceKernels.Then(run, call, name, moves: false);
         var result = run.Proceed(call, call.Arguments);
-        run.Tag(result, rule);
+        run.Tag(result, rule, new() { Kernel = kernels(0) });
         return result;
     }
 
@@ -83,9 +92,10 @@ internal static class RangeHandlers
     internal static object? MovesData(OdmlRun run, in OpCall call, OdmlOp op, string name)
     {
         List<TensorTag?> tags = [.. TensorTree.Leaves(call.Arguments).Select(t => run.Tags[t])];
+        var kernels = DeviceKernels.Then(run, call, name, moves: true);
         var result = run.Proceed(call, call.Arguments);
         var first = tags.FirstOrDefault(t => t is not null);
-        run.Tag(result, null, new()
+        var tag = new TensorTag
         {
             Pending = tags.LastOrDefault(t => t?.Pending is not null)?.Pending,
             Range = tags.LastOrDefault(t => t?.Range is not null)?.Range,
@@ -93,7 +103,16 @@ internal static class RangeHandlers
             IsQuantized = tags.All(t => t is { IsQuantized: true }),
             Codes = tags is [var only] ? only?.Codes : null,
             Memory = first?.Memory ?? new(),
-        });
+            SplitsWithProduct = first is { SplitsWithProduct: true } || (first?.Sums is { Channels: -1 } && name is "chunk" or "split" or "tensor_split" && SplitsFeatures(call)),
+        };
+        int writes = tag.Memory.Writes;
+        foreach (var (output, index) in TensorTree.Leaves(result).Select((t, i) => (t, i)))
+        {
+            // A view has other values once its memory was written to.
+            var kernel = kernels(index);
+            run.Tag(output, null, tag with { Kernel = kernel is null ? null : codes => tag.Memory.Writes == writes ? kernel(codes) : null });
+        }
+
         return result;
     }
 
@@ -117,7 +136,7 @@ internal static class RangeHandlers
         ProductSums? sums = null;
         if (tag.Sums is not null && call.Arguments[5] is false)
             (result, sums) = BiasRounding.BatchNorm(run, call, tag.Sums, (Tensor)result!);
-        run.Tag(result, tag.Pending, new() { AllowsFusion = true, Sums = sums });
+        run.Tag(result, tag.Pending, new() { AllowsFusion = true, Sums = sums, Kernel = ProductKernels.Of(sums) });
         return result;
     }
 
@@ -134,13 +153,8 @@ internal static class RangeHandlers
         return arguments;
     }
 
-    /// <summary>Whether LiteRT takes averages of codes: windows are all of one size, and images are interpolated along two axes, by lines.</summary>
-    private static bool HasIntegerForm(in OpCall call, Tensor average, string name)
-    {
-        if (name.StartsWith("adaptive", StringComparison.Ordinal))
-            return ((Tensor)call.Arguments[0]!).shape.Zip(average.shape).All(s => s.First % s.Second == 0);
-        return !call.Arguments.OfType<InterpolationMode>().Any(mode => mode != InterpolationMode.Bilinear);
-    }
+    private static bool SplitsFeatures(in OpCall call) =>
+        DeviceKernels.Number(Arguments.Named(call, "dim")) is { } axis && (axis == -1 || axis == ((Tensor)call.Arguments[0]!).dim() - 1);
 
     private static object?[] QuantizeOperands(OdmlRun run, in OpCall call, OdmlOp op, OdmlSite site)
     {

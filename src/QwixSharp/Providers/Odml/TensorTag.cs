@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using QwixSharp.Providers.Odml.Device;
 using QwixSharp.Rules;
 using static TorchSharp.torch;
 
@@ -22,11 +23,23 @@ internal sealed record TensorTag
     /// <summary>Whether a constant that is added, or batch norm, fuses into the op that made the tensor.</summary>
     internal bool AllowsFusion { get; init; }
 
+    /// <summary>Whether the tensor is a constant's fake-quantized form.</summary>
+    internal bool IsConstant { get; init; }
+
     /// <summary>Whether the values are those of a fake-quant already.</summary>
     internal bool IsQuantized { get; init; }
 
     /// <summary>The sums on the device, where the tensor is a product with a bias that may fuse.</summary>
     internal ProductSums? Sums { get; init; }
+
+    /// <summary>What the device's kernel gives for the op that made the tensor; null where arithmetic on the values rounds as well.</summary>
+    internal DeviceKernel? Kernel { get; init; }
+
+    /// <summary>Whether the op that made the tensor has one output scale on the device, 1/32768, if its codes are int16.</summary>
+    internal bool HasFixedScale16 { get; init; }
+
+    /// <summary>Whether the tensor is a part of a linear layer's result, by its features: on the device each part is a product of its own.</summary>
+    internal bool SplitsWithProduct { get; init; }
 
     /// <summary>The codes that the values have, where these are fixed numbers already.</summary>
     internal FakeQuantAnnotation? Codes { get; init; }

@@ -36,14 +36,18 @@ internal static class Arguments
     };
 
     /// <summary>A product with a bias added to its last axis or along an axis of features; in place where no gradient forbids it.</summary>
-    internal static Tensor AddBias(Tensor product, Tensor? bias, int featureAxis = -1)
+    /// <param name="product">The product, which nobody else has.</param>
+    /// <param name="bias">The bias, if there is one.</param>
+    /// <param name="mayWrite">Whether the backward pass can do without the product's value.</param>
+    /// <param name="featureAxis">The axis of the features.</param>
+    internal static Tensor AddBias(Tensor product, Tensor? bias, bool mayWrite, int featureAxis = -1)
     {
         if (bias is null)
             return product;
         long[] shape = [.. Enumerable.Repeat(1L, (int)product.dim())];
         shape[featureAxis < 0 ? ^1 : featureAxis] = -1;
         using var broadcast = bias.reshape(shape);
-        if (bias.dtype == product.dtype && !(is_grad_enabled() && (product.requires_grad || bias.requires_grad)))
+        if (bias.dtype == product.dtype && (mayWrite || !(is_grad_enabled() && (product.requires_grad || bias.requires_grad))))
         {
             product.add_(broadcast);
             return product;

@@ -31,7 +31,7 @@ internal static class Convolutions
         bool unbatched = input.dim() == axes + 1;
         var convolution = Read(call, axes, weight);
         var product = found.Provider.Convolution(found.Site, run.State.Operand(unbatched ? input.unsqueeze(0) : input), run.State.Operand(weight), convolution);
-        product = Arguments.AddBias(product, (Tensor?)call.Arguments[2], featureAxis: 1);
+        product = Arguments.AddBias(product, (Tensor?)call.Arguments[2], found.Provider.CanWriteOverProducts, featureAxis: 1);
         return (unbatched ? product.squeeze(0) : product).MoveToOuterDisposeScope();
     }
 

@@ -36,8 +36,10 @@ internal static class MatrixProducts
         // While a backward pass may follow, the provider is asked: it may have to refuse the weight's gradient.
         if (!(call.Module.training && is_grad_enabled()) && run.State.Remembered(weight, call.ModulePath)?.TryCompute(input, bias) is { } known)
             return known;
-        var product = run.DotGeneral(call, input, weight, new([(int)input.dim() - 1], [1]));
-        return product is null ? run.Proceed(call) : Arguments.AddBias(product, bias);
+        if (run.Find(call, OpNames.DotGeneral) is not { } found)
+            return run.Proceed(call);
+        var product = found.Provider.DotGeneral(found.Site, run.State.Operand(input), run.State.Operand(weight), new([(int)input.dim() - 1], [1]));
+        return Arguments.AddBias(product, bias, found.Provider.CanWriteOverProducts);
     }
 
     private static object? MatMul(ModelRun run, in OpCall call) =>
@@ -149,7 +151,7 @@ internal static class MatrixProducts
             return ((Tensor)run.Proceed(call)!).MoveToOuterDisposeScope();
         int[] batch = [.. Enumerable.Range(0, rank - 1)];
         var second = run.DotGeneral(call, first, x2, new([rank], [rank - 1], batch, batch))!;
-        return Arguments.AddBias(second, (Tensor?)call.Arguments[3]).MoveToOuterDisposeScope();
+        return Arguments.AddBias(second, (Tensor?)call.Arguments[3], mayWrite: false).MoveToOuterDisposeScope();
     }
 
     private static object? Einsum(ModelRun run, in OpCall call)

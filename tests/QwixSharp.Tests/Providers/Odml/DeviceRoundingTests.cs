@@ -15,10 +15,10 @@ public class DeviceRoundingTests
     {
         using var scope = NewDisposeScope();
         var x = rand(2, 3, 4, 4);
-        var (device, quant) = Converted(x, (_, t) => Average(name, t.view(-1, 3, 4, 4)), roundAverages: true);
+        var (device, quant) = Converted(x, (_, t) => Average(name, t.view(-1, 3, 4, 4)), roundAsDevice: true);
         var steps = device / quant.Scale[0];
         Assert.True(steps.allclose(steps.round(), atol: 1e-4));
-        var (reference, _) = Converted(x, (_, t) => Average(name, t.view(-1, 3, 4, 4)), roundAverages: false);
+        var (reference, _) = Converted(x, (_, t) => Average(name, t.view(-1, 3, 4, 4)), roundAsDevice: false);
         Assert.InRange((device - reference).abs().max().item<float>(), quant.Scale[0] / 100, quant.Scale[0] * 0.501f);
     }
 
@@ -29,7 +29,7 @@ public class DeviceRoundingTests
         using var scope = NewDisposeScope();
         // From 0 to 255 the scale is 1 and the zero point −128: code zero is 128.
         var x = tensor(new float[] { 0, 255, 10, 11, 200, 201 }).view(1, 1, 6);
-        var (device, quant) = Converted(x, (_, t) => functional.avg_pool1d(t, 2), roundAverages: true);
+        var (device, quant) = Converted(x, (_, t) => functional.avg_pool1d(t, 2), roundAsDevice: true);
         Assert.Equal((1f, -128L), (quant.Scale[0], quant.ZeroPoint![0]));
         Assert.Equal([127f, 10, 201], device.data<float>().ToArray());
     }
@@ -40,7 +40,7 @@ public class DeviceRoundingTests
         using var scope = NewDisposeScope();
         // From −1 to 254 the zero point is −127: 2½ steps are code −124.5, which would be −124 and 3 steps if rounded after.
         var x = tensor(new float[] { -1, 254, 2.5f, 3.5f }).view(1, 4);
-        var (device, quant) = Converted(x, (_, t) => t.abs(), roundAverages: true, take: 0);
+        var (device, quant) = Converted(x, (_, t) => t.abs(), roundAsDevice: true, take: 0);
         Assert.Equal((1f, -127L), (quant.Scale[0], quant.ZeroPoint![0]));
         var codes = QwixSharp.Providers.Odml.DeviceRounding.FakeQuantize(x, quant.QType, tensor([.. quant.Scale]), tensor([.. quant.ZeroPoint]));
         Assert.Equal([-1f, 254, 2, 4], codes.data<float>().ToArray());
@@ -75,12 +75,12 @@ public class DeviceRoundingTests
         _ => functional.interpolate(x, [8, 8], mode: InterpolationMode.Bilinear, align_corners: false),
     };
 
-    private static (Tensor Device, FakeQuantAnnotation Quant) Converted(Tensor x, Func<Functional, Tensor, Tensor> forward, bool roundAverages, int take = 0)
+    private static (Tensor Device, FakeQuantAnnotation Quant) Converted(Tensor x, Func<Functional, Tensor, Tensor> forward, bool roundAsDevice, int take = 0)
     {
         using var model = new Functional(rand(8, 8), forward);
         using var qat = Qwix.QuantizeModel(model, new OdmlQatProvider(OnDevice.Int8), x);
         OnDevice.Calibrate(qat, x);
-        var provider = new OdmlConversionProvider(OnDevice.Int8, model.state_dict(), qat.QuantStats, roundAverages: roundAverages);
+        var provider = new OdmlConversionProvider(OnDevice.Int8, model.state_dict(), qat.QuantStats, roundAsDevice: roundAsDevice);
         using var conversion = Qwix.QuantizeModel(model, provider, x);
         return (conversion.call(x), provider.FakeQuants[take]);
     }

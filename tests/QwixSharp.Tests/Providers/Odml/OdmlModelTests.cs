@@ -157,7 +157,7 @@ public class OdmlModelTests
         var x = rand(4, 8);
         using var qat = Qwix.QuantizeModel(model, new OdmlQatProvider(OnDevice.Int8), x);
         OnDevice.Calibrate(qat, x);
-        using var conversion = Qwix.QuantizeModel(model, new OdmlConversionProvider(OnDevice.Int8, model.state_dict(), qat.QuantStats), x);
+        using var conversion = Qwix.QuantizeModel(model, new OdmlConversionProvider(OnDevice.Int8, model.state_dict(), qat.QuantStats, roundAsDevice: false), x);
         conversion.eval();
         var expected = conversion.call(x);
         var tracer = new Recorder();

@@ -1,0 +1,49 @@
+using static TorchSharp.torch;
+
+namespace QwixSharp.Providers.Odml.Device;
+
+/// <summary>How LiteRT's integer kernels scale a sum: by a factor of 31 bits and a power of two, with a rounding for each.</summary>
+internal static class FixedPoint
+{
+    /// <summary>A factor as <c>m · 2^(shift − 31)</c>, where m has 31 bits.</summary>
+    internal static (long Multiplier, int Shift) Factor(double factor)
+    {
+        if (factor == 0)
+            return (0, 0);
+        int shift = Math.ILogB(factor) + 1;
+        long multiplier = (long)Math.Round(Math.ScaleB(factor, 31 - shift), MidpointRounding.AwayFromZero);
+        if (multiplier == 1L << 31)
+            (multiplier, shift) = (multiplier / 2, shift + 1);
+        return shift < -31 ? (0, 0) : (multiplier, shift);
+    }
+
+    /// <summary>Sums of 32 bits times factors, which broadcast: rounded to the factor's power of two, and again to whole numbers.</summary>
+    internal static Tensor Scale(Tensor sums, params (long Multiplier, int Shift)[] factors)
+    {
+        Tensor multipliers = Numbers(factors, f => f.Multiplier), left = Numbers(factors, f => 1L << Math.Max(f.Shift, 0)), right = Numbers(factors, f => 1L << Math.Max(-f.Shift, 0));
+        var product = sums * left * multipliers;
+        var high = (product + where(product.ge(0), tensor(1L << 30), tensor(1 - (1L << 30)))).div(tensor(1L << 31), RoundingMode.trunc);
+        return high.sign() * (high.abs() + right.div(tensor(2L), RoundingMode.floor)).div(right, RoundingMode.floor);
+    }
+
+    /// <summary>Sums of 32 bits times factors, as matrix products scale them: rounded once, upwards at ties.</summary>
+    internal static Tensor ScaleOnce(Tensor sums, params (long Multiplier, int Shift)[] factors)
+    {
+        Tensor multipliers = Numbers(factors, f => f.Multiplier), units = Numbers(factors, f => 1L << (31 - f.Shift));
+        return ((sums * multipliers) + units.div(tensor(2L), RoundingMode.floor)).div(units, RoundingMode.floor);
+    }
+
+    /// <summary>Sums of 64 bits: the factor keeps 15 of its bits, and there is one rounding, upwards at ties.</summary>
+    internal static Tensor ScaleWide(Tensor sums, params (long Multiplier, int Shift)[] factors)
+    {
+        Tensor multipliers = Numbers(factors, f => f.Multiplier < 0x7FFF0000 ? (f.Multiplier + (1 << 15)) >> 16 : 0x7FFF), units = Numbers(factors, f => 1L << (15 - f.Shift));
+        return ((sums * multipliers) + units.div(tensor(2L), RoundingMode.floor)).div(units, RoundingMode.floor);
+    }
+
+    /// <summary>Whole numbers divided by a power of two, rounded downwards.</summary>
+    internal static Tensor ShiftRight(Tensor values, int bits) => values.div(tensor(1L << bits), RoundingMode.floor);
+
+    /// <summary>One number as a scalar, several along the first axis.</summary>
+    private static Tensor Numbers((long Multiplier, int Shift)[] factors, Func<(long Multiplier, int Shift), long> number) =>
+        factors is [var one] ? tensor(number(one)) : tensor(Array.ConvertAll(factors, f => number(f)));
+}
