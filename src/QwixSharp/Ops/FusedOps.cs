@@ -1,6 +1,5 @@
 using QwixSharp.Arrays;
 using QwixSharp.Kernels.Chains;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;

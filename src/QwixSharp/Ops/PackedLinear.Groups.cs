@@ -1,7 +1,6 @@
 using QwixSharp.Arrays;
 using QwixSharp.Kernels;
 using QwixSharp.Kernels.Activations;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;
