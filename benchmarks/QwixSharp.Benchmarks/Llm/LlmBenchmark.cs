@@ -52,13 +52,17 @@ internal static class LlmBenchmark
 
     private static void Report(Scheme scheme, OurModel ours, LlamaCpp theirs, int rounds)
     {
-        List<double> ourDecode = [], theirDecode = [], ourPrompt = [], theirPrompt = [];
+        List<double> ourDecode = [], withInt8Cache = [], theirDecode = [], ourPrompt = [], theirPrompt = [];
         for (var round = -1; round < rounds; round++)
         {
+            ours.UseCache(QType.Int8, Context);
+            var quantized = Decode(ours);
+            ours.UseCache(null, Context);
             var decode = (Ours: Decode(ours), Theirs: Decode(theirs));
             var prompt = (Ours: LongPrompt / Seconds(() => { ours.Trim(0); ours.Read(Tokens(LongPrompt)); }), Theirs: LongPrompt / Seconds(() => { theirs.Clear(); theirs.Read(Tokens(LongPrompt), 0); }));
             if (round < 0)
                 continue;
+            withInt8Cache.Add(quantized);
             ourDecode.Add(decode.Ours);
             theirDecode.Add(decode.Theirs);
             ourPrompt.Add(prompt.Ours);
@@ -67,6 +71,7 @@ internal static class LlmBenchmark
 
         Console.WriteLine($"\n{scheme}                      ours   llama.cpp   ratio");
         Line($"decode {Answer} after {Prompt}, tokens/s", Median(ourDecode), Median(theirDecode));
+        Line("the same, our cache int8", Median(withInt8Cache), Median(theirDecode));
         Line($"prompt of {LongPrompt}, tokens/s", Median(ourPrompt), Median(theirPrompt));
         Line("weights, MB", ours.Bytes / 1e6, theirs.Bytes / 1e6);
     }

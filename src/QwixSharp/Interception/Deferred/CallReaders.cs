@@ -8,17 +8,33 @@ internal static class CallReaders
 {
     private static readonly Dictionary<string, OpKind> Binary = new()
     {
-        ["op_Addition"] = OpKind.Add, ["add"] = OpKind.Add,
-        ["op_Subtraction"] = OpKind.Subtract, ["sub"] = OpKind.Subtract, ["subtract"] = OpKind.Subtract,
-        ["op_Multiply"] = OpKind.Multiply, ["mul"] = OpKind.Multiply, ["multiply"] = OpKind.Multiply,
-        ["op_Division"] = OpKind.Divide, ["div"] = OpKind.Divide, ["divide"] = OpKind.Divide,
+        ["op_Addition"] = OpKind.Add,
+        ["add"] = OpKind.Add,
+        ["op_Subtraction"] = OpKind.Subtract,
+        ["sub"] = OpKind.Subtract,
+        ["subtract"] = OpKind.Subtract,
+        ["op_Multiply"] = OpKind.Multiply,
+        ["mul"] = OpKind.Multiply,
+        ["multiply"] = OpKind.Multiply,
+        ["op_Division"] = OpKind.Divide,
+        ["div"] = OpKind.Divide,
+        ["divide"] = OpKind.Divide,
     };
 
     private static readonly Dictionary<string, OpKind> Unary = new()
     {
-        ["op_UnaryNegation"] = OpKind.Negate, ["neg"] = OpKind.Negate, ["negative"] = OpKind.Negate,
-        ["square"] = OpKind.Power, ["sqrt"] = OpKind.SquareRoot, ["rsqrt"] = OpKind.ReciprocalSquareRoot, ["reciprocal"] = OpKind.Reciprocal,
-        ["sigmoid"] = OpKind.Sigmoid, ["silu"] = OpKind.Silu, ["relu"] = OpKind.Relu, ["relu6"] = OpKind.Relu6, ["gelu"] = OpKind.Gelu,
+        ["op_UnaryNegation"] = OpKind.Negate,
+        ["neg"] = OpKind.Negate,
+        ["negative"] = OpKind.Negate,
+        ["square"] = OpKind.Power,
+        ["sqrt"] = OpKind.SquareRoot,
+        ["rsqrt"] = OpKind.ReciprocalSquareRoot,
+        ["reciprocal"] = OpKind.Reciprocal,
+        ["sigmoid"] = OpKind.Sigmoid,
+        ["silu"] = OpKind.Silu,
+        ["relu"] = OpKind.Relu,
+        ["relu6"] = OpKind.Relu6,
+        ["gelu"] = OpKind.Gelu,
     };
 
     /// <summary>The kind and reader of a method, or null where it is not deferrable.</summary>

@@ -24,7 +24,7 @@ internal sealed partial class DeferredGraph
 
     private readonly IDeferredEvaluator _evaluator;
     private readonly List<DeferredNode> _reachable = [];
-    private readonly List<Tensor> _temporary = [];
+    private readonly List<DeferredNode> _temporary = [];
     private readonly LeafCache _leaves;
     private readonly List<DeferredNode> _consented = [];
     private DeferrableOp? _asking;
@@ -145,9 +145,9 @@ internal sealed partial class DeferredGraph
         node.IsComputed = true;
         if (node.Op.NeedsConsent) _consented.Remove(node);
         if (node.IsReachable) _reachable.Remove(node);
-        else _temporary.Add(node.Tensor);
+        else _temporary.Add(node);
         ReleaseOperands(node);
-        if (!node.IsReachable && node.Readers == 0) Drop(node.Tensor);
+        if (!node.IsReachable && node.Readers == 0) Drop(node);
     }
 
     /// <summary>Computes every tensor that the model can still reach.</summary>
@@ -185,7 +185,7 @@ internal sealed partial class DeferredGraph
         for (var i = _reachable.Count - 1; i >= mark; i--)
         {
             var tensor = _reachable[i].Tensor;
-            var isReturned = ReferenceEquals(tensor, result) || (result is Tensor[] many && Array.IndexOf(many, tensor) >= 0);
+            var isReturned = ReferenceEquals(tensor, result) || (result is Tensor[] many && Array.Exists(many, t => ReferenceEquals(t, tensor)));
             if (!isReturned) Forget(_reachable[i]);
         }
     }
@@ -194,7 +194,7 @@ internal sealed partial class DeferredGraph
     internal void End()
     {
         while (_reachable.Count > 0) Forget(_reachable[^1]);
-        foreach (var tensor in _temporary) tensor.Dispose();
+        foreach (var node in _temporary) node.Tensor.Dispose();
         _temporary.Clear();
     }
 
@@ -278,14 +278,15 @@ internal sealed partial class DeferredGraph
         for (var i = 0; i < node.Operands.Length; i++)
         {
             if (node.Origin(i) is not { } source || --source.Readers > 0 || source.IsReachable) continue;
-            if (source.IsComputed) Drop(source.Tensor);
+            if (source.IsComputed) Drop(source);
             else ReleaseOperands(source);
         }
     }
 
-    private void Drop(Tensor tensor)
+    /// <summary>Frees the value of a node that the model could not reach when it was computed; others belong to the model.</summary>
+    private void Drop(DeferredNode node)
     {
-        if (_temporary.Remove(tensor)) tensor.Dispose();
+        if (_temporary.Remove(node)) node.Tensor.Dispose();
     }
 
     /// <summary>Computes the reachable nodes that read certain tensors with values, through others or by themselves.</summary>

@@ -62,7 +62,7 @@ internal static class ShapeReaders
             shape[axis] += other[axis];
         }
 
-        arguments[0] = arguments[0] is Tensor[] ? parts : parts.ToList();
+        arguments[0] = arguments[0] is Tensor[]? parts : parts.ToList();
         (call.Operands, call.Shape, call.Axis, call.IsContiguous) = (parts, shape, axis, true);
         return true;
     }

@@ -24,6 +24,7 @@ internal static class TorchSharpCalls
         if (method is ConstructorInfo ? type == typeof(TorchSharp.Modules.Parameter) : method.Name is "AsParameter" or "Parameter") return true;
         if (typeof(Tensor).IsAssignableFrom(type)) return Writing.Contains(method.Name);
         if (Quiet.Contains(method.Name) || (method.IsSpecialName && !method.Name.StartsWith("set_", StringComparison.Ordinal)) || method.Name is "GetEnumerator" or "call" or "forward") return false;
+        if (type == typeof(DisposeScope)) return method.Name.StartsWith("DisposeEverything", StringComparison.Ordinal);
         if (MethodClassifier.IsModule(type)) return Changing.Contains(method.Name);
         return type.IsAbstract && type.IsSealed ? !IsHarmlessHolder(type) : !IsHarmless(type);
     }
@@ -46,7 +47,7 @@ internal static class TorchSharpCalls
         || typeof(Task).IsAssignableFrom(method.DeclaringType) || method.DeclaringType == typeof(Thread) || method.DeclaringType == typeof(Parallel);
 
     private static bool IsHarmless(Type type) =>
-        type == typeof(Scalar) || type == typeof(torch.TensorIndex) || type == typeof(torch.Device) || type == typeof(torch.Size) || type == typeof(DisposeScope)
+        type == typeof(Scalar) || type == typeof(torch.TensorIndex) || type == typeof(torch.Device) || type == typeof(torch.Size)
         || type.Name.StartsWith("ModuleList", StringComparison.Ordinal) || type.Name.StartsWith("ModuleDict", StringComparison.Ordinal) || type.Name.StartsWith("Sequential", StringComparison.Ordinal);
 
     /// <summary>Static classes that only make numbers of others.</summary>

@@ -1,0 +1,33 @@
+using QwixSharp.Interception;
+using QwixSharp.Interception.Deferred;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Tests.Interception.Deferred;
+
+/// <summary>Defers all that can be, computes one pattern by its own way, and counts how often it was found.</summary>
+internal sealed class PatternInterceptor(OpKind root, Func<DeferredNode, DeferredGraph, Tensor?> pattern) : IDefersOps, IDeferredEvaluator
+{
+    public IDeferredEvaluator? Evaluator => this;
+
+    public ModulePaths? Paths => null;
+
+    internal int Matches { get; private set; }
+
+    public bool Wants(OpDescriptor op) => false;
+
+    public object? Intercept(in OpCall call) => throw new NotSupportedException();
+
+    public bool MayRead(Tensor tensor) => true;
+
+    public bool MayRearrange(Tensor tensor) => true;
+
+    public bool Agrees(DeferrableOp op, object?[] arguments, long[] input, InterceptionScope scope, ref DeferredCall call) => false;
+
+    public bool TryCompute(DeferredNode node, DeferredGraph graph)
+    {
+        if (node.Kind != root || pattern(node, graph) is not { } result) return false;
+        Matches++;
+        graph.Give(node, result);
+        return true;
+    }
+}
