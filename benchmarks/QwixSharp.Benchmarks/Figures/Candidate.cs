@@ -11,7 +11,7 @@ internal sealed record Prepared(Action Run, Func<bool> IsRight, Action Dispose);
 /// <param name="prepare">Makes it.</param>
 internal sealed class Candidate(string name, Func<Prepared> prepare)
 {
-    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(0.4);
+    private static readonly TimeSpan CompiledEnough = TimeSpan.FromSeconds(0.4);
 
     private readonly List<double> _times = [];
     private Prepared? _prepared;
@@ -27,11 +27,7 @@ internal sealed class Candidate(string name, Func<Prepared> prepare)
     public void Begin()
     {
         _prepared = prepare();
-        // Until the runtime has compiled what runs often for the second time, and well.
-        var start = TimeProvider.System.GetTimestamp();
-        do
-            _prepared.Run();
-        while (TimeProvider.System.GetElapsedTime(start) < WarmUp);
+        WarmUp.Run(_prepared.Run, fewest: 1, CompiledEnough);
         IsRight = _prepared.IsRight();
     }
 

@@ -53,6 +53,7 @@ internal static class LlmBenchmark
     private static void Report(Scheme scheme, OurModel ours, LlamaCpp theirs, int rounds)
     {
         List<double> ourDecode = [], withInt8Cache = [], theirDecode = [], ourPrompt = [], theirPrompt = [];
+        WarmUp.Run(() => { ours.UseCache(QType.Int8, Context); Decode(ours); ours.UseCache(null, Context); Decode(ours); }, fewest: 1, TimeSpan.FromSeconds(1));
         for (var round = -1; round < rounds; round++)
         {
             ours.UseCache(QType.Int8, Context);

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime;
 using QwixSharp.Rules;
 using static TorchSharp.torch;
 
@@ -15,12 +14,7 @@ internal static class TrainingBenchmark
     private const int FewestRounds = 9;
     private const int MostRounds = 101;
 
-    /// <summary>
-    /// Methods are compiled anew for speed after some tens of calls, on a thread that takes a core from those of the step.
-    /// When none has been for so long, the steps are those of a long training.
-    /// </summary>
     private static readonly TimeSpan CompiledEnough = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan LongestWarmUp = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan Enough = TimeSpan.FromSeconds(12);
 
     private static readonly QuantizationRule Qat = new() { WeightQType = "int8", ActQType = "int8" };
@@ -42,7 +36,8 @@ internal static class TrainingBenchmark
     {
         using Contender plain = new(training, null, processorTime), qat = new(training, Qat, processorTime), gradients = new(training, Gradients, processorTime);
         Contender[] contenders = [plain, qat, gradients];
-        WarmUp(contenders);
+        int warmUps = 0;
+        WarmUp.Run(() => Take(contenders, warmUps++, isMeasured: false), FewestWarmUps, CompiledEnough);
         var watch = Stopwatch.StartNew();
         for (int round = 0; round < MostRounds && (round < FewestRounds || watch.Elapsed < Enough); round++)
             Take(contenders, round, isMeasured: true);
@@ -51,21 +46,6 @@ internal static class TrainingBenchmark
         Console.WriteLine(
             $"{training.Name,-24}{step,10:f2}{ofQat,8:f2}{training.Goals.Qat,8:f2}{Verdict(ofQat, training.Goals.Qat),10}" +
             $"{ofGradients,16:f2}{training.Goals.Gradients,8:f2}{Verdict(ofGradients, training.Goals.Gradients),10}");
-    }
-
-    private static void WarmUp(Contender[] contenders)
-    {
-        long methods = 0;
-        Stopwatch watch = Stopwatch.StartNew(), sinceCompiled = Stopwatch.StartNew();
-        for (int round = 0; round < FewestWarmUps || (sinceCompiled.Elapsed < CompiledEnough && watch.Elapsed < LongestWarmUp); round++)
-        {
-            Take(contenders, round, isMeasured: false);
-            if (JitInfo.GetCompiledMethodCount() is var compiled && compiled > methods)
-            {
-                methods = compiled;
-                sinceCompiled.Restart();
-            }
-        }
     }
 
     private static void Take(Contender[] contenders, int round, bool isMeasured)

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using QwixSharp.Kernels.Threading;
 using TorchSharp;
 
@@ -53,39 +52,6 @@ public class OpenMpTeamTests
         threads.ForEach(t => t.Start());
         threads.ForEach(t => t.Join());
         Assert.Equal(0, failures);
-    }
-
-    [Fact]
-    public void OneLongWaitNowAndThenIsForgiven()
-    {
-        for (int i = 0; i < 5; i++)
-        {
-            OpenMpTeam.Judge(waited: Stopwatch.Frequency, worked: 1);
-            for (int run = 0; run < 100; run++)
-                OpenMpTeam.Judge(waited: 1, worked: 1);
-        }
-
-        Assert.False(OpenMpTeam.Rests);
-    }
-
-    [Fact]
-    public void TheTeamRestsAfterLongWaitsCloseToEachOtherAndComesBack()
-    {
-        for (int i = 0; i < 3; i++)
-            OpenMpTeam.Judge(waited: Stopwatch.Frequency, worked: 1);
-        Assert.True(OpenMpTeam.Rests);
-        var job = new CountingJob(100);
-        KernelPool.Shared.Run(job, 2);
-        Assert.All(job.Done, times => Assert.Equal(1, times));
-        Assert.True(SpinWait.SpinUntil(() => !OpenMpTeam.Rests, 10_000));
-    }
-
-    [Fact]
-    public void AWaitThatTheWorkExplainsIsNone()
-    {
-        OpenMpTeam.Judge(waited: Stopwatch.Frequency / 1000, worked: 1);
-        OpenMpTeam.Judge(waited: Stopwatch.Frequency, worked: 3 * Stopwatch.Frequency);
-        Assert.True(SpinWait.SpinUntil(() => !OpenMpTeam.Rests, 10_000));
     }
 
     private sealed class CountingJob(int chunks, int failAt = -1) : KernelJob

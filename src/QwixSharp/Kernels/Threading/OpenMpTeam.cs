@@ -18,22 +18,13 @@ namespace QwixSharp.Kernels.Threading;
 internal static unsafe class OpenMpTeam
 {
     private const long SearchIntervalMilliseconds = 500;
-    private const int ShortestRestMilliseconds = 50;
-    private const int LongestRestMilliseconds = 2000;
 
-    /// <summary>A long wait counts as much as so many runs without one.</summary>
-    private const int AnnoyanceOfWait = 16, MostAnnoyance = 3 * AnnoyanceOfWait - 8;
-
-    /// <summary>A wait for the team's last thread that no chunk of work explains.</summary>
-    private static readonly long LongWait = Stopwatch.Frequency / 500;
+    private static readonly TeamPatience Patience = new();
 
     private static readonly bool IsAllowed = OperatingSystem.IsLinux() && Environment.GetEnvironmentVariable("QWIXSHARP_OPENMP") != "0";
 
     private static delegate* unmanaged<delegate* unmanaged<nint, void>, nint, uint, uint, void> _parallel;
     private static long _nextSearch;
-    private static long _restsUntil;
-    private static int _rest = ShortestRestMilliseconds;
-    private static int _annoyance;
 
     /// <summary>What the calling thread hands to its team. Kept for the thread's life: a product allocates nothing.</summary>
     [ThreadStatic]
@@ -43,7 +34,7 @@ internal static unsafe class OpenMpTeam
     public static bool IsAvailable => _parallel != null || (IsAllowed && Search());
 
     /// <summary>Whether the team is available but had to wait for the processor not long ago.</summary>
-    public static bool Rests => Environment.TickCount64 < Volatile.Read(ref _restsUntil);
+    public static bool Rests => Patience.Rests;
 
     /// <summary>Runs the job to its end on the caller and the threads that wait for it.</summary>
     /// <param name="job">The work.</param>
@@ -53,26 +44,8 @@ internal static unsafe class OpenMpTeam
         var team = _team ??= new Team();
         team.Begin(job);
         _parallel(&Body, team.Handle, (uint)threads, 0);
-        Judge(team.Waited, team.Worked);
+        Patience.Judge(team.Waited, team.Worked);
         team.End();
-    }
-
-    /// <summary>Lets the team rest after three long waits in few runs, and then after each, longer each time; runs without one are forgiving.</summary>
-    /// <param name="waited">How long the caller waited for the others when it had nothing left to do, in <see cref="Stopwatch"/> ticks.</param>
-    /// <param name="worked">How long it had worked.</param>
-    internal static void Judge(long waited, long worked)
-    {
-        if (waited < LongWait || waited < worked / 2)
-        {
-            if (_annoyance > 0 && --_annoyance == 0)
-                _rest = ShortestRestMilliseconds;
-            return;
-        }
-        _annoyance = Math.Min(_annoyance + AnnoyanceOfWait, MostAnnoyance);
-        if (_annoyance < MostAnnoyance)
-            return;
-        Volatile.Write(ref _restsUntil, Environment.TickCount64 + _rest);
-        _rest = Math.Min(2 * _rest, LongestRestMilliseconds);
     }
 
     [UnmanagedCallersOnly]

@@ -1,7 +1,7 @@
 using QwixSharp.Interception;
 using QwixSharp.Interception.Deferred;
-using QwixSharp.Kernels.Activations;
 using QwixSharp.Ops;
+using QwixSharp.Ops.Images;
 using QwixSharp.Providers.Models;
 using QwixSharp.Rules;
 using TorchSharp;
@@ -48,7 +48,7 @@ internal sealed class ImageOps(ModelState state)
             return false;
         if (!run.TryCount(scope.Path, OpNames.ConvGeneralDilated, known.Count))
             return false;
-        var form = new CodeForm(numbers.Scale, numbers.ZeroPoint, CodeRange.OfBits(layer.QType.Bits));
+        var form = CodeForm.Of(numbers.Scale, numbers.ZeroPoint, layer.QType);
         call.Operands = bias is null ? [(Tensor)arguments[0]!] : [(Tensor)arguments[0]!, bias];
         (call.Shape, call.IsContiguous, call.Payload) = (shape, true, new ConvolutionPayload(layer, scale, form, bias));
         return true;
@@ -99,7 +99,6 @@ internal sealed class ImageOps(ModelState state)
         long[] { Length: 2 } two => two,
         _ => otherwise ?? [0, 0],
     };
-
 
     /// <summary>Whether a parameter lies in memory as a vector of float32.</summary>
     private static bool IsPlainVector(Tensor tensor, long length)

@@ -1,4 +1,3 @@
-using QwixSharp.Tests.Interception.Models;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Interception.Deferred;

@@ -1,14 +1,9 @@
+using QwixSharp.Arrays;
 using QwixSharp.Kernels;
-using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Convolutions;
+using static TorchSharp.torch;
 
-namespace QwixSharp.Providers.Fusion;
-
-/// <summary>How images become codes.</summary>
-/// <param name="Scale">What a code stands for.</param>
-/// <param name="ZeroPoint">The code of 0.</param>
-/// <param name="Range">The range of codes.</param>
-internal readonly record struct CodeForm(float Scale, int ZeroPoint, CodeRange Range);
+namespace QwixSharp.Ops.Images;
 
 /// <summary>A batch of images with their channels last, while a chain of ops is computed: as float32, as codes, or both.</summary>
 /// <param name="count">How many images.</param>
@@ -32,10 +27,21 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
 
     internal long Size => (long)Pixels * channels;
 
-    internal bool HasFloats => _floats is not null;
-
     /// <summary>How many of the chain's ops will still read it.</summary>
     internal int Readers { get; set; }
+
+    /// <summary>The images of a tensor, in float32.</summary>
+    /// <param name="images">[images, channels, height, width].</param>
+    internal static ImageValue Of(Tensor images)
+    {
+        var value = new ImageValue((int)images.size(0), (int)images.size(1), (int)images.size(2), (int)images.size(3));
+        value.AddFloats();
+        using var permuted = images.permute(0, 2, 3, 1);
+        using var channelsLast = permuted.contiguous();
+        int length = checked((int)channelsLast.numel());
+        new ReadOnlySpan<float>((void*)TensorMemory.Address(channelsLast), length).CopyTo(new Span<float>(value.Floats(0), length));
+        return value;
+    }
 
     /// <summary>Memory for the values in float32.</summary>
     internal void AddFloats() => _floats ??= MemoryPool.Shared.Rent(count * Size * sizeof(float));
@@ -48,8 +54,6 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
     }
 
     internal bool HasCodes(CodeForm form) => _codes.Exists(c => c.Form == form);
-
-    internal IEnumerable<CodeForm> Forms => _codes.Select(c => c.Form);
 
     /// <summary>An image in float32; null where there is none.</summary>
     internal float* Floats(int image) => _floats is null ? null : (float*)_floats.Pointer + image * Size;
@@ -70,6 +74,49 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
         }
 
         return isFinite;
+    }
+
+    /// <summary>The largest value of each window.</summary>
+    /// <param name="outHeight">The height of the result.</param>
+    /// <param name="outWidth">The width of the result.</param>
+    /// <param name="size">The window's height and width.</param>
+    /// <param name="strides">How far windows are apart.</param>
+    /// <param name="padding">In front and behind.</param>
+    /// <param name="threads">How many threads take part.</param>
+    /// <returns>Images in float32, the caller's.</returns>
+    internal ImageValue MaxPool(int outHeight, int outWidth, long[] size, long[] strides, long[] padding, int threads)
+    {
+        var shape = new ConvolutionShape
+        {
+            Height = height,
+            Width = width,
+            Channels = channels,
+            OutChannels = channels,
+            KernelHeight = (int)size[0],
+            KernelWidth = (int)size[1],
+            StrideY = (int)strides[0],
+            StrideX = (int)strides[1],
+            PadTop = (int)padding[0],
+            PadBottom = (int)padding[0],
+            PadLeft = (int)padding[1],
+            PadRight = (int)padding[1],
+        };
+        var pooled = new ImageValue(count, channels, outHeight, outWidth);
+        pooled.AddFloats();
+        for (int image = 0; image < count; image++)
+            ImagePooling.Max(Floats(image), shape, pooled.Floats(image), threads);
+        return pooled;
+    }
+
+    /// <summary>The mean of each image.</summary>
+    /// <returns>Images of one pixel in float32, the caller's.</returns>
+    internal ImageValue Mean()
+    {
+        var pooled = new ImageValue(count, channels, 1, 1);
+        pooled.AddFloats();
+        for (int image = 0; image < count; image++)
+            ImagePooling.Mean(Floats(image), height, width, channels, pooled.Floats(image));
+        return pooled;
     }
 
     /// <inheritdoc/>

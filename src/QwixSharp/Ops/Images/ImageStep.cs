@@ -1,0 +1,149 @@
+using System.Runtime.CompilerServices;
+using QwixSharp.Arrays;
+using QwixSharp.Kernels;
+using QwixSharp.Kernels.Convolutions;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Ops.Images;
+
+/// <summary>One pass over images: a convolution, or values that are there, and what follows value by value, in the order of <see cref="ConvolutionOutput"/>.</summary>
+internal sealed unsafe class ImageStep : IDisposable
+{
+    private readonly int _threads = get_num_threads();
+    private ConvolutionOutput _output;
+    private AlignedMemory? _norm;
+    private ImageValue? _addend;
+    private ImageValue? _value;
+    private Tensor? _result;
+
+    /// <summary>Whether a batch norm can still be added.</summary>
+    internal bool TakesNorm => TakesAddend && _norm is null;
+
+    /// <summary>Whether an addition can still be added.</summary>
+    internal bool TakesAddend => TakesActivation && _addend is null;
+
+    /// <summary>Whether anything can still be added.</summary>
+    internal bool TakesActivation => _output.Activation == FusedActivation.None;
+
+    /// <summary>Whether the pass stores codes.</summary>
+    internal bool HasCodes => _output.Codes != 0;
+
+    /// <summary>Adds a bias to a convolution.</summary>
+    /// <param name="bias">[channels].</param>
+    internal void AddBias(Tensor bias) => _output = _output with { Bias = TensorMemory.Address(bias) };
+
+    /// <summary>Batch norm as one multiplication and one addition a channel, computed as libtorch does it.</summary>
+    /// <param name="mean">[channels].</param>
+    /// <param name="variance">[channels].</param>
+    /// <param name="weight">[channels], or null.</param>
+    /// <param name="bias">[channels], or null.</param>
+    /// <param name="epsilon">Added to the variance.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal void Normalize(Tensor mean, Tensor variance, Tensor? weight, Tensor? bias, double epsilon)
+    {
+        int channels = (int)mean.numel();
+        _norm = MemoryPool.Shared.Rent(2L * channels * sizeof(float));
+        float* factor = (float*)_norm.Pointer, offset = factor + channels;
+        float* means = (float*)TensorMemory.Address(mean), variances = (float*)TensorMemory.Address(variance);
+        float* weights = weight is null ? null : (float*)TensorMemory.Address(weight), biases = bias is null ? null : (float*)TensorMemory.Address(bias);
+        for (int channel = 0; channel < channels; channel++)
+        {
+            factor[channel] = 1 / MathF.Sqrt(variances[channel] + (float)epsilon) * (weights == null ? 1 : weights[channel]);
+            offset[channel] = (biases == null ? 0 : biases[channel]) - (means[channel] * factor[channel]);
+        }
+
+        _output = _output with { Factor = (nint)factor, Offset = (nint)offset };
+    }
+
+    /// <summary>Adds other images.</summary>
+    /// <param name="addend">In float32.</param>
+    internal void Add(ImageValue addend) => _addend = addend;
+
+    /// <summary>Applies ReLU, or ReLU6.</summary>
+    /// <param name="isRelu6">Whether it is ReLU6.</param>
+    internal void Activate(bool isRelu6) => _output = _output with { Activation = isRelu6 ? FusedActivation.Relu6 : FusedActivation.Relu };
+
+    /// <summary>The result is a tensor.</summary>
+    /// <param name="result">[images, channels, height, width] float32, contiguous.</param>
+    internal void WriteTo(Tensor result) => _result = result;
+
+    /// <summary>The result is images with their channels last: float32 if there is memory for it, and codes if asked for.</summary>
+    /// <param name="value">The images.</param>
+    internal void WriteTo(ImageValue value)
+    {
+        _value = value;
+        _output = _output with { ChannelsLast = true };
+    }
+
+    /// <summary>The pass also stores codes.</summary>
+    /// <param name="value">Where.</param>
+    /// <param name="form">Which.</param>
+    internal void WriteCodes(ImageValue value, CodeForm form)
+    {
+        value.AddCodes(form);
+        _output = _output with { Codes = (nint)value.Codes(0, form), CodeScale = form.Scale, CodeZeroPoint = form.ZeroPoint, CodeRange = form.Range };
+    }
+
+    /// <summary>Runs the pass behind a convolution of codes.</summary>
+    /// <param name="layer">The convolution.</param>
+    /// <param name="form">The form of its input.</param>
+    /// <param name="input">The input, with codes of that form.</param>
+    /// <returns>Whether all values were finite.</returns>
+    internal bool Convolve(ConvolutionLayer layer, CodeForm form, ImageValue input)
+    {
+        var isFinite = true;
+        for (int image = 0; image < input.Count; image++)
+        {
+            var codes = new ConvolutionInput((nint)input.Codes(image, form), ImageForm.UnsignedCodes, input.Height, input.Width, form.Scale, form.ZeroPoint, form.Range);
+            isFinite &= layer.Kernel.Run(codes, Of(image), _threads);
+        }
+
+        return isFinite;
+    }
+
+    /// <summary>Runs the pass behind a convolution of a tensor.</summary>
+    /// <param name="layer">The convolution.</param>
+    /// <param name="form">How its input is quantized.</param>
+    /// <param name="input">[images, channels, height, width] float32, contiguous.</param>
+    /// <returns>Whether all values were finite.</returns>
+    internal bool Convolve(ConvolutionLayer layer, CodeForm form, Tensor input)
+    {
+        long count = input.size(0), size = input.numel() / count;
+        var isFinite = true;
+        for (int image = 0; image < count; image++)
+        {
+            var floats = new ConvolutionInput((nint)((float*)TensorMemory.Address(input) + (image * size)), ImageForm.FloatsChannelsFirst, (int)input.size(2), (int)input.size(3), form.Scale, form.ZeroPoint, form.Range);
+            isFinite &= layer.Kernel.Run(floats, Of(image), _threads);
+        }
+
+        return isFinite;
+    }
+
+    /// <summary>Runs the pass over values that are there.</summary>
+    /// <param name="input">In float32.</param>
+    /// <returns>Whether all values were finite.</returns>
+    internal bool Finish(ImageValue input)
+    {
+        var isFinite = true;
+        for (int image = 0; image < input.Count; image++)
+            isFinite &= FloatFinish.Run(input.Floats(image), input.Pixels, input.Channels, Of(image), _threads);
+        return isFinite;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (_norm is not null)
+            MemoryPool.Shared.Return(_norm);
+        _norm = null;
+    }
+
+    /// <summary>The output of one image.</summary>
+    private ConvolutionOutput Of(int image)
+    {
+        var output = _output with { Addend = _addend is null ? 0 : (nint)_addend.Floats(image) };
+        if (_result is not null)
+            return output with { Floats = (nint)((float*)TensorMemory.Address(_result) + (image * (_result.numel() / _result.size(0)))) };
+        return output with { Floats = (nint)_value!.Floats(image), Codes = HasCodes ? output.Codes + (nint)(image * _value.Size) : 0 };
+    }
+}
