@@ -39,7 +39,7 @@ internal static class Profile
     /// <summary>The calls of each op in a token of the float32 model whose products were given up, and the time of all its calls.</summary>
     private static Dictionary<string, (int Calls, double Microseconds)> Time(Llama model)
     {
-        var timer = new Timer();
+        var timer = new OpTimer(call => call.Op.Method.Name);
         var run = Interceptor.Rewrite<Func<object, Tensor, IKeyValueCache?, int, Tensor>>(typeof(Llama).GetMethod("forward")!);
         for (var round = 0; round < Rounds; round++)
         {
@@ -49,7 +49,7 @@ internal static class Profile
                 run(model, zeros([1, 1], ScalarType.Int64), cache, 1);
         }
 
-        return timer.Times.ToDictionary(t => t.Key, t => (t.Value.Count / Rounds, t.Value.Order().ElementAt(t.Value.Count / 2) * t.Value.Count / Rounds));
+        return timer.Times(Rounds);
     }
 
     private static void ReadOne(OurModel ours)
@@ -77,22 +77,5 @@ internal static class Profile
         }
 
         return times.Order().ElementAt(Rounds / 2);
-    }
-
-    private sealed class Timer : IOpInterceptor
-    {
-        public Dictionary<string, List<double>> Times { get; } = [];
-
-        public bool Wants(OpDescriptor op) => true;
-
-        public object? Intercept(in OpCall call)
-        {
-            if (!Times.TryGetValue(call.Op.Method.Name, out var times))
-                Times[call.Op.Method.Name] = times = [];
-            var start = Stopwatch.GetTimestamp();
-            var result = call.Proceed();
-            times.Add(Stopwatch.GetElapsedTime(start).TotalMicroseconds);
-            return result;
-        }
     }
 }

@@ -1,4 +1,5 @@
 using QwixSharp.Providers;
+using QwixSharp.Providers.Odml.Device;
 
 namespace QwixSharp.LiteRT.Graphs;
 
@@ -25,7 +26,7 @@ internal sealed record FakeQuant(LiteRtType Type, double[] Scales, long ZeroPoin
         if (type == LiteRtType.Int4 && annotation.WeightName is null && scales.Length > 0)
             throw new LiteRtException($"\"{annotation.Place}\" is an int4 activation, and LiteRT computes activations in int8 or int16. Set ActQType to \"int8\" or \"int16\".");
         if (type == LiteRtType.Int16 && zeroPoint != 0)
-            (scales, zeroPoint) = ([scales[0] * (32768 + Math.Abs(zeroPoint)) / 32767], 0);
+            (scales, zeroPoint) = ([DeviceCodes.SymmetricScale16(scales[0], zeroPoint)], 0);
         return new FakeQuant(type, scales, zeroPoint, annotation.WeightName ?? annotation.Place);
     }
 

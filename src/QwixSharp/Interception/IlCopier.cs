@@ -55,10 +55,9 @@ internal sealed class IlCopier
     /// <summary>Fills a method that could not be copied with a call of the original.</summary>
     internal static void CallOriginal(MethodBase method, DynamicILInfo info)
     {
-        var count = MethodShape.CopyParameters(method).Length;
-        var code = new List<byte>();
         var parameters = MethodShape.CopyParameters(method);
-        for (var i = 0; i < count; i++)
+        var code = new List<byte>();
+        for (var i = 0; i < parameters.Length; i++)
         {
             // ldarg with a 16-bit index
             code.AddRange([0xFE, 0x09, (byte)i, (byte)(i >> 8)]);
@@ -68,7 +67,7 @@ internal sealed class IlCopier
         var token = new byte[4];
         BinaryPrimitives.WriteInt32LittleEndian(token, MethodToken(info, method));
         code.AddRange([CallOpCode, .. token, (byte)OpCodes.Ret.Value]);
-        info.SetCode([.. code], Math.Max(count, 1) + 1);
+        info.SetCode([.. code], Math.Max(parameters.Length, 1) + 1);
         info.SetLocalSignature([LocalSignature, EmptyLocalsCount]);
     }
 

@@ -60,18 +60,16 @@ internal static unsafe class FusedOps
     }
 
     /// <summary>x · cos + (−x₂, x₁) · sin, with the halves x₁ and x₂ of the last axis.</summary>
-    /// <param name="memory">The tensor in whose memory x lies.</param>
-    /// <param name="offset">Of x in it, in elements.</param>
-    /// <param name="shape">[batch, heads, tokens, size].</param>
-    /// <param name="strides">The distances along the axes of x, the last of them 1.</param>
+    /// <param name="x">[batch, heads, tokens, size], whose last axis has no gaps.</param>
     /// <param name="cos">tokens × size elements, contiguous.</param>
     /// <param name="sin">The same.</param>
     /// <returns>Of the shape of x, contiguous; the caller's.</returns>
-    internal static Tensor Rotate(Tensor memory, long offset, long[] shape, long[] strides, Tensor cos, Tensor sin)
+    internal static Tensor Rotate(StridedTensor x, Tensor cos, Tensor sin)
     {
+        long[] shape = x.Shape, strides = x.Strides;
         var result = Result(shape, out _);
         var heads = new RotaryShape(shape[0], shape[1], shape[2], shape[3], strides[0], strides[1], strides[2]);
-        RotaryKernel.Run(Pointer(memory) + offset, heads, Pointer(cos), Pointer(sin), Pointer(result), get_num_threads());
+        RotaryKernel.Run((float*)x.Address, heads, Pointer(cos), Pointer(sin), Pointer(result), get_num_threads());
         return result;
     }
 
@@ -96,10 +94,10 @@ internal static unsafe class FusedOps
     {
         var result = Result(shape, out _);
         var sizes = new FloatAttentionShape((int)queries.Shape[0], (int)queries.Shape[1], (int)queries.Shape[2], (int)keys.Shape[2], (int)queries.Shape[3], (int)values.Shape[3]);
-        FloatAttention.Run(sizes, Heads(queries), Heads(keys), Heads(values), bias is null ? default : Heads(bias), scale, Heads(new(result, shape, strides)), get_num_threads());
+        FloatAttention.Run(sizes, Heads(queries), Heads(keys), Heads(values), bias is null ? default : Heads(bias), scale, Heads(new(result, 0, shape, strides)), get_num_threads());
         return result;
 
-        static HeadTensor Heads(StridedTensor tensor) => new(TensorMemory.Address(tensor.Base), tensor.Strides[0], tensor.Strides[1], tensor.Strides[2]);
+        static HeadTensor Heads(StridedTensor tensor) => new(tensor.Address, tensor.Strides[0], tensor.Strides[1], tensor.Strides[2]);
     }
 
     private static Tensor Result(long[] shape, out long count)

@@ -1,4 +1,3 @@
-using QwixSharp.Arrays;
 using QwixSharp.Kernels;
 using QwixSharp.Kernels.Activations;
 using static TorchSharp.torch;
@@ -28,47 +27,25 @@ internal sealed partial class PackedLinear
     /// <returns>False, with nothing made, where one of them needs the general way.</returns>
     internal static bool TryComputeGroup(Tensor input, ReadOnlySpan<PackedLinear> layers, ReadOnlySpan<Tensor?> biases, Span<Tensor> results)
     {
-        int rows = 0;
         if (!CanRead(input))
             return false;
-        for (int i = 0; i < layers.Length; i++)
-        {
-            if (layers[i].Weight is not { } weight || !CanAdd(biases[i]) || !TryGetRows(input, weight, out rows))
-                return false;
-        }
-
         using var copy = input.is_contiguous() ? null : input.contiguous();
-        if (!AllAlike(layers))
-        {
-            for (int i = 0; i < layers.Length; i++)
-                results[i] = layers[i].TryCompute(copy ?? input, biases[i])!;
-            return true;
-        }
-
-        for (int i = 0; i < layers.Length; i++)
-            results[i] = Result(input, layers[i].Weight!);
-        var x = new FloatInput(TensorMemory.Address(copy ?? input), layers[0].Weight!.Depth, rows);
-        var parts = Parts(layers, biases, results);
-        MatMul.Dynamic(x, parts, get_num_threads(), layers[0].ActBits, layers[0].ScalePerTile);
-        parts.Clear();
-        return true;
+        return TryComputeGroup(StridedTensor.Of(copy ?? input), layers, biases, results);
     }
 
     /// <summary><see cref="TryComputeGroup(Tensor, ReadOnlySpan{PackedLinear}, ReadOnlySpan{Tensor?}, Span{Tensor})"/> of a view without gaps.</summary>
-    /// <param name="memory">The tensor in whose memory x lies.</param>
-    /// <param name="offset">Of x in it, in elements.</param>
-    /// <param name="shape">The shape of x, which fits the layers.</param>
+    /// <param name="input">[…, in], contiguous.</param>
     /// <param name="layers">The layers; one at least.</param>
     /// <param name="biases">[out] of each layer, or null.</param>
     /// <param name="results">Receives […, out] of each layer, the caller's.</param>
     /// <returns>False, with nothing made, where one of them needs the general way.</returns>
-    internal static bool TryComputeGroup(Tensor memory, long offset, long[] shape, ReadOnlySpan<PackedLinear> layers, ReadOnlySpan<Tensor?> biases, Span<Tensor> results)
+    internal static bool TryComputeGroup(StridedTensor input, ReadOnlySpan<PackedLinear> layers, ReadOnlySpan<Tensor?> biases, Span<Tensor> results)
     {
-        if (!CanRead(memory))
+        if (!CanRead(input.Base))
             return false;
         for (int i = 0; i < layers.Length; i++)
         {
-            if (!CanAdd(biases[i]) || layers[i].ResultShape(shape) is not { } resultShape)
+            if (!CanAdd(biases[i]) || layers[i].ResultShape(input.Shape) is not { } resultShape)
             {
                 foreach (var result in results[..i])
                     result.Dispose();
@@ -78,11 +55,10 @@ internal sealed partial class PackedLinear
             results[i] = empty(resultShape, dtype: ScalarType.Float32);
         }
 
-        int depth = layers[0].Weight!.Depth;
         long rows = 1;
-        foreach (long length in shape.AsSpan(0, shape.Length - 1))
+        foreach (long length in input.Shape.AsSpan(0, input.Shape.Length - 1))
             rows *= length;
-        var x = new FloatInput(TensorMemory.Address(memory) + (nint)(offset * sizeof(float)), depth, (int)rows);
+        var x = new FloatInput(input.Address, layers[0].Weight!.Depth, (int)rows);
         if (layers.Length > 1 && AllAlike(layers))
         {
             var parts = Parts(layers, biases, results);

@@ -1,38 +1,73 @@
+using QwixSharp.Arrays;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;
 
-/// <summary>A tensor as ops that move no element show it.</summary>
-/// <param name="Base">Whose memory it is; the first element is the same.</param>
+/// <summary>A float32 tensor as ops that move no element show it: where its elements lie in the memory of another one.</summary>
+/// <param name="Base">Whose memory it is.</param>
+/// <param name="Offset">Of the first element, in elements.</param>
 /// <param name="Shape">Its shape.</param>
-/// <param name="Strides">The distances between elements along each axis.</param>
-internal sealed record StridedTensor(Tensor Base, long[] Shape, long[] Strides)
+/// <param name="Strides">The distances along its axes, in elements.</param>
+internal sealed record StridedTensor(Tensor Base, long Offset, long[] Shape, long[] Strides)
 {
+    /// <summary>Where the first element is.</summary>
+    internal nint Address => TensorMemory.Address(Base) + (nint)(Offset * sizeof(float));
+
+    /// <summary>Whether the elements lie without gaps in row-major order.</summary>
+    internal bool IsContiguous
+    {
+        get
+        {
+            long expected = 1;
+            for (int axis = Shape.Length - 1; axis >= 0; axis--)
+            {
+                if (Shape[axis] != 1 && Strides[axis] != expected)
+                    return false;
+                expected *= Shape[axis];
+            }
+
+            return true;
+        }
+    }
+
     /// <summary>A tensor as it is.</summary>
+    internal static StridedTensor Of(Tensor tensor)
+    {
+        // The sizes one by one: asking for the shape goes through a callback, which takes twenty times as long.
+        long[] shape = new long[tensor.dim()];
+        for (int axis = 0; axis < shape.Length; axis++)
+            shape[axis] = tensor.size(axis);
+        return Of(tensor, shape);
+    }
+
+    /// <summary>A tensor as it is, whose shape is known.</summary>
     internal static StridedTensor Of(Tensor tensor, long[] shape)
     {
         long[] strides = new long[shape.Length];
         for (int axis = 0; axis < strides.Length; axis++)
             strides[axis] = tensor.stride(axis);
-        return new(tensor, shape, strides);
+        return new(tensor, 0, shape, strides);
     }
 
-    /// <summary>A contiguous tensor in another shape.</summary>
-    internal static StridedTensor RowMajor(Tensor tensor, long[] shape)
+    /// <summary>Another shape of what <see cref="IsContiguous">lies without gaps</see>.</summary>
+    internal StridedTensor Reshaped(long[] shape)
     {
         long[] strides = new long[shape.Length];
         long stride = 1;
         for (int axis = shape.Length - 1; axis >= 0; stride *= shape[axis--])
             strides[axis] = stride;
-        return new(tensor, shape, strides);
+        return this with { Shape = shape, Strides = strides };
     }
+
+    /// <summary>A part along an axis.</summary>
+    internal StridedTensor Part(int axis, long start, long[] shape) => this with { Offset = Offset + (start * Strides[axis]), Shape = shape };
 
     /// <summary>Two axes exchanged.</summary>
     internal StridedTensor Exchanged(int a, int b)
     {
         long[] shape = [.. Shape], strides = [.. Strides];
         (shape[a], shape[b], strides[a], strides[b]) = (shape[b], shape[a], strides[b], strides[a]);
-        return new(Base, shape, strides);
+        return this with { Shape = shape, Strides = strides };
     }
 
     /// <summary>Axes of length 1 repeated to a shape of as many axes, whose last is the same; null where it does not fit.</summary>
@@ -49,6 +84,6 @@ internal sealed record StridedTensor(Tensor Base, long[] Shape, long[] Strides)
                 return null;
         }
 
-        return new(Base, shape, strides);
+        return this with { Shape = shape, Strides = strides };
     }
 }

@@ -1,5 +1,6 @@
 using QwixSharp.LiteRT.FlatBuffers;
 using QwixSharp.LiteRT.Graphs;
+using QwixSharp.Providers.Odml.Device;
 using static TorchSharp.torch;
 
 namespace QwixSharp.LiteRT.Passes.Integers;
@@ -22,39 +23,23 @@ internal static class IntegerConstants
         using var scope = NewDisposeScope();
         var values = ((weight.Constant! / tensor(codes.Scales).reshape(shape)).round() + codes.ZeroPoint).clamp(low, high).to(ScalarType.Int8);
         if (codes.Type == LiteRtType.Int8 && IntegerOps.Products.Contains(op.Op))
-            values = WithoutPairs(values, axis);
+            values = DeviceCodes.WithoutPairs(values, axis);
         values.MoveToOuterDisposeScope();
         // Depthwise kernels know no int4: its codes are kept as int8.
         var type = op.Op == BuiltinOp.DepthwiseConv2D ? LiteRtType.Int8 : codes.Type;
         return new GraphTensor(type, weight.Shape, weight.Name) { Constant = values, Quantization = codes.Parameters with { Dimension = codes.Scales.Length > 1 ? axis : 0 } };
     }
 
-    /// <summary>
-    /// LiteRT's weights leave −128 out, since kernels add pairs of products in 16 bits, which two products of −128 by −128 overflow. One in a
-    /// channel is safe, and fake-quant makes it of a channel's largest value; where there are more, they become −127.
-    /// </summary>
-    private static Tensor WithoutPairs(Tensor codes, int axis)
-    {
-        long[] others = [.. Enumerable.Range(0, (int)codes.dim()).Where(a => a != axis).Select(a => (long)a)];
-        var lowest = codes.eq(-128);
-        var several = lowest.sum(others, keepdim: true).gt(1);
-        return codes.masked_fill(lowest.logical_and(several), -127);
-    }
-
-    /// <summary>
-    /// With int16 activations LiteRT's convolutions have sums of 64 bits, and scale them by a 16-bit factor, which moves one result in ten by a
-    /// code. Where no sum takes more than 32 bits, they are told to have such; then the factor has 31.
-    /// </summary>
+    /// <summary>Tells a convolution with int16 activations whose sums are <see cref="DeviceCodes.SumsAreNarrow">narrow</see> to have sums of 32 bits.</summary>
     internal static void NarrowSums(GraphOp op, GraphTensor weight, GraphTensor? bias, FakeQuant input)
     {
         if (input.Type != LiteRtType.Int16 || op.Op is not (BuiltinOp.Conv2D or BuiltinOp.TransposeConv))
             return;
         using var scope = NewDisposeScope();
         var steps = tensor(weight.FakeQuant!.Scales);
-        var largest = (weight.Constant!.abs().to(ScalarType.Float64).sum([1, 2, 3]) / steps + weight.Constant![0].NumberOfElements) * 32768;
-        if (bias is not null)
-            largest += (bias.Constant!.abs().to(ScalarType.Float64) / (steps * input.Scale)) + 1;
-        if (largest.max().item<double>() < int.MaxValue)
+        var magnitudes = (weight.Constant!.abs().to(ScalarType.Float64).sum([1, 2, 3]) / steps) + weight.Constant![0].NumberOfElements;
+        var biases = bias is null ? zeros_like(magnitudes) : bias.Constant!.to(ScalarType.Float64) / (steps * input.Scale);
+        if (DeviceCodes.SumsAreNarrow(magnitudes, biases))
             op.Options[BiasType] = (int)LiteRtType.Int32;
     }
 

@@ -22,7 +22,7 @@ internal interface IDeferredEvaluator
     bool MayRearrange(Tensor tensor);
 
     /// <summary>Whether an op that the interceptor answers may be deferred. It must not be able to fail then.</summary>
-    /// <param name="op">A linear layer or a convolution.</param>
+    /// <param name="op">The op: a linear layer, a product, a convolution or what follows one.</param>
     /// <param name="arguments">Its arguments; tensors that are deferred themselves have no value yet.</param>
     /// <param name="input">The shape of its first operand.</param>
     /// <param name="scope">The module that calls it.</param>

@@ -29,8 +29,8 @@ internal static class AttentionPattern
         long[] left = scores.Node!.Shape;
         if (!FusedOps.CanAttend(left, scores[0].Shape(graph)[3], product.Shape[3]))
             return null;
-        StridedTensor q = View(scores[0], graph), k = View(scores[1], graph).Exchanged(2, 3), v = View(NodeInput.Of(product, 1), graph);
-        var added = bias is { } input ? View(input, graph).Repeated(left) : null;
+        StridedTensor q = scores[0].View(graph), k = scores[1].View(graph).Exchanged(2, 3), v = NodeInput.Of(product, 1).View(graph);
+        var added = bias is { } input ? input.View(graph).Repeated(left) : null;
         var haveNoGaps = q.Strides[3] == 1 && k.Strides[3] == 1 && v.Strides[3] == 1 && added?.Strides[3] is null or 1;
         return haveNoGaps && (added is not null || bias is null) ? FusedOps.Attention(q, k, v, added, scale, shape, strides) : null;
     }
@@ -61,14 +61,4 @@ internal static class AttentionPattern
     }
 
     private static long[] Contiguous(long[] shape) => [shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1];
-
-    /// <summary>A tensor seen through ops that move no element.</summary>
-    private static StridedTensor View(NodeInput input, DeferredGraph graph)
-    {
-        if (input.Is(OpKind.Transpose))
-            return View(input[0], graph).Exchanged(input.Node!.Axis, (int)input.Node.Start);
-        if (input.Is(OpKind.Reshape) && input[0].Node is { IsContiguous: true, Kind: not OpKind.Reshape } source)
-            return StridedTensor.RowMajor(graph.Value(source), input.Node!.Shape);
-        return StridedTensor.Of(input.Value(graph), input.Shape(graph));
-    }
 }

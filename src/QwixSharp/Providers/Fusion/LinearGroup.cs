@@ -12,7 +12,7 @@ internal static class LinearGroup
     /// <summary>Computes a layer, and those that wait for the same input.</summary>
     internal static bool TryCompute(DeferredNode node, DeferredGraph graph)
     {
-        var input = StridedView.Of(NodeInput.Of(node, 0), graph);
+        var input = NodeInput.Of(node, 0).View(graph);
         var nodes = graph.WaitingFor(node, MostLayers);
         var layers = new PackedLinear[nodes.Count];
         var biases = new Tensor?[nodes.Count];
@@ -25,7 +25,7 @@ internal static class LinearGroup
 
         // A view without gaps is read where it lies.
         bool isComputed = input.IsContiguous
-            ? PackedLinear.TryComputeGroup(input.Memory, input.Offset, input.Shape, layers, biases, results)
+            ? PackedLinear.TryComputeGroup(input, layers, biases, results)
             : PackedLinear.TryComputeGroup(graph.Value(node, 0), layers, biases, results);
         if (!isComputed)
             return false;

@@ -1,4 +1,5 @@
 using QwixSharp.Interception.Deferred;
+using QwixSharp.Ops;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Fusion;
@@ -28,4 +29,13 @@ internal readonly record struct NodeInput(Tensor Tensor, DeferredNode? Node)
     internal Tensor Value(DeferredGraph graph) => Node is null ? Tensor : graph.Value(Node);
 
     internal long[] Shape(DeferredGraph graph) => Node?.Shape ?? graph.ShapeOf(Tensor) ?? Tensor.shape;
+
+    /// <summary>Where the elements lie: those of a deferred view in the memory of what it is a view of. What is no view is computed.</summary>
+    internal StridedTensor View(DeferredGraph graph) => Node switch
+    {
+        { Kind: OpKind.Transpose } node => this[0].View(graph).Exchanged(node.Axis, (int)node.Start),
+        { Kind: OpKind.Part } node => this[0].View(graph).Part(node.Axis, node.Start, node.Shape),
+        { Kind: OpKind.Reshape } node when this[0].View(graph) is { IsContiguous: true } flat => flat.Reshaped(node.Shape),
+        _ => StridedTensor.Of(Value(graph), Shape(graph)),
+    };
 }

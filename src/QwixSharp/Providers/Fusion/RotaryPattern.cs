@@ -29,9 +29,9 @@ internal static class RotaryPattern
             return null;
         if (ShapeReaders.Count(shape) == 0)
             return null;
-        var view = StridedView.Of(x, graph);
+        var view = x.View(graph);
         Tensor c = cos.Value(graph), s = sin.Value(graph);
-        return view.Strides[3] == 1 && c.is_contiguous() && s.is_contiguous() ? FusedOps.Rotate(view.Memory, view.Offset, shape, view.Strides, c, s) : null;
+        return view.Strides[3] == 1 && c.is_contiguous() && s.is_contiguous() ? FusedOps.Rotate(view, c, s) : null;
     }
 
     /// <summary>Whether a shape is [tokens, size], up to axes of length 1 before.</summary>

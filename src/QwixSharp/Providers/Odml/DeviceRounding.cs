@@ -34,7 +34,7 @@ internal static class DeviceRounding
         using var scope = NewDisposeScope();
         var exact = values.to(ScalarType.Float32);
         var steps = codes.QType == QType.Int16 ? exact / codes.Scale[0] : exact * (1 / codes.Scale[0]);
-        steps = codes.QType == QType.Int16 ? steps.sign() * (steps.abs() + 0.5f).floor() : steps.round();
+        steps = codes.QType == QType.Int16 ? FixedPoint.RoundAway(steps) : steps.round();
         return DeviceCodes.Values(steps, codes).to(values.dtype).MoveToOuterDisposeScope();
     }
 

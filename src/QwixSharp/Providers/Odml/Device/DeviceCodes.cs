@@ -17,9 +17,12 @@ internal static class DeviceCodes
         if (hasFixedScale16)
             return annotation with { Scale = [FixedScale16], ZeroPoint = null };
         return annotation.ZeroPoint is [not 0 and var zeroPoint]
-            ? annotation with { Scale = [(float)(annotation.Scale[0] * (double)(32768 + Math.Abs(zeroPoint)) / 32767)], ZeroPoint = null }
+            ? annotation with { Scale = [(float)SymmetricScale16(annotation.Scale[0], zeroPoint)], ZeroPoint = null }
             : annotation;
     }
+
+    /// <summary>The symmetric int16 scale that covers a range with a zero point.</summary>
+    internal static double SymmetricScale16(double scale, long zeroPoint) => scale * (32768 + Math.Abs(zeroPoint)) / 32767;
 
     /// <summary>Codes less the zero point, in double precision, of values that are fake-quantized.</summary>
     internal static Tensor Steps(Tensor values, FakeQuantAnnotation codes) => (values.to(ScalarType.Float64) / (double)codes.Scale[0]).round();
@@ -33,10 +36,7 @@ internal static class DeviceCodes
 
     internal static long ZeroPoint(FakeQuantAnnotation codes) => codes.ZeroPoint is [var point, ..] ? point : 0;
 
-    /// <summary>
-    /// A weight's codes, in double precision. They leave −128 out, since kernels add pairs of products in 16 bits, which two products of −128 by
-    /// −128 overflow. One in a channel is safe, and fake-quant makes it of a channel's largest value; where there are more, they become −127.
-    /// </summary>
+    /// <summary>A weight's codes, in double precision.</summary>
     /// <param name="values">The fake-quantized values.</param>
     /// <param name="scales">Their scales, which broadcast.</param>
     /// <param name="qtype">The type of the codes.</param>
@@ -44,12 +44,23 @@ internal static class DeviceCodes
     internal static Tensor Weight(Tensor values, Tensor scales, QType qtype, int axis)
     {
         var codes = (values.to(ScalarType.Float64) / scales.to(ScalarType.Float64)).round().clamp(qtype.Min, qtype.Max);
-        if (qtype != QType.Int8)
-            return codes;
-        long[] others = [.. Enumerable.Range(0, (int)codes.dim()).Where(a => a != axis).Select(a => (long)a)];
-        var lowest = codes.eq(-128);
-        return others.Length == 0 ? codes : codes.masked_fill(lowest.logical_and(lowest.sum(others, keepdim: true).gt(1)), -127);
+        return qtype == QType.Int8 && codes.dim() > 1 ? WithoutPairs(codes, axis) : codes;
     }
+
+    /// <summary>
+    /// int8 weights leave −128 out, since kernels add pairs of products in 16 bits, which two products of −128 by −128 overflow. One in a
+    /// channel is safe, and fake-quant makes it of a channel's largest value; where there are more, they become −127.
+    /// </summary>
+    /// <param name="codes">The codes, of two axes at least.</param>
+    /// <param name="axis">The axis of the output channels.</param>
+    internal static Tensor WithoutPairs(Tensor codes, int axis)
+    {
+        var lowest = codes.eq(-128);
+        return codes.masked_fill(lowest.logical_and(lowest.sum(OtherAxes(codes, axis), keepdim: true).gt(1)), -127);
+    }
+
+    /// <summary>All axes of a tensor but one.</summary>
+    internal static long[] OtherAxes(Tensor tensor, int axis) => [.. Enumerable.Range(0, (int)tensor.dim()).Where(a => a != axis).Select(a => (long)a)];
 
     /// <summary>
     /// Whether no sum of a product with int16 activations takes more than 32 bits: then convolutions are told to have such, and scale them by a

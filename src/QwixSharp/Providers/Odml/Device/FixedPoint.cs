@@ -30,15 +30,21 @@ internal static class FixedPoint
     internal static Tensor ScaleOnce(Tensor sums, params (long Multiplier, int Shift)[] factors)
     {
         Tensor multipliers = Numbers(factors, f => f.Multiplier), units = Numbers(factors, f => 1L << (31 - f.Shift));
-        return ((sums * multipliers) + units.div(tensor(2L), RoundingMode.floor)).div(units, RoundingMode.floor);
+        return DivideUpwards(sums * multipliers, units);
     }
 
     /// <summary>Sums of 64 bits: the factor keeps 15 of its bits, and there is one rounding, upwards at ties.</summary>
     internal static Tensor ScaleWide(Tensor sums, params (long Multiplier, int Shift)[] factors)
     {
         Tensor multipliers = Numbers(factors, f => f.Multiplier < 0x7FFF0000 ? (f.Multiplier + (1 << 15)) >> 16 : 0x7FFF), units = Numbers(factors, f => 1L << (15 - f.Shift));
-        return ((sums * multipliers) + units.div(tensor(2L), RoundingMode.floor)).div(units, RoundingMode.floor);
+        return DivideUpwards(sums * multipliers, units);
     }
+
+    /// <summary>Whole numbers divided by others, rounded upwards at ties.</summary>
+    internal static Tensor DivideUpwards(Tensor values, Tensor units) => (values + units.div(tensor(2L), RoundingMode.floor)).div(units, RoundingMode.floor);
+
+    /// <summary>Numbers rounded to whole ones, away from zero at ties.</summary>
+    internal static Tensor RoundAway(Tensor values) => values.sign() * (values.abs() + 0.5).floor();
 
     /// <summary>Whole numbers divided by a power of two, rounded downwards.</summary>
     internal static Tensor ShiftRight(Tensor values, int bits) => values.div(tensor(1L << bits), RoundingMode.floor);

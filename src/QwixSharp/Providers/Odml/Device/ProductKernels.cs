@@ -54,9 +54,8 @@ internal static class ProductKernels
         return new CodeProduct(kind, input.Codes, sum, () =>
         {
             var codes = Codes();
-            long[] others = [.. Enumerable.Range(0, (int)codes.dim()).Where(a => a != axis).Select(a => (long)a)];
             // A code more for each, for what rounding may add. Groups of a transposed convolution share their channels' numbers.
-            var channels = codes.abs().sum(others) + (codes.NumberOfElements / codes.shape[axis]);
+            var channels = codes.abs().sum(DeviceCodes.OtherAxes(codes, axis)) + (codes.NumberOfElements / codes.shape[axis]);
             return channels.repeat(Math.Max(1, features / channels.shape[0]));
         });
     }
@@ -138,10 +137,7 @@ internal static class ProductKernels
     {
         var factor = step / (double)output.Scale[0];
         if (product.Kind == ProductKind.Linear)
-        {
-            var scaled = total * factor;
-            return scaled.sign() * (scaled.abs() + 0.5).floor();
-        }
+            return FixedPoint.RoundAway(total * factor);
 
         var factors = Array.ConvertAll(factor.data<double>().ToArray(), FixedPoint.Factor);
         bool isNarrow = product.Kind != ProductKind.Depthwise && DeviceCodes.SumsAreNarrow(product.Magnitudes(), bias);

@@ -60,7 +60,7 @@ internal static class TableKernels
         var shifted = FixedPoint.ShiftRight((sum * PowersOfTwo(30 - bits)) + (1L << 13), 14);
         var reciprocal = LookUp((shifted - ((1L << 15) + (1L << 16))).clamp(-32768, 32767), SoftmaxTables.Value.Reciprocal);
         var unit = PowersOfTwo(bits);
-        return DeviceCodes.Values(((exponentials * reciprocal) + unit.div(tensor(2L), RoundingMode.floor)).div(unit, RoundingMode.floor).clamp(0, 32767), output);
+        return DeviceCodes.Values(FixedPoint.DivideUpwards(exponentials * reciprocal, unit).clamp(0, 32767), output);
     }
 
     private static bool Is16(DeviceOperand x, FakeQuantAnnotation output) => x.Codes.QType == QType.Int16 && output.QType == QType.Int16;
@@ -77,15 +77,14 @@ internal static class TableKernels
     {
         using var scope = NewDisposeScope();
         Tensor Number(double value) => tensor(value).to(precision);
-        Tensor Round(Tensor values) => values.sign() * (values.abs() + 0.5).floor();
         var (scale, unit) = (Number(inputScale), Number(outputScale));
         Tensor lowest = scale * (-32768 - inputZeroPoint), highest = scale * (32767 - inputZeroPoint), step = (highest - lowest) / Entries;
         var perUnit = Number(65536) / ((unit * 32767) - (unit * -32768));
         var places = lowest + (arange(Entries + 1).to(precision) * step);
-        Tensor values = function(places) * perUnit, middles = Round(function(places + (step / 2)) * perUnit);
-        var samples = Round(values);
-        var bias = Round((Round((values[1..] + samples[..Entries]) / 2) - middles[..Entries]) / 2);
-        var last = Round(function(highest.reshape(1)) * perUnit);
+        Tensor values = function(places) * perUnit, middles = FixedPoint.RoundAway(function(places + (step / 2)) * perUnit);
+        var samples = FixedPoint.RoundAway(values);
+        var bias = FixedPoint.RoundAway((FixedPoint.RoundAway((values[1..] + samples[..Entries]) / 2) - middles[..Entries]) / 2);
+        var last = FixedPoint.RoundAway(function(highest.reshape(1)) * perUnit);
         return cat([samples[..Entries] - bias, last]).clamp(-32768, 32767).to(ScalarType.Int64).data<long>().ToArray();
     }
 
