@@ -7,6 +7,7 @@ using static TorchSharp.torch.nn;
 namespace QwixSharp.Tests.Providers;
 
 /// <summary>Attention, gelu and layer norm of a quantized model, computed as one op each, agree with the single ops.</summary>
+[Collection(RandomState.Name)]
 public class FusedAttentionTests
 {
     private const int Width = 64, Heads = 2, Tokens = 6;

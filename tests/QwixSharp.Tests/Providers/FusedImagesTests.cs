@@ -7,6 +7,7 @@ using static TorchSharp.torch.nn;
 namespace QwixSharp.Tests.Providers;
 
 /// <summary>Convolutions and what follows them, computed in one pass, against the same ops one by one.</summary>
+[Collection(RandomState.Name)]
 public class FusedImagesTests
 {
     private static readonly QuantizationRule Static = new() { WeightQType = "int8", ActQType = "int8", ActStaticScale = true };
