@@ -78,6 +78,15 @@ public class FusedOpsTests
     }
 
     [Fact]
+    public void ALookForImagesLeavesARotationWhole()
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        Tensor cos = randn(5, 8), sin = randn(5, 8);
+        Check(randn(2, 3, 5, 8), x => Rotations["chunk"](x, cos, sin), OpKind.Add, (node, graph) => ImageChain.TryCompute(node, graph) ? null : RotaryPattern.TryCompute(node, graph));
+    }
+
+    [Fact]
     public void WhatOnlyLooksLikeANormIsNone()
     {
         using var scope = NewDisposeScope();

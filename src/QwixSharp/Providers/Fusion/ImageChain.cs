@@ -28,7 +28,8 @@ internal sealed class ImageChain
     /// <returns>Whether the node is computed now.</returns>
     internal static bool TryCompute(DeferredNode root, DeferredGraph graph)
     {
-        if (!IsOnImages(root))
+        // What no op on images leads to, such as a sum of rotated heads, may be a pattern of its own: nothing it reads is computed here.
+        if (!IsOnImages(root) || (root.Kind != OpKind.Convolution && OnImages(root, 0) is null && (Images(root) == 1 || OnImages(root, 1) is null)))
             return false;
         if (!root.IsPlain && Of(root, graph) is { } chain)
         {
@@ -53,9 +54,7 @@ internal sealed class ImageChain
     /// <summary>The op of the chain that gives an operand, or null where the operand has a value.</summary>
     internal DeferredNode? Source(DeferredNode node, int operand)
     {
-        var source = node.Source(operand);
-        while (source is { Kind: OpKind.Reshape } && source.Shape.AsSpan().SequenceEqual(source.Source(0)?.Shape))
-            source = source.Source(0);
+        var source = OnImages(node, operand);
         return source is not null && _readers.ContainsKey(source) ? source : null;
     }
 
@@ -86,10 +85,7 @@ internal sealed class ImageChain
         _readers[node] = [];
         for (int i = 0; i < Images(node); i++)
         {
-            var source = node.Source(i);
-            while (source is { Kind: OpKind.Reshape } && source.Shape.AsSpan().SequenceEqual(source.Source(0)?.Shape))
-                source = source.Source(0);
-            if (source is null || source.IsPlain || !IsOnImages(source))
+            if (OnImages(node, i) is not { } source)
             {
                 _graph.Value(node, i);
                 continue;
@@ -101,6 +97,15 @@ internal sealed class ImageChain
         }
 
         _nodes.Add(node);
+    }
+
+    /// <summary>The op on images that gives an operand, or null.</summary>
+    private static DeferredNode? OnImages(DeferredNode node, int operand)
+    {
+        var source = node.Source(operand);
+        while (source is { Kind: OpKind.Reshape } && source.Shape.AsSpan().SequenceEqual(source.Source(0)?.Shape))
+            source = source.Source(0);
+        return source is { IsPlain: false } && IsOnImages(source) ? source : null;
     }
 
     private static bool IsOnImages(DeferredNode node) => node.Shape.Length == 4 && node.Kind switch
