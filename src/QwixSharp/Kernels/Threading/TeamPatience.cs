@@ -1,8 +1,6 @@
-using System.Diagnostics;
-
 namespace QwixSharp.Kernels.Threading;
 
-/// <summary>Decides when waits for a team's last thread are long and frequent enough that the team had better rest.</summary>
+/// <summary>Decides when waits for a team's threads are long and frequent enough that the team had better rest.</summary>
 internal sealed class TeamPatience
 {
     private const int ShortestRestMilliseconds = 50;
@@ -11,9 +9,6 @@ internal sealed class TeamPatience
     /// <summary>A long wait counts as much as so many runs without one.</summary>
     private const int AnnoyanceOfWait = 16, MostAnnoyance = 3 * AnnoyanceOfWait - 8;
 
-    /// <summary>A wait that no chunk of work explains.</summary>
-    private static readonly long LongWait = Stopwatch.Frequency / 500;
-
     private long _restsUntil;
     private int _rest = ShortestRestMilliseconds;
     private int _annoyance;
@@ -21,12 +16,17 @@ internal sealed class TeamPatience
     /// <summary>Whether the team rests.</summary>
     public bool Rests => Environment.TickCount64 < Volatile.Read(ref _restsUntil);
 
-    /// <summary>Lets the team rest after three long waits in few runs, and then after each, longer each time; runs without one are forgiving.</summary>
-    /// <param name="waited">How long the caller waited for the others when it had nothing left to do, in <see cref="Stopwatch"/> ticks.</param>
+    /// <summary>Whether a wait is longer than the work explains.</summary>
+    /// <param name="waited">How long the caller waited for the others when it had nothing left to do.</param>
     /// <param name="worked">How long it had worked.</param>
-    public void Judge(long waited, long worked)
+    /// <param name="least">Shorter waits are none.</param>
+    public static bool IsLong(long waited, long worked, long least) => waited >= least && waited >= worked / 2;
+
+    /// <summary>Lets the team rest after three long waits in few runs, and then after each, longer each time; runs without one are forgiving.</summary>
+    /// <param name="isLong">Whether the caller had to wait, or to do without the others, longer than the work explains.</param>
+    public void Judge(bool isLong)
     {
-        if (waited < LongWait || waited < worked / 2)
+        if (!isLong)
         {
             if (_annoyance > 0 && --_annoyance == 0)
                 _rest = ShortestRestMilliseconds;
