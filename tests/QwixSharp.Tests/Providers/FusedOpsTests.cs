@@ -100,6 +100,17 @@ public class FusedOpsTests
     }
 
     [Fact]
+    public void LookingForImagesComputesNothing()
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        Tensor cos = randn(5, 8), sin = randn(5, 8);
+        Tensor? AfterImages(DeferredNode node, DeferredGraph graph) => ImageChain.TryCompute(node, graph) ? null : RotaryPattern.TryCompute(node, graph);
+
+        Check(randn(2, 3, 5, 8), x => Rotations["chunk"](x, cos, sin), OpKind.Add, AfterImages);
+    }
+
+    [Fact]
     public void AQuantizedModelGivesTheSameWithAndWithout()
     {
         using var scope = NewDisposeScope();
