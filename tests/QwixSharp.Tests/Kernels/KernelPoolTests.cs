@@ -62,7 +62,7 @@ public class KernelPoolTests
         var pool = new KernelPool();
         var rested = false;
         // Each rest is longer than the one before: one of them is seen even where this thread has to wait.
-        for (var i = 0; i < 20 && !rested; i++)
+        for (var i = 0; i < 60 && !rested; i++)
         {
             using var started = new ManualResetEventSlim();
             pool.Run(new LateJob(started), 2);

@@ -8,7 +8,7 @@ public class TeamPatienceTests
     [Fact]
     public void OneLongWaitNowAndThenIsForgiven()
     {
-        var patience = new TeamPatience();
+        var patience = new TeamPatience(waits: 3);
         for (int i = 0; i < 5; i++)
         {
             patience.Judge(isLong: true);
@@ -22,7 +22,7 @@ public class TeamPatienceTests
     [Fact]
     public void LongWaitsCloseToEachOtherAreARestThatEnds()
     {
-        var patience = new TeamPatience();
+        var patience = new TeamPatience(waits: 3);
         var rested = false;
         // Each rest is longer than the one before: one of them is seen even where this thread has to wait.
         for (int i = 0; i < 20 && !rested; i++)

@@ -28,7 +28,8 @@ internal sealed class KernelPool
     /// <summary>A spinning worker joins within a microsecond, a parked one within some tens, and a chunk takes less than the third.</summary>
     private static readonly long LongAbsence = Stopwatch.Frequency / 100_000, LongWaking = Stopwatch.Frequency / 10_000, LongWait = Stopwatch.Frequency / 2000;
 
-    private readonly TeamPatience _patience = new();
+    /// <summary>Workers that a garbage collection has stopped miss some jobs in a row; those that libtorch's threads hold up, every other.</summary>
+    private readonly TeamPatience _patience = new(waits: 12);
 
     private readonly Lock _growth = new();
     private readonly SemaphoreSlim _parked = new(0);

@@ -23,7 +23,7 @@ internal static unsafe class OpenMpTeam
     /// <summary>A wait that no chunk of work explains.</summary>
     private static readonly long LongWait = Stopwatch.Frequency / 500;
 
-    private static readonly TeamPatience Patience = new();
+    private static readonly TeamPatience Patience = new(waits: 3);
 
     private static readonly bool IsAllowed = OperatingSystem.IsLinux() && Environment.GetEnvironmentVariable("QWIXSHARP_OPENMP") != "0";
 

@@ -1,14 +1,16 @@
 namespace QwixSharp.Kernels.Threading;
 
 /// <summary>Decides when waits for a team's threads are long and frequent enough that the team had better rest.</summary>
-internal sealed class TeamPatience
+/// <param name="waits">After how many long waits in few runs.</param>
+internal sealed class TeamPatience(int waits)
 {
     private const int ShortestRestMilliseconds = 50;
     private const int LongestRestMilliseconds = 2000;
 
     /// <summary>A long wait counts as much as so many runs without one.</summary>
-    private const int AnnoyanceOfWait = 16, MostAnnoyance = 3 * AnnoyanceOfWait - 8;
+    private const int AnnoyanceOfWait = 16;
 
+    private readonly int _mostAnnoyance = waits * AnnoyanceOfWait - AnnoyanceOfWait / 2;
     private long _restsUntil;
     private int _rest = ShortestRestMilliseconds;
     private int _annoyance;
@@ -22,7 +24,7 @@ internal sealed class TeamPatience
     /// <param name="least">Shorter waits are none.</param>
     public static bool IsLong(long waited, long worked, long least) => waited >= least && waited >= worked / 2;
 
-    /// <summary>Lets the team rest after three long waits in few runs, and then after each, longer each time; runs without one are forgiving.</summary>
+    /// <summary>Lets the team rest after so many long waits in few runs, and then after each, longer each time; runs without one are forgiving.</summary>
     /// <param name="isLong">Whether the caller had to wait, or to do without the others, longer than the work explains.</param>
     public void Judge(bool isLong)
     {
@@ -32,8 +34,8 @@ internal sealed class TeamPatience
                 _rest = ShortestRestMilliseconds;
             return;
         }
-        _annoyance = Math.Min(_annoyance + AnnoyanceOfWait, MostAnnoyance);
-        if (_annoyance < MostAnnoyance)
+        _annoyance = Math.Min(_annoyance + AnnoyanceOfWait, _mostAnnoyance);
+        if (_annoyance < _mostAnnoyance)
             return;
         Volatile.Write(ref _restsUntil, Environment.TickCount64 + _rest);
         _rest = Math.Min(2 * _rest, LongestRestMilliseconds);
