@@ -341,7 +341,7 @@ internal sealed partial class DeferredGraph
                 continue;
             }
 
-            Compute(_reachable[i]);
+            Prepare(_reachable[i]);
             i = 0;
         }
     }
