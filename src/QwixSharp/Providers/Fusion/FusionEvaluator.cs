@@ -24,6 +24,8 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
     {
         if (op.Kind == OpKind.MatMul)
             return !scope.Module.training && IsPlainProduct(arguments, scope.Path);
+        if (op.Kind == OpKind.Attention)
+            return !scope.Module.training && KeepsActivations(scope.Path);
         if (op.Kind != OpKind.Linear)
             return !(scope.Module.training && is_grad_enabled()) && _images.Agrees(op, arguments, input, scope, ref call);
         if (arguments[1] is not Tensor weight || (scope.Module.training && is_grad_enabled()))
@@ -58,6 +60,7 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
             OpKind.Gelu => LinearGeluPattern.TryCompute(node, graph),
             OpKind.LayerNorm => LayerNormPattern.TryCompute(node, graph),
             OpKind.MatMul or OpKind.Reshape => AttentionPattern.TryCompute(node, graph),
+            OpKind.Attention => ScaledAttentionPattern.TryCompute(node, graph),
             OpKind.Add => RotaryPattern.TryCompute(node, graph) ?? Sum(node, graph),
             _ => null,
         };
@@ -78,6 +81,9 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
 
         return state.Providers.All(provider => provider.Match(path, OpNames.DotGeneral) is null);
     }
+
+    /// <summary>Whether products of two activations are computed as they are.</summary>
+    private bool KeepsActivations(string path) => state.Providers.All(provider => provider.Match(path, OpNames.DotGeneral)?.ActQType is null);
 
     private static Tensor? Sum(DeferredNode node, DeferredGraph graph)
     {
