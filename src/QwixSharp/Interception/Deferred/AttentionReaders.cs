@@ -23,7 +23,7 @@ internal static class AttentionReaders
         if (graph.ShapeOf(queries) is not [var batch, var heads, var count, var size] shape || graph.ShapeOf(keys) is not { } keyShape || graph.ShapeOf(values) is not { } valueShape) return false;
         if (keyShape is not [_, _, var all, _] || !keyShape.AsSpan().SequenceEqual([batch, heads, all, size]) || !valueShape.AsSpan().SequenceEqual(keyShape)) return false;
         if ((isCausal && count != all) || batch * heads * count * all * size == 0 || !graph.AsksFor(arguments, shape, ref call)) return false;
-        (call.Operands, call.Shape, call.Axis) = ([queries, keys, values], shape, isCausal ? 1 : 0);
+        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = ([queries, keys, values], shape, isCausal ? 1 : 0, graph.IsContiguous(queries));
         return true;
     }
 }

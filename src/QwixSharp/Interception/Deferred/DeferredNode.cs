@@ -64,8 +64,17 @@ internal sealed class DeferredNode
     /// <summary>Whether the model can still reach the result; if not, only the nodes that read it need it.</summary>
     internal bool IsReachable { get; set; } = true;
 
-    /// <summary>Whether the result has its value.</summary>
+    /// <summary>Whether the result is a tensor with its value.</summary>
     internal bool IsComputed { get; set; }
+
+    /// <summary>The memory that holds the value while no tensor does; or null.</summary>
+    internal IDisposable? Memory { get; set; }
+
+    /// <summary>Where the value lies in <see cref="Memory"/>.</summary>
+    internal nint Address { get; set; }
+
+    /// <summary>Whether the value is known, as a tensor or in <see cref="Memory"/>.</summary>
+    internal bool HasValue => IsComputed || Memory is not null;
 
     /// <summary>How many nodes read the result and are not computed.</summary>
     internal int Readers { get; set; }
@@ -102,7 +111,7 @@ internal sealed class DeferredNode
     }
 
     /// <summary>The node that gives an operand, or null where it has its value.</summary>
-    internal DeferredNode? Source(int operand) => _sources?[operand] is { IsComputed: false } source ? source : null;
+    internal DeferredNode? Source(int operand) => _sources?[operand] is { HasValue: false } source ? source : null;
 
     /// <summary>The node that gave an operand, whether it is computed or not; null where none did.</summary>
     internal DeferredNode? Origin(int operand) => _sources?[operand];
