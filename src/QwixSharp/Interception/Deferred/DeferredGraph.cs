@@ -108,10 +108,29 @@ internal sealed partial class DeferredGraph
         if (Find(tensor) is { } node) Compute(node);
     }
 
-    /// <summary>Gives a node its value.</summary>
+    /// <summary>Gives a node its value, as a tensor.</summary>
     internal void Compute(DeferredNode node)
     {
         if (node.IsComputed) return;
+        if (!node.HasValue)
+        {
+            var wanted = _wanted;
+            _wanted = node;
+            try
+            {
+                Evaluate(node);
+            }
+            finally
+            {
+                _wanted = wanted;
+            }
+        }
+
+        if (!node.IsComputed) MakeTensor(node);
+    }
+
+    private void Evaluate(DeferredNode node)
+    {
         var wasBusy = _busy;
         _busy = true;
         try
@@ -127,7 +146,7 @@ internal sealed partial class DeferredGraph
     /// <summary>The value of an operand, which is computed if need be.</summary>
     internal Tensor Value(DeferredNode node, int operand)
     {
-        if (node.Source(operand) is { } source) Compute(source);
+        if (node.Origin(operand) is { } source) Compute(source);
         return node.Operands[operand];
     }
 
@@ -141,6 +160,13 @@ internal sealed partial class DeferredGraph
     /// <summary>Makes a tensor the value of a node; the object that is given is empty afterwards.</summary>
     internal void Give(DeferredNode node, Tensor value)
     {
+        Assign(node, value);
+        ReleaseOperands(node);
+        if (!node.IsReachable && node.Readers == 0) Drop(node);
+    }
+
+    private void Assign(DeferredNode node, Tensor value)
+    {
         // TorchSharp has counted the one object, and will count the end of the other.
         TensorInternals.Handle(node.Tensor) = TensorInternals.Take(value);
         if (node.IsReachable) TensorInternals.Join(node.Tensor);
@@ -148,8 +174,6 @@ internal sealed partial class DeferredGraph
         if (node.Op.NeedsConsent) _consented.Remove(node);
         if (node.IsReachable) _reachable.Remove(node);
         else _temporary.Add(node);
-        ReleaseOperands(node);
-        if (!node.IsReachable && node.Readers == 0) Drop(node);
     }
 
     /// <summary>Computes every tensor that the model can still reach.</summary>
@@ -204,6 +228,7 @@ internal sealed partial class DeferredGraph
         while (_reachable.Count > 0) Forget(_reachable[^1]);
         foreach (var node in _temporary) node.Tensor.Dispose();
         _temporary.Clear();
+        while (_kept.Count > 0) Free(_kept[^1]);
     }
 
     private DeferredNode Add(DeferrableOp op, in CallArguments arguments, in DeferredCall call)
@@ -255,7 +280,7 @@ internal sealed partial class DeferredGraph
     private void ComputeAsWritten(DeferredNode node)
     {
         for (var i = 0; i < node.Operands.Length; i++) Value(node, i);
-        if (node.IsComputed) return;
+        if (node.HasValue) return;
         // What was deferred while no gradients were recorded has none, whenever it is computed.
         using var noGrad = TensorInternals.GradientsAreRecorded() ? no_grad() : null;
         var result = node.Scope is { } scope ? scope.Dispatch<Tensor>(node.Op.Descriptor, node.Arguments()) : node.Op.Descriptor.Call(node.Arguments());
@@ -280,17 +305,19 @@ internal sealed partial class DeferredGraph
         _reachable.Remove(node);
         node.IsReachable = false;
         TensorInternals.Leave(node.Tensor);
-        if (node.Readers == 0) ReleaseOperands(node);
+        if (node.Readers > 0) return;
+        if (node.HasValue) Drop(node);
+        else ReleaseOperands(node);
     }
 
     /// <summary>A node reads its operands no more: it is computed, or nobody wants it.</summary>
     private void ReleaseOperands(DeferredNode node)
     {
-        if (node.Op.NeedsConsent && !node.IsComputed) _consented.Remove(node);
+        if (node.Op.NeedsConsent && !node.HasValue) _consented.Remove(node);
         for (var i = 0; i < node.Operands.Length; i++)
         {
             if (node.Origin(i) is not { } source || --source.Readers > 0 || source.IsReachable) continue;
-            if (source.IsComputed) Drop(source);
+            if (source.HasValue) Drop(source);
             else ReleaseOperands(source);
         }
     }
@@ -298,7 +325,8 @@ internal sealed partial class DeferredGraph
     /// <summary>Frees the value of a node that the model could not reach when it was computed; others belong to the model.</summary>
     private void Drop(DeferredNode node)
     {
-        if (_temporary.Remove(node)) node.Tensor.Dispose();
+        if (node.Memory is not null) Free(node);
+        else if (_temporary.Remove(node)) node.Tensor.Dispose();
     }
 
     /// <summary>Computes the reachable nodes that read certain tensors with values, through others or by themselves.</summary>
@@ -322,7 +350,7 @@ internal sealed partial class DeferredGraph
     {
         if (node.Visit == _visit) return false;
         node.Visit = _visit;
-        for (var i = 0; i < node.Operands.Length; i++)
+        for (var i = 0; i < node.Operands.Length && !node.HasValue; i++)
         {
             if (node.Source(i) is { } source ? Reads(source, isLeaf) : isLeaf(node.Operands[i])) return true;
         }

@@ -37,7 +37,7 @@ internal sealed class DeferredNode
     /// <summary>The number of an op of a tensor and a number; NaN where both operands are tensors.</summary>
     internal double Number { get; }
 
-    /// <summary>The axis of a part, a concatenation or a mean, or the first of a transpose.</summary>
+    /// <summary>The axis of a part, a concatenation, a repetition or a mean, or the first of a transpose; 1 of causal attention.</summary>
     internal int Axis { get; }
 
     /// <summary>Where a part begins, or the second axis of a transpose.</summary>
@@ -58,8 +58,17 @@ internal sealed class DeferredNode
     /// <summary>Whether the model can still reach the result; if not, only the nodes that read it need it.</summary>
     internal bool IsReachable { get; set; } = true;
 
-    /// <summary>Whether the result has its value.</summary>
+    /// <summary>Whether the result is a tensor with its value.</summary>
     internal bool IsComputed { get; set; }
+
+    /// <summary>The memory that holds the value while no tensor does; or null.</summary>
+    internal IDisposable? Memory { get; set; }
+
+    /// <summary>Where the value lies in <see cref="Memory"/>.</summary>
+    internal nint Address { get; set; }
+
+    /// <summary>Whether the value is known, as a tensor or in <see cref="Memory"/>.</summary>
+    internal bool HasValue => IsComputed || Memory is not null;
 
     /// <summary>How many nodes read the result and are not computed.</summary>
     internal int Readers { get; set; }
@@ -91,7 +100,7 @@ internal sealed class DeferredNode
     internal object?[] Arguments() => _arguments.ToArray(Op.Parameters);
 
     /// <summary>The node that gives an operand, or null where it has its value.</summary>
-    internal DeferredNode? Source(int operand) => _operands.Source(operand) is { IsComputed: false } source ? source : null;
+    internal DeferredNode? Source(int operand) => _operands.Source(operand) is { HasValue: false } source ? source : null;
 
     /// <summary>The node that gave an operand, whether it is computed or not; null where none did.</summary>
     internal DeferredNode? Origin(int operand) => _operands.Source(operand);
