@@ -106,7 +106,7 @@ public sealed class QuantizedKvCache : IDisposable
     /// <param name="scale">What the products are multiplied with; 1/√(head size) unless told.</param>
     /// <returns>A tensor of the shape and dtype of the queries that the caller owns.</returns>
     /// <exception cref="ArgumentException">A shape, dtype or device does not fit, or a sequence has fewer tokens than the queries.</exception>
-    public unsafe Tensor Attend(Tensor queries, double? scale = null)
+    public Tensor Attend(Tensor queries, double? scale = null)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         int tokens = Check(queries, nameof(queries), null), queryHeads = (int)queries.size(1);
@@ -118,10 +118,12 @@ public sealed class QuantizedKvCache : IDisposable
         using var scope = NewDisposeScope();
         var q = Contiguous(queries);
         var result = empty([Batch, queryHeads, tokens, HeadSize], dtype: ScalarType.Float32);
-        var shape = new AttentionShape(Heads, queryHeads, tokens, (float)(scale ?? 1 / Math.Sqrt(HeadSize)));
+        var shape = new AttentionShape(Heads, queryHeads, tokens, (float)(scale ?? 1 / Math.Sqrt(HeadSize)), IsCausal: true);
         if (tokens > 0)
-            CachedAttention.Run(_store, _lengths, shape, (float*)TensorMemory.Address(q), (float*)TensorMemory.Address(result), get_num_threads());
+            BlockAttention.Run(_store, _lengths, shape, HeadsOf(q), HeadsOf(result), get_num_threads());
         return (queries.dtype == ScalarType.Float32 ? result : result.to(queries.dtype)).MoveToOuterDisposeScope();
+
+        HeadTensor HeadsOf(Tensor tensor) => new(TensorMemory.Address(tensor), (long)queryHeads * tokens * HeadSize, (long)tokens * HeadSize, HeadSize);
     }
 
     /// <summary>The keys of a sequence as a quantized array.</summary>

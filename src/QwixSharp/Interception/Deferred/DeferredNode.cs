@@ -37,7 +37,7 @@ internal sealed class DeferredNode
     /// <summary>The number of an op of a tensor and a number; NaN where both operands are tensors.</summary>
     internal double Number { get; }
 
-    /// <summary>The axis of a part, a concatenation or a mean, or the first of a transpose.</summary>
+    /// <summary>The axis of a part, a concatenation, a repetition or a mean, or the first of a transpose; 1 of causal attention.</summary>
     internal int Axis { get; }
 
     /// <summary>Where a part begins, or the second axis of a transpose.</summary>

@@ -27,6 +27,8 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
         // Whether gradients are recorded is asked first: it costs less than a look at the module.
         if (TensorInternals.GradientsAreRecorded() && scope.Module.training)
             return false;
+        if (op.Kind == OpKind.Attention)
+            return !scope.Module.training && KeepsActivations(scope.Path);
         if (op.Kind != OpKind.Linear)
             return _images.Agrees(op, arguments, input, scope, ref call);
         if (arguments.Tensor(1) is not { } weight || state.Remembered(weight, scope) is not { } layer || layer.ResultShape(input) is not { } shape)
@@ -58,6 +60,9 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
                 return RmsNormPattern.TryCompute(node, graph);
             case OpKind.Add:
                 return RotaryPattern.TryCompute(node, graph) || TrySum(node, graph);
+            case OpKind.Attention:
+            case OpKind.Reshape when AttentionPattern.WithHeadsTogether(node)?.Kind == OpKind.Attention:
+                return ScaledAttentionPattern.TryCompute(node, graph);
         }
 
         var result = node.Kind switch
@@ -80,6 +85,9 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
             return false;
         return state.Providers.All(provider => provider.Match(path, OpNames.DotGeneral) is null);
     }
+
+    /// <summary>Whether products of two activations are computed as they are.</summary>
+    private bool KeepsActivations(string path) => state.Providers.All(provider => provider.Match(path, OpNames.DotGeneral)?.ActQType is null);
 
     private static bool TrySum(DeferredNode node, DeferredGraph graph)
     {

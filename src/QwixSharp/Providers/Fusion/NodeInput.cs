@@ -38,6 +38,8 @@ internal readonly record struct NodeInput(Tensor Tensor, DeferredNode? Origin)
     {
         { Kind: OpKind.Transpose } node => this[0].View(graph).Exchanged(node.Axis, (int)node.Start),
         { Kind: OpKind.Part } node => this[0].View(graph).Part(node.Axis, node.Start, node.Shape),
+        // Attention writes its heads side by side: it would have to be copied if it was computed as it is.
+        { Kind: OpKind.Reshape } node when AttentionPattern.WithHeadsTogether(node) is { Kind: OpKind.MatMul or OpKind.Attention } => Known(graph),
         { Kind: OpKind.Reshape } node when this[0].View(graph) is { IsContiguous: true } flat => flat.Reshaped(node.Shape),
         _ => Known(graph),
     };

@@ -38,6 +38,7 @@ public class DeferredEffectTests
         ["asked for its shape"] = (_, x) => { var y = x * 2; return y.view(y.shape[1], -1) * y.dim() + y.size(-1); },
         ["of chunks"] = (_, x) => { var h = x.chunk(2, -1); var z = cat([-h[1], h[0]], -1); return z * x; },
         ["of a list of chunks"] = (_, x) => { var h = (x * 2).chunk(2, -1); return cat(new List<Tensor> { h[1], h[0] }, 1) + x; },
+        ["of repeated parts"] = (_, x) => { var r = (x * 2).repeat_interleave(3, dim: 1); x.zero_(); return r.narrow(1, 2, 4) + x; },
         ["an op fails"] = (_, x) => { var y = x * 2; try { return y + ones(3, 3); } catch (Exception) { return y - 1; } },
         ["an exception passes"] = (_, x) => { var y = x * 2; try { Fail(x + 1); } catch (InvalidOperationException) { x.zero_(); } return y; },
         ["random numbers"] = (_, x) => { using var g = new Generator(3); var y = x * rand(2, 4, generator: g); var z = rand(2, 4, generator: g) + y; return z; },
