@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Threading;
 using QwixSharp.Kernels.Weights;
@@ -281,8 +280,8 @@ internal sealed unsafe class IntegerProduct : KernelJob
             args.PanelScaleBytes = weight.PanelScaleBytes;
             args.ActivationScales = scales;
             args.Result = result;
-            if (part.Output is { ColumnStride: 1, Format: FloatFormat.Float32 } && SumsPerRow == 1)
-                Prefetch(part.Output.At(first, panel * PackedWeight.PanelColumns), rows, part.Output.RowStride, panels);
+            if (SumsPerRow == 1)
+                part.Output.Prefetch(first, panel * PackedWeight.PanelColumns, rows, panels);
             if (_joined)
                 _kernel.RunJoined(&args, rows);
             else
@@ -290,19 +289,6 @@ internal sealed unsafe class IntegerProduct : KernelJob
         }
         for (var p = 0; p < panels; p++)
             Finish(first, rows, scales, part, panel + p, result + p * rows * PackedWeight.PanelColumns);
-    }
-
-    /// <summary>
-    /// Fetches where a block of the result will go while it is computed: nothing has been written there, and its rows are too far apart
-    /// for the processor to foresee.
-    /// </summary>
-    private static void Prefetch(float* target, int rows, long stride, int panels)
-    {
-        if (!Sse.IsSupported)
-            return;
-        for (var row = 0; row < rows; row++, target += stride)
-            for (var panel = 0; panel < panels; panel++)
-                Sse.Prefetch0(target + panel * PackedWeight.PanelColumns);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

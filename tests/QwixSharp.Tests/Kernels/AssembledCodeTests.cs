@@ -15,6 +15,7 @@ public unsafe class AssembledCodeTests
     private const int PreservedVectors = 10;
     private static readonly CodeCache<IntegerShape> IntegerCode = new(IntegerEmitter.Emit);
     private static readonly CodeCache<FloatShape> FloatCode = new(FloatEmitter.Emit);
+    private static readonly CodeCache<PairShape> PairCode = new(PairEmitter.Emit);
     private static readonly CodeCache<PlanesShape> PlanesCode = new(PlanesEmitter.Emit);
 
     public static TheoryData<int, int, bool, bool> IntegerShapes()
@@ -38,6 +39,16 @@ public unsafe class AssembledCodeTests
         Assert.Equal(native, RunInteger(shape with { IsWindows = true }, throughBridge: true));
         if (rows * panels <= 20)
             Assert.Equal(native, RunInteger(shape with { HasVnni = false, IsWindows = true }, throughBridge: true));
+    }
+
+    [Fact]
+    public void KernelsOfTwoPanelsOfBothConventionsAgree()
+    {
+        Assert.SkipUnless(AssembledMachine.IsAvailable && !OperatingSystem.IsWindows(), "needs AVX-512 and the System V convention");
+        foreach (var rows in new[] { 1, 8, PairEmitter.MostRows })
+            Assert.Equal(
+                RunFloat(PairCode.Get(new PairShape(rows, IsWindows: false)), tiles: 3, rows, panels: 2, throughBridge: false),
+                RunFloat(PairCode.Get(new PairShape(rows, IsWindows: true)), tiles: 3, rows, panels: 2, throughBridge: true));
     }
 
     [Fact]
@@ -119,25 +130,29 @@ public unsafe class AssembledCodeTests
         return new ReadOnlySpan<byte>(result.Pointer, (int)result.Bytes).ToArray();
     }
 
-    private static byte[] RunFloat(FloatShape shape, bool throughBridge)
+    private static byte[] RunFloat(FloatShape shape, bool throughBridge) =>
+        RunFloat(FloatCode.Get(shape), shape.Tiled ? 3 : 1, shape.Rows, panels: 1, throughBridge);
+
+    private static byte[] RunFloat(void* kernel, int tiles, int rows, int panels, bool throughBridge)
     {
-        const int Tiles = 3, Groups = 4;
-        var tiles = shape.Tiled ? Tiles : 1;
+        const int Groups = 4;
         var random = new Random(1);
-        using var activations = Floats(random, tiles * Groups * shape.Rows * 8);
-        using var weights = Random(random, tiles * Groups * 64);
-        using var scales = Floats(random, tiles * 16);
+        using var activations = Floats(random, tiles * Groups * rows * 8);
+        using var weights = Random(random, tiles * Groups * 64 * panels);
+        using var scales = Floats(random, tiles * 16 * panels);
         using var table = Floats(random, 16);
-        using var result = new AlignedMemory(shape.Rows * 64);
+        using var result = new AlignedMemory(rows * 64 * panels);
         FloatTileArgs args = default;
         args.Activations = (float*)activations.Pointer;
         args.Weights = weights.Pointer;
         args.Tiles = tiles;
         args.Groups = Groups;
+        args.PanelBytes = tiles * Groups * 64;
+        args.PanelScaleBytes = tiles * 64;
         args.WeightScales = (float*)scales.Pointer;
         args.Table = (float*)table.Pointer;
         args.Result = (float*)result.Pointer;
-        Call(FloatCode.Get(shape), &args, throughBridge);
+        Call(kernel, &args, throughBridge);
         return new ReadOnlySpan<byte>(result.Pointer, (int)result.Bytes).ToArray();
     }
 
