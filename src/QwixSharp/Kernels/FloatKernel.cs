@@ -17,7 +17,13 @@ internal abstract unsafe class FloatKernel
 
     /// <summary>The most rows of a block.</summary>
     /// <param name="weight">The weight.</param>
-    public abstract int MaxRows(PackedWeight weight);
+    /// <param name="rows">M.</param>
+    public abstract int MaxRows(PackedWeight weight, int rows);
+
+    /// <summary>How many panels one call takes.</summary>
+    /// <param name="weight">The weight.</param>
+    /// <param name="rows">M.</param>
+    public virtual int MaxPanels(PackedWeight weight, int rows) => 1;
 
     /// <summary>
     /// log2 of what the kernel's numbers lack: its sums times 2^this are the product. When it is not 0, rows are brought to
@@ -30,9 +36,10 @@ internal abstract unsafe class FloatKernel
     /// <param name="weight">The weight.</param>
     public virtual int RowExponent(PackedWeight weight) => 0;
 
-    /// <summary>Runs one block of rows against one panel.</summary>
+    /// <summary>Runs one block of rows against some panels.</summary>
     /// <param name="args">The operands.</param>
     /// <param name="weight">The weight, for its format.</param>
     /// <param name="rows">The rows of the block.</param>
-    public abstract void Run(FloatTileArgs* args, PackedWeight weight, int rows);
+    /// <param name="panels">The panels.</param>
+    public abstract void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels);
 }

@@ -14,6 +14,7 @@ internal sealed unsafe class FloatProduct : KernelJob
     /// <summary>With fewer multiplications and fewer bytes of weights, a second thread takes longer to start than it saves.</summary>
     private const long SmallestShared = 400_000, SmallestSharedBytes = 192 << 10;
     private const int MostRows = 32;
+    private const int MostPanels = 2;
     private const int PackedColumns = 64;
 
     [ThreadStatic]
@@ -29,6 +30,8 @@ internal sealed unsafe class FloatProduct : KernelJob
     private bool _direct;
     private float* _rows;
     private int* _exponents;
+    private int _panelsAtOnce;
+    private int _panelGroups;
     private int _blocksPerChunk;
     private bool _packing;
 
@@ -54,7 +57,7 @@ internal sealed unsafe class FloatProduct : KernelJob
         _weight = weight;
         _output = output;
         _x = x;
-        _blocks = RowBlocks.Of(rows, kernel.MaxRows(weight));
+        _blocks = RowBlocks.Of(rows, kernel.MaxRows(weight, rows));
         _direct = rows == 1 && x.Format == FloatFormat.Float32 && weight.IsDepthDense && kernel.MissingExponent(weight) == 0;
         if (!_direct)
         {
@@ -63,9 +66,12 @@ internal sealed unsafe class FloatProduct : KernelJob
             _rows = (float*)((byte*)_exponents + exponentBytes);
             RunPhase(packing: true, _blocks.Count, 1, rows * (long)weight.Depth < 32 << 10 ? 1 : threads);
         }
+        _panelsAtOnce = kernel.MaxPanels(weight, rows);
+        _panelGroups = (weight.Panels + _panelsAtOnce - 1) / _panelsAtOnce;
         Plan(threads);
-        var units = weight.Panels * RowChunks;
-        RunPhase(packing: false, units, Math.Clamp(units / (threads * 8), 1, 16), threads);
+        var units = _panelGroups * RowChunks;
+        // With many rows a unit takes long enough to be taken alone, and the last one begun should not be waited for long.
+        RunPhase(packing: false, units, rows > MostRows ? 1 : Math.Clamp(units / (threads * 8), 1, 16), threads);
         _workspace.Trim();
         _weight = null!;
     }
@@ -74,8 +80,8 @@ internal sealed unsafe class FloatProduct : KernelJob
     {
         var blockBytes = Math.Max(1, _blocks.Size(0) * _weight.PaddedDepth * 4);
         _blocksPerChunk = (int)Math.Max(1, RowChunkBytes / blockBytes);
-        if (_weight.Panels < threads * 4)
-            _blocksPerChunk = Math.Clamp(_blocks.Count * _weight.Panels / (threads * 4), 1, _blocksPerChunk);
+        if (_panelGroups < threads * 4)
+            _blocksPerChunk = Math.Clamp(_blocks.Count * _panelGroups / (threads * 4), 1, _blocksPerChunk);
     }
 
     private int RowChunks => (_blocks.Count + _blocksPerChunk - 1) / _blocksPerChunk;
@@ -105,11 +111,28 @@ internal sealed unsafe class FloatProduct : KernelJob
             var target = _rows + first * _weight.PaddedDepth;
             if (!_weight.IsDepthDense)
                 Unsafe.InitBlockUnaligned(target, 0, checked((uint)(rows * _weight.PaddedDepth * 4)));
-            PackBlock(first, rows, target);
+            if (_x.Format == FloatFormat.Float32 && _kernel.MissingExponent(_weight) == 0)
+                Interleave(first, rows, target);
+            else
+                PackBlock(first, rows, target);
         }
     }
 
-    /// <summary>Interleaves the rows of a block a few columns at a time, so that what is written stays in the first-level cache.</summary>
+    /// <summary>Interleaves the rows of a block as they are.</summary>
+    private void Interleave(int first, int rows, float* target)
+    {
+        var values = stackalloc float*[MostRows];
+        for (var tile = 0; tile < _weight.Tiles; tile++)
+        {
+            var tileStart = (long)tile * _weight.TileSize;
+            for (var place = 0; place < rows; place++)
+                values[place] = (float*)_x.Values + (first + place) * _x.RowStride + tileStart;
+            var count = Math.Min(_weight.TileSize, _weight.Depth - tileStart);
+            BlockInterleaver.Floats(values, rows, count, target + (long)tile * _weight.PaddedTile * rows);
+        }
+    }
+
+    /// <summary>Interleaves the rows of a block, multiplied or widened, a few columns at a time, so that what is written stays in the first-level cache.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void PackBlock(int first, int rows, float* target)
     {
@@ -165,21 +188,22 @@ internal sealed unsafe class FloatProduct : KernelJob
 
     private void MultiplyPanels(int worker)
     {
-        var result = stackalloc float[MostRows * PackedWeight.PanelColumns];
+        var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
         while (_shares.Take(worker, out var from, out var to))
         {
             for (var unit = from; unit < to; unit++)
             {
-                var panel = unit % _weight.Panels;
-                var firstBlock = unit / _weight.Panels * _blocksPerChunk;
+                var panel = unit % _panelGroups * _panelsAtOnce;
+                var panels = Math.Min(_panelsAtOnce, _weight.Panels - panel);
+                var firstBlock = unit / _panelGroups * _blocksPerChunk;
                 var lastBlock = Math.Min(_blocks.Count, firstBlock + _blocksPerChunk);
                 for (var block = firstBlock; block < lastBlock; block++)
-                    MultiplyBlock(block, panel, result);
+                    MultiplyBlock(block, panel, panels, result);
             }
         }
     }
 
-    private void MultiplyBlock(int block, int panel, float* result)
+    private void MultiplyBlock(int block, int panel, int panels, float* result)
     {
         var first = _blocks.Start(block);
         var rows = _blocks.Size(block);
@@ -187,15 +211,26 @@ internal sealed unsafe class FloatProduct : KernelJob
         Unsafe.SkipInit(out args);
         args.Activations = _direct ? (float*)_x.Values : _rows + first * _weight.PaddedDepth;
         args.Weights = _weight.Codes(panel);
+        args.PanelBytes = _weight.PanelBytes;
         args.Tiles = _weight.Tiles;
         args.Groups = _weight.PaddedTile / (_weight.IsHalfByte ? 8 : 4);
         args.WeightScales = _weight.Scales(panel);
+        args.PanelScaleBytes = _weight.PanelScaleBytes;
         args.Table = _weight.Table;
         args.Result = result;
         if (_weight.Tiles == 0)
-            new Span<float>(result, rows * PackedWeight.PanelColumns).Clear();
+            new Span<float>(result, panels * rows * PackedWeight.PanelColumns).Clear();
         else
-            _kernel.Run(&args, _weight, rows);
+        {
+            _output.Prefetch(first, panel * PackedWeight.PanelColumns, rows, panels);
+            _kernel.Run(&args, _weight, rows, panels);
+        }
+        for (var p = 0; p < panels; p++)
+            Finish(first, rows, panel + p, result + p * rows * PackedWeight.PanelColumns);
+    }
+
+    private void Finish(int first, int rows, int panel, float* result)
+    {
         var column = panel * PackedWeight.PanelColumns;
         var count = Math.Min(PackedWeight.PanelColumns, _weight.Rows - column);
         if (!_direct && _kernel.MissingExponent(_weight) != 0)

@@ -42,6 +42,19 @@ internal abstract unsafe class IntegerKernel
     /// <param name="rows">M.</param>
     public virtual bool PrefersPlanes(CodeFormat format, int rows) => false;
 
+    /// <summary>
+    /// The most rows of x in a block whose <see cref="DigitPlanes"/> the kernel joins to one sum a row; 0 where it gives a sum for
+    /// each plane, as products of other rows.
+    /// </summary>
+    /// <param name="weight">The weight.</param>
+    /// <param name="rows">M.</param>
+    public virtual int MaxJoinedRows(PackedWeight weight, int rows) => 0;
+
+    /// <summary>Runs one block of digit planes against one panel; the result is [row][16] float32 sums of tiles times both scales.</summary>
+    /// <param name="args">The operands.</param>
+    /// <param name="rows">The rows of x, up to <see cref="MaxJoinedRows"/>.</param>
+    public virtual void RunJoined(IntegerTileArgs* args, int rows) => throw new NotSupportedException($"{Name} joins no digit planes.");
+
     /// <summary>Runs one block of rows against some panels.</summary>
     /// <param name="args">The operands.</param>
     /// <param name="format">The weight's codes: <see cref="CodeFormat.Int8"/> or <see cref="CodeFormat.Int4"/>.</param>

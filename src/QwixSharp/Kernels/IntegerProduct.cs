@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Threading;
 using QwixSharp.Kernels.Weights;
@@ -46,6 +45,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private RowBlocks _blocks;
     private bool _tiled;
     private int _planes;
+    private bool _joined;
     private bool _ownRows;
     private byte* _memory;
     private long _packedBytes;
@@ -80,7 +80,9 @@ internal sealed unsafe class IntegerProduct : KernelJob
         _packer = new ActivationPacker(weight, input, kernel.Form(weight.Format), kernel.WeightBias(weight.Format));
         _tiled = weight.Tiles != 1;
         _planes = input.Planes;
-        _blocks = RowBlocks.Of(input.Rows, kernel.MaxRows(weight.Format, _tiled) / _planes);
+        var joinedRows = _planes > 1 ? kernel.MaxJoinedRows(weight, input.Rows) : 0;
+        _joined = joinedRows > 0;
+        _blocks = RowBlocks.Of(input.Rows, _joined ? joinedRows : kernel.MaxRows(weight.Format, _tiled) / _planes);
         _ownRows = input.Rows >= (bytes <= CachedWeightBytes ? RowsForOwnRows : ManyRowsForOwnRows) * (long)threads;
         Plan(threads);
         Reserve(threads);
@@ -110,7 +112,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
 
     private void Plan(int threads)
     {
-        _panelsAtOnce = Math.Max(1, _kernel.MaxPanels(_weight.Format, _tiled, _blocks.Size(0) * _planes));
+        _panelsAtOnce = _joined ? 1 : Math.Max(1, _kernel.MaxPanels(_weight.Format, _tiled, _blocks.Size(0) * _planes));
         var blockBytes = Math.Max(1, _blocks.Size(0) * _planes * _packer.RowBytes);
         _blocksPerChunk = (int)Math.Max(1, RowChunkBytes / blockBytes);
         _panelGroups = 0;
@@ -163,6 +165,9 @@ internal sealed unsafe class IntegerProduct : KernelJob
     }
 
     private int PanelGroups(PackedWeight weight) => (weight.Panels + _panelsAtOnce - 1) / _panelsAtOnce;
+
+    /// <summary>How many rows of the kernel's result belong to a row of x.</summary>
+    private int SumsPerRow => _joined ? 1 : _planes;
 
     private int RowChunks => (_blocks.Count + _blocksPerChunk - 1) / _blocksPerChunk;
 
@@ -256,7 +261,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
     {
         var weight = part.Weight;
         var first = _blocks.Start(block);
-        var rows = _blocks.Size(block) * _planes;
+        var rows = _blocks.Size(block) * SumsPerRow;
         var place = (long)(first - packed.First) * _planes;
         var scales = packed.Scales + place * weight.Tiles;
         if (weight.Tiles == 0)
@@ -275,25 +280,15 @@ internal sealed unsafe class IntegerProduct : KernelJob
             args.PanelScaleBytes = weight.PanelScaleBytes;
             args.ActivationScales = scales;
             args.Result = result;
-            if (part.Output is { ColumnStride: 1, Format: FloatFormat.Float32 } && _planes == 1)
-                Prefetch(part.Output.At(first, panel * PackedWeight.PanelColumns), rows, part.Output.RowStride, panels);
-            _kernel.Run(&args, weight.Format, _tiled, rows, panels);
+            if (SumsPerRow == 1)
+                part.Output.Prefetch(first, panel * PackedWeight.PanelColumns, rows, panels);
+            if (_joined)
+                _kernel.RunJoined(&args, rows);
+            else
+                _kernel.Run(&args, weight.Format, _tiled, rows, panels);
         }
         for (var p = 0; p < panels; p++)
             Finish(first, rows, scales, part, panel + p, result + p * rows * PackedWeight.PanelColumns);
-    }
-
-    /// <summary>
-    /// Fetches where a block of the result will go while it is computed: nothing has been written there, and its rows are too far apart
-    /// for the processor to foresee.
-    /// </summary>
-    private static void Prefetch(float* target, int rows, long stride, int panels)
-    {
-        if (!Sse.IsSupported)
-            return;
-        for (var row = 0; row < rows; row++, target += stride)
-            for (var panel = 0; panel < panels; panel++)
-                Sse.Prefetch0(target + panel * PackedWeight.PanelColumns);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -312,9 +307,9 @@ internal sealed unsafe class IntegerProduct : KernelJob
             Epilogue.ScaleInBFloat16((int*)values, rows, weight.Scales(panel), scales);
         else if (!_tiled)
             Epilogue.Scale((int*)values, rows, weight.Scales(panel), scales);
-        if (_planes > 1)
-            Epilogue.AddPlanes(values, rows / _planes);
-        Epilogue.Store(values, rows / _planes, part.Output, first, column, columns);
+        if (SumsPerRow > 1)
+            Epilogue.AddPlanes(values, rows / SumsPerRow);
+        Epilogue.Store(values, rows / SumsPerRow, part.Output, first, column, columns);
     }
 
     private void SubtractZeroPoints(int first, int rows, float* scales, PackedWeight weight, int panel, float* values)

@@ -32,7 +32,7 @@ internal static unsafe partial class MatMul
         if (selector.Planes(weight, x.Rows) is { } integer)
         {
             var values = Widened(x, weight.Depth);
-            if (DigitPlanes.CanSplit((float*)values.Values, values.RowStride, values.Rows, weight.Depth, weight.TileSize))
+            if (PlanesCheck.CanSplit(values, weight, threads))
             {
                 var input = new QuantizedInput { Source = QuantizedSource.Planes, Values = values.Values, RowStride = values.RowStride, Rows = values.Rows };
                 IntegerProduct.Run(integer, [new ProductPart(weight, output)], input, threads);

@@ -15,6 +15,8 @@ public unsafe class AssembledCodeTests
     private const int PreservedVectors = 10;
     private static readonly CodeCache<IntegerShape> IntegerCode = new(IntegerEmitter.Emit);
     private static readonly CodeCache<FloatShape> FloatCode = new(FloatEmitter.Emit);
+    private static readonly CodeCache<PairShape> PairCode = new(PairEmitter.Emit);
+    private static readonly CodeCache<PlanesShape> PlanesCode = new(PlanesEmitter.Emit);
 
     public static TheoryData<int, int, bool, bool> IntegerShapes()
     {
@@ -37,6 +39,31 @@ public unsafe class AssembledCodeTests
         Assert.Equal(native, RunInteger(shape with { IsWindows = true }, throughBridge: true));
         if (rows * panels <= 20)
             Assert.Equal(native, RunInteger(shape with { HasVnni = false, IsWindows = true }, throughBridge: true));
+    }
+
+    [Fact]
+    public void KernelsOfTwoPanelsOfBothConventionsAgree()
+    {
+        Assert.SkipUnless(AssembledMachine.IsAvailable && !OperatingSystem.IsWindows(), "needs AVX-512 and the System V convention");
+        foreach (var rows in new[] { 1, 8, PairEmitter.MostRows })
+            Assert.Equal(
+                RunFloat(PairCode.Get(new PairShape(rows, IsWindows: false)), tiles: 3, rows, panels: 2, throughBridge: false),
+                RunFloat(PairCode.Get(new PairShape(rows, IsWindows: true)), tiles: 3, rows, panels: 2, throughBridge: true));
+    }
+
+    [Fact]
+    public void KernelsOfDigitPlanesOfBothConventionsAgree()
+    {
+        Assert.SkipUnless(AssembledMachine.HasVnni && !OperatingSystem.IsWindows(), "needs AVX-512 VNNI and the System V convention");
+        foreach (var rows in new[] { 1, 6, 9, 11 })
+            foreach (var groups in new[] { 1, 4 })
+            {
+                var shape = new PlanesShape(groups, rows, HasVnni: true, IsWindows: false);
+                var native = RunPlanes(shape, throughBridge: false);
+                Assert.Equal(native, RunPlanes(shape with { IsWindows = true }, throughBridge: true));
+                if (rows <= PlanesEmitter.MostRows(hasVnni: false))
+                    Assert.Equal(native, RunPlanes(shape with { HasVnni = false, IsWindows = true }, throughBridge: true));
+            }
     }
 
     [Theory]
@@ -73,51 +100,59 @@ public unsafe class AssembledCodeTests
         }
     }
 
-    private static byte[] RunInteger(IntegerShape shape, bool throughBridge)
+    private static byte[] RunInteger(IntegerShape shape, bool throughBridge) =>
+        RunInteger(IntegerCode.Get(shape), shape.Tiled ? 3 : 1, groups: 4, shape.Rows, shape.Rows, shape.Panels, throughBridge);
+
+    private static byte[] RunPlanes(PlanesShape shape, bool throughBridge) =>
+        RunInteger(PlanesCode.Get(shape), tiles: 3, shape.Groups, 3 * shape.Rows, shape.Rows, panels: 1, throughBridge);
+
+    private static byte[] RunInteger(void* kernel, int tiles, int groups, int rows, int sums, int panels, bool throughBridge)
     {
-        const int Tiles = 3, Groups = 4;
-        var tiles = shape.Tiled ? Tiles : 1;
         var random = new Random(1);
-        using var activations = Random(random, tiles * Groups * shape.Rows * 8);
-        using var weights = Random(random, tiles * Groups * 64 * shape.Panels);
-        using var start = Random(random, tiles * shape.Rows * 4);
-        using var weightScales = Floats(random, tiles * 16 * shape.Panels);
-        using var activationScales = Floats(random, tiles * shape.Rows);
-        using var result = new AlignedMemory(shape.Rows * shape.Panels * 64);
+        using var activations = Random(random, tiles * groups * rows * 8);
+        using var weights = Random(random, tiles * groups * 64 * panels);
+        using var start = Random(random, tiles * rows * 4);
+        using var weightScales = Floats(random, tiles * 16 * panels);
+        using var activationScales = Floats(random, tiles * rows);
+        using var result = new AlignedMemory(sums * panels * 64);
         IntegerTileArgs args = default;
         args.Activations = activations.Pointer;
         args.Weights = weights.Pointer;
-        args.PanelBytes = tiles * Groups * 64;
+        args.PanelBytes = tiles * groups * 64;
         args.Tiles = tiles;
-        args.Groups = Groups;
+        args.Groups = groups;
         args.Start = (int*)start.Pointer;
         args.WeightScales = (float*)weightScales.Pointer;
         args.PanelScaleBytes = tiles * 64;
         args.ActivationScales = (float*)activationScales.Pointer;
         args.Result = result.Pointer;
-        Call(IntegerCode.Get(shape), &args, throughBridge);
+        Call(kernel, &args, throughBridge);
         return new ReadOnlySpan<byte>(result.Pointer, (int)result.Bytes).ToArray();
     }
 
-    private static byte[] RunFloat(FloatShape shape, bool throughBridge)
+    private static byte[] RunFloat(FloatShape shape, bool throughBridge) =>
+        RunFloat(FloatCode.Get(shape), shape.Tiled ? 3 : 1, shape.Rows, panels: 1, throughBridge);
+
+    private static byte[] RunFloat(void* kernel, int tiles, int rows, int panels, bool throughBridge)
     {
-        const int Tiles = 3, Groups = 4;
-        var tiles = shape.Tiled ? Tiles : 1;
+        const int Groups = 4;
         var random = new Random(1);
-        using var activations = Floats(random, tiles * Groups * shape.Rows * 8);
-        using var weights = Random(random, tiles * Groups * 64);
-        using var scales = Floats(random, tiles * 16);
+        using var activations = Floats(random, tiles * Groups * rows * 8);
+        using var weights = Random(random, tiles * Groups * 64 * panels);
+        using var scales = Floats(random, tiles * 16 * panels);
         using var table = Floats(random, 16);
-        using var result = new AlignedMemory(shape.Rows * 64);
+        using var result = new AlignedMemory(rows * 64 * panels);
         FloatTileArgs args = default;
         args.Activations = (float*)activations.Pointer;
         args.Weights = weights.Pointer;
         args.Tiles = tiles;
         args.Groups = Groups;
+        args.PanelBytes = tiles * Groups * 64;
+        args.PanelScaleBytes = tiles * 64;
         args.WeightScales = (float*)scales.Pointer;
         args.Table = (float*)table.Pointer;
         args.Result = (float*)result.Pointer;
-        Call(FloatCode.Get(shape), &args, throughBridge);
+        Call(kernel, &args, throughBridge);
         return new ReadOnlySpan<byte>(result.Pointer, (int)result.Bytes).ToArray();
     }
 

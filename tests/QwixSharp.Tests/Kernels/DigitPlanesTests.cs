@@ -1,5 +1,6 @@
 using QwixSharp.Kernels;
 using QwixSharp.Kernels.Activations;
+using QwixSharp.Kernels.Weights;
 
 namespace QwixSharp.Tests.Kernels;
 
@@ -72,7 +73,7 @@ public unsafe class DigitPlanesTests
         var random = new Random(2);
         foreach (var kernel in KernelSelector.AllIntegerKernels().Where(k => k.IsSupported))
             foreach (var bits in new[] { 4, 8 })
-                foreach (var (m, n, k, tile) in new[] { (1, 20, 64, 64), (1, 33, 96, 32), (7, 40, 100, 20), (13, 17, 256, 256), (30, 16, 70, 35) })
+                foreach (var (m, n, k, tile) in new[] { (1, 20, 64, 64), (1, 33, 96, 32), (7, 40, 100, 20), (13, 17, 256, 256), (30, 16, 70, 35), (6, 20, 96, 32), (11, 17, 70, 20), (25, 33, 24, 8) })
                 {
                     using var weight = Sample.Integers(random, n, k, tile, bits);
                     var x = Sample.Floats(random, m * k);
@@ -98,5 +99,62 @@ public unsafe class DigitPlanesTests
                             Assert.True(Math.Abs(expected - y[row * n + column]) <= 5e-7 * magnitude, $"{kernel.Name} int{bits} M={m} K={k} tile={tile}: {y[row * n + column]} instead of {expected}");
                         }
                 }
+    }
+
+    [Fact]
+    public void SumsOfTheLargestDigitsAndCodesFit()
+    {
+        const int M = 11, N = 16, K = 64, Tile = 32;
+        var codes = new sbyte[N * K];
+        Array.Fill(codes, (sbyte)-8);
+        float[] scales = [.. Enumerable.Repeat(1f, N * K / Tile)];
+        // The magnitudes that use the digits' whole range, of both signs.
+        float largest = 2 / 1.0051f, expected = largest * 8 * K;
+        foreach (var kernel in KernelSelector.AllIntegerKernels().Where(k => k.IsSupported))
+            foreach (var sign in new[] { 1, -1 })
+            {
+                float[] x = [.. Enumerable.Repeat(sign * largest, M * K)], y = new float[M * N];
+                fixed (sbyte* pc = codes)
+                fixed (float* ps = scales, px = x, py = y)
+                {
+                    using var weight = PackedWeight.FromIntegers(pc, ps, N, K, Tile, bits: 4);
+                    var input = new QuantizedInput { Source = QuantizedSource.Planes, Values = (nint)px, RowStride = K, Rows = M };
+                    IntegerProduct.Run(kernel, [new(weight, new((nint)py, N))], input, 1);
+                }
+                Assert.All(y, value => Assert.Equal(-sign * expected, value, expected * 5e-7));
+            }
+    }
+
+    [Fact]
+    public void OneRowThatCannotBeSplitRefusesAll()
+    {
+        const int Rows = 300, Depth = 256;
+        using var weight = Sample.Integers(new Random(1), 16, Depth, 32, 4);
+        var x = Sample.Floats(new Random(2), Rows * Depth);
+        fixed (float* px = x)
+        {
+            var input = new FloatInput((nint)px, Depth, Rows);
+            Assert.True(PlanesCheck.CanSplit(input, weight.Packed, 2));
+            foreach (var row in new[] { 0, 151, Rows - 1 })
+            {
+                var kept = x[row * Depth + 40];
+                x[row * Depth + 40] = float.NaN;
+                Assert.False(PlanesCheck.CanSplit(input, weight.Packed, 2));
+                x[row * Depth + 40] = kept;
+            }
+            Assert.True(PlanesCheck.CanSplit(input, weight.Packed, 2));
+        }
+    }
+
+    [Theory]
+    [InlineData(8, true)]
+    [InlineData(7, true)]
+    [InlineData(6, false)]
+    public void ValuesBesideTheLargestDecide(int large, bool expected)
+    {
+        // 32 values: the largest, some of a 30th of it, the rest of a 1000th.
+        float[] x = [.. Enumerable.Range(0, 32).Select(i => i == 5 ? 1 : i >= 32 - large ? 1 / 30f : 1 / 1000f)];
+        fixed (float* px = x)
+            Assert.Equal(expected, DigitPlanes.CanSplit(px, 32, 1, 32, 32));
     }
 }

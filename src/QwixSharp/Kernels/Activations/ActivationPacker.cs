@@ -31,7 +31,7 @@ internal readonly unsafe struct ActivationPacker
     public long RowBytes => _weight.PaddedDepth * (_form == ActivationForm.Bytes ? 1 : 2);
 
     /// <summary>The most rows of codes in a block.</summary>
-    private const int MostRows = 32;
+    private const int MostRows = 36;
 
     /// <summary>Packs the rows of one block.</summary>
     /// <param name="first">The number in x of the first row.</param>

@@ -27,6 +27,13 @@ internal static unsafe class BlockInterleaver
             Part(codes, rows, from, Math.Min(groups, from + GroupsAtOnce), block);
     }
 
+    /// <summary>[K][rows] float32.</summary>
+    /// <param name="values">The rows.</param>
+    /// <param name="rows">How many.</param>
+    /// <param name="depth">K.</param>
+    /// <param name="block">The result.</param>
+    public static void Floats(float** values, int rows, long depth, float* block) => Bytes((sbyte**)values, rows, depth, (int*)block);
+
     /// <summary>[K/4][rows][4] 16-bit words in the order k, k+2, k+1, k+3.</summary>
     /// <param name="codes">The rows.</param>
     /// <param name="rows">How many.</param>

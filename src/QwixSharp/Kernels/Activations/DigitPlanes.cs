@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
@@ -30,6 +31,9 @@ internal static unsafe class DigitPlanes
     private const double MostUneven = 64 * 64;
 
     private const int LowestExponent = -100;
+
+    /// <summary>Of a float32.</summary>
+    private const int MantissaBits = 23, Bias = 127;
     private static readonly float Smallest = MathF.ScaleB(1, -50);
     private static readonly float Largest = MathF.ScaleB(1, 50);
 
@@ -50,11 +54,14 @@ internal static unsafe class DigitPlanes
 
     /// <summary>The exponent that a tile's values share.</summary>
     /// <param name="absMax">Their largest magnitude.</param>
-    public static int Exponent(float absMax) => absMax == 0 ? 0 : Math.Max(MathF.ILogB(absMax * Headroom), LowestExponent);
+    public static int Exponent(float absMax) => absMax == 0 ? 0 : Math.Max((BitConverter.SingleToInt32Bits(absMax * Headroom) >> MantissaBits) - Bias, LowestExponent);
 
     /// <summary>What a digit of the highest plane stands for; each plane below has a 256th of it.</summary>
     /// <param name="exponent">The tile's exponent.</param>
-    public static float HighestScale(int exponent) => MathF.ScaleB(1, exponent - DigitBits + 16);
+    public static float HighestScale(int exponent) => PowerOfTwo(exponent - DigitBits + 16);
+
+    /// <summary>2 to a power that float32 has as a normal number: exponents here lie between −100 and 50.</summary>
+    private static float PowerOfTwo(int exponent) => BitConverter.Int32BitsToSingle((exponent + Bias) << MantissaBits);
 
     /// <summary>Splits the values of a tile.</summary>
     /// <param name="x">The values.</param>
@@ -66,7 +73,7 @@ internal static unsafe class DigitPlanes
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Split(float* x, int count, int exponent, sbyte* high, sbyte* middle, sbyte* low)
     {
-        var factor = MathF.ScaleB(1, DigitBits - exponent);
+        var factor = PowerOfTwo(DigitBits - exponent);
         var i = 0;
         if (Avx512F.IsSupported)
         {
@@ -99,6 +106,8 @@ internal static unsafe class DigitPlanes
             return true;
         if (!(absMax >= Smallest && absMax <= Largest))
             return false;
+        if (IsEven(x, count, absMax))
+            return true;
         var i = 0;
         var sums = Vector256<float>.Zero;
         var zeros = Vector256<int>.Zero;
@@ -117,5 +126,19 @@ internal static unsafe class DigitPlanes
         }
         var largest = (double)absMax * absMax;
         return others == 0 || largest * others <= MostUneven * (squares - largest);
+    }
+
+    /// <summary>
+    /// Whether at least a quarter of the values beside the largest reach a 32nd of it: then it is at most √4 · 32 times their root mean
+    /// square, and nothing more need be computed.
+    /// </summary>
+    private static bool IsEven(float* x, int count, float absMax)
+    {
+        var i = 0;
+        var large = 0;
+        var bound = Vector512.Create(absMax / 32);
+        for (; i + 16 <= count; i += 16)
+            large += BitOperations.PopCount(Vector512.GreaterThanOrEqual(Vector512.Abs(Vector512.Load(x + i)), bound).ExtractMostSignificantBits());
+        return count - 1 <= 4L * (large - 1);
     }
 }

@@ -5,7 +5,10 @@ namespace QwixSharp.Kernels.Assembled;
 /// <summary>Weight-only products with AVX-512 code assembled at run time, a kernel for each number of rows.</summary>
 internal sealed unsafe class AssembledFloatKernel : FloatKernel
 {
+    private const int MostRows = 24;
+
     private static readonly CodeCache<FloatShape> Code = new(FloatEmitter.Emit);
+    private static readonly CodeCache<PairShape> PairCode = new(PairEmitter.Emit);
 
     /// <inheritdoc/>
     public override string Name => "avx512 (assembled)";
@@ -17,7 +20,10 @@ internal sealed unsafe class AssembledFloatKernel : FloatKernel
     public override bool Serves(PackedWeight weight) => weight.Format != CodeFormat.Table8 || weight.Fp8Shift != 0;
 
     /// <inheritdoc/>
-    public override int MaxRows(PackedWeight weight) => 24;
+    public override int MaxRows(PackedWeight weight, int rows) => TakesPairs(weight, rows) ? PairEmitter.MostRows : MostRows;
+
+    /// <inheritdoc/>
+    public override int MaxPanels(PackedWeight weight, int rows) => TakesPairs(weight, rows) ? 2 : 1;
 
     /// <inheritdoc/>
     public override int MissingExponent(PackedWeight weight) => weight.Format switch
@@ -31,9 +37,17 @@ internal sealed unsafe class AssembledFloatKernel : FloatKernel
     public override int RowExponent(PackedWeight weight) => weight.Format == CodeFormat.Table8 ? 96 : 0;
 
     /// <inheritdoc/>
-    public override void Run(FloatTileArgs* args, PackedWeight weight, int rows)
+    public override void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
     {
+        if (panels == 2)
+        {
+            ((delegate* unmanaged[SuppressGCTransition]<FloatTileArgs*, void>)PairCode.Get(new PairShape(rows, OperatingSystem.IsWindows())))(args);
+            return;
+        }
         var shape = new FloatShape(weight.Format, weight.Fp8Shift, weight.Tiles > 1, rows, OperatingSystem.IsWindows());
         ((delegate* unmanaged[SuppressGCTransition]<FloatTileArgs*, void>)Code.Get(shape))(args);
     }
+
+    /// <summary>Where one block of a panel does not take all rows.</summary>
+    private static bool TakesPairs(PackedWeight weight, int rows) => weight.IsHalfByte && rows > MostRows;
 }

@@ -12,9 +12,15 @@ namespace QwixSharp.Kernels.Assembled;
 internal sealed unsafe class AssembledIntegerKernel(bool useVnni) : IntegerKernel
 {
     private static readonly CodeCache<IntegerShape> Code = new(IntegerEmitter.Emit);
+    private static readonly CodeCache<PlanesShape> PlanesCode = new(PlanesEmitter.Emit);
+
+    /// <summary>With fewer rows an addition would wait for the last.</summary>
+    private const int FewestJoinedRows = 6;
 
     /// <summary>Entries of kernels by format, tiles, rows, panels and unrolling: a block is too short a work for a dictionary.</summary>
     private readonly nint[] _entries = new nint[2 << 1 << 4 << 2 << 3];
+
+    private readonly nint[] _joined = new nint[PlanesEmitter.MostDepth / 8 + 1 << 4];
 
     /// <inheritdoc/>
     public override string Name => useVnni ? "avx512-vnni (assembled)" : "avx512-bw (assembled)";
@@ -50,6 +56,22 @@ internal sealed unsafe class AssembledIntegerKernel(bool useVnni) : IntegerKerne
         ref var entry = ref _entries[(((((int)format << 1 | (tiled ? 1 : 0)) << 4 | rows) << 2 | panels) << 3) | unroll];
         if (entry == 0)
             entry = (nint)Code.Get(new IntegerShape(format, tiled, rows, panels, unroll, useVnni, OperatingSystem.IsWindows()));
+        ((delegate* unmanaged[SuppressGCTransition]<IntegerTileArgs*, void>)entry)(args);
+    }
+
+    /// <inheritdoc/>
+    public override int MaxJoinedRows(PackedWeight weight, int rows) =>
+        rows >= FewestJoinedRows && weight.Format == CodeFormat.Int4 && weight.Tiles > 1 && weight.PaddedTile <= PlanesEmitter.MostDepth
+            ? PlanesEmitter.MostRows(useVnni)
+            : 0;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public override void RunJoined(IntegerTileArgs* args, int rows)
+    {
+        ref var entry = ref _joined[args->Groups << 4 | (nint)rows];
+        if (entry == 0)
+            entry = (nint)PlanesCode.Get(new PlanesShape((int)args->Groups, rows, useVnni, OperatingSystem.IsWindows()));
         ((delegate* unmanaged[SuppressGCTransition]<IntegerTileArgs*, void>)entry)(args);
     }
 

@@ -20,13 +20,13 @@ internal readonly record struct FloatShape(CodeFormat Format, int Fp8Shift, bool
 /// <remarks>
 /// How codes become numbers. Half bytes: <c>vpermps</c> looks 16 numbers up in one register and regards only the low four bits
 /// of an index, so a shift a code suffices. Int8: <c>vpshufb</c> moves a byte to the top of its lane, whose conversion is the
-/// code times 2^24. Fp8: the same, then a shift puts exponent and mantissa where float32 has them, which gives the number
-/// times a power of two. The caller takes the powers out.
+/// code times 2^24. Fp8: shifts of 16-bit words put exponent and mantissa of two codes at once where float32 has them, which gives the
+/// number times a power of two. The caller takes the powers out.
 /// Register plan.
 /// <list type="bullet">
 /// <item>rax: args. rcx: activations. rdx: weights. r9: groups left in the tile. r11: scales of the weight.</item>
-/// <item>constants: the table, or four byte moves, and for fp8 a mask.</item>
-/// <item>codes (a group of 64 bytes), number (the decoded column values), scale (of the tile).</item>
+/// <item>constants: the table, or four byte moves, or for fp8 a mask.</item>
+/// <item>codes (a group of 64 bytes), for fp8 its shifted words, number (the decoded column values), scale (of the tile).</item>
 /// <item>sums: rows × chains. Up to 8 rows have totals besides, to which a tile's sums are added with its scale; larger blocks
 /// multiply the scale into each number instead.</item>
 /// </list>
@@ -34,13 +34,19 @@ internal readonly record struct FloatShape(CodeFormat Format, int Fp8Shift, bool
 internal sealed class FloatEmitter
 {
     private const int MostRowsWithTotals = 8;
+
+    /// <summary>With so few rows, reading the weight takes the time. The processor does not look beyond a page; this does.</summary>
+    private const int MostRowsOfReading = 4, PrefetchDistance = 2048;
+
     private static readonly int Saved = Offset(nameof(FloatTileArgs.Saved));
+    private static readonly int[] Fp8Order = [3, 1, 2, 0];
 
     private readonly Assembler _asm;
     private readonly FloatShape _shape;
     private readonly RegisterPlan _registers;
     private readonly AssemblerRegisterZMM[] _constants;
     private readonly AssemblerRegisterZMM _codes;
+    private readonly AssemblerRegisterZMM _words;
     private readonly AssemblerRegisterZMM _number;
     private readonly AssemblerRegisterZMM _scale;
     private readonly AssemblerRegisterZMM[] _sums;
@@ -52,8 +58,9 @@ internal sealed class FloatEmitter
         _asm = assembler;
         _shape = shape;
         _registers = new RegisterPlan(_asm, shape.IsWindows);
-        _constants = _registers.Take(IsHalfByte ? 1 : IsFp8 ? 5 : 4);
+        _constants = _registers.Take(IsHalfByte || IsFp8 ? 1 : 4);
         _codes = _registers.Take();
+        _words = IsFp8 ? _registers.Take() : _codes;
         _number = _registers.Take();
         _scale = _registers.Take();
         _sums = _registers.Take(shape.Rows * Chains);
@@ -76,7 +83,11 @@ internal sealed class FloatEmitter
 
     private int Values => IsHalfByte ? 8 : 4;
 
-    private int Chains => _shape.Rows switch { 1 => 4, 2 or 3 => 2, _ => 1 };
+    /// <summary>Sums of a row that are added to in turn, so that an addition need not wait for the last.</summary>
+    private int Chains => _shape.Rows switch { 1 => 8, 2 or 3 => 4, <= 7 => 2, _ => 1 };
+
+    /// <summary>Groups in one turn of the loop; those of a tile of bytes are even in number.</summary>
+    private int Unroll => Math.Max(1, Chains / Values);
 
     private void Emit()
     {
@@ -106,7 +117,7 @@ internal sealed class FloatEmitter
         }
         Store();
         _registers.Leave(Saved);
-        if (!IsHalfByte)
+        if (_shape.Format == CodeFormat.Int8)
             ByteMoves();
     }
 
@@ -118,14 +129,16 @@ internal sealed class FloatEmitter
             _asm.vmovups(_constants[0], __zmmword_ptr[r9]);
             return;
         }
+        if (IsFp8)
+        {
+            // The sign and, below the copies of it that the shift made, the exponent and mantissa.
+            _asm.mov(r9d, unchecked((int)(0x80000000 | 0x7F000000u >> _shape.Fp8Shift)));
+            _asm.vpbroadcastd(_constants[0], r9d);
+            return;
+        }
         _asm.lea(r9, __[_moves]);
         for (var j = 0; j < 4; j++)
             _asm.vbroadcasti32x4(_constants[j], __xmmword_ptr[r9 + 16 * j]);
-        if (!IsFp8)
-            return;
-        // The sign and, below the copies of it that the shift made, the exponent and mantissa.
-        _asm.mov(r9d, unchecked((int)(0x80000000 | 0x7F000000u >> _shape.Fp8Shift)));
-        _asm.vpbroadcastd(_constants[4], r9d);
     }
 
     private void ByteMoves()
@@ -147,24 +160,33 @@ internal sealed class FloatEmitter
         _asm.mov(r9, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Groups))]);
         var loop = _asm.CreateLabel();
         _asm.Label(ref loop);
-        _asm.vmovdqu32(_codes, __zmmword_ptr[rdx]);
-        for (var value = 0; value < Values; value++)
-        {
-            // Half byte 2j belongs to k+j, half byte 2j+1 to k+4+j.
-            var k = IsHalfByte ? value / 2 + value % 2 * 4 : value;
-            Decode(value);
-            if (ScalesNumbers)
-                _asm.vmulps(_number, _number, _scale);
-            for (var row = 0; row < _shape.Rows; row++)
-                _asm.vfmadd231ps(_sums[value % Chains * _shape.Rows + row], _number, __dword_bcst[rcx + 4 * (k * _shape.Rows + row)]);
-        }
-        _asm.add(rdx, 64);
-        _asm.add(rcx, 4 * _shape.Rows * Values);
-        _asm.dec(r9);
+        for (var group = 0; group < Unroll; group++)
+            MultiplyGroup(group);
+        _asm.add(rdx, 64 * Unroll);
+        _asm.add(rcx, 4 * _shape.Rows * Values * Unroll);
+        _asm.sub(r9, Unroll);
         _asm.jnz(loop);
         for (var chain = 1; chain < Chains; chain++)
             for (var row = 0; row < _shape.Rows; row++)
                 _asm.vaddps(_sums[row], _sums[row], _sums[chain * _shape.Rows + row]);
+    }
+
+    private void MultiplyGroup(int group)
+    {
+        if (_shape.Rows <= MostRowsOfReading)
+            _asm.prefetcht0(__byte_ptr[rdx + PrefetchDistance + 64 * group]);
+        _asm.vmovdqu32(_codes, __zmmword_ptr[rdx + 64 * group]);
+        for (var value = 0; value < Values; value++)
+        {
+            var step = group * Values + value;
+            // Half byte 2j belongs to k+j, half byte 2j+1 to k+4+j. Of fp8, bytes 3 and 1 come from the same words, then 2 and 0.
+            var k = IsHalfByte ? value / 2 + value % 2 * 4 : IsFp8 ? Fp8Order[value] : value;
+            Decode(value);
+            if (ScalesNumbers)
+                _asm.vmulps(_number, _number, _scale);
+            for (var row = 0; row < _shape.Rows; row++)
+                _asm.vfmadd231ps(_sums[step % Chains * _shape.Rows + row], _number, __dword_bcst[rcx + 4 * ((group * Values + k) * _shape.Rows + row)]);
+        }
     }
 
     private void Decode(int value)
@@ -176,14 +198,28 @@ internal sealed class FloatEmitter
             _asm.vpermps(_number, value > 0 ? _number : _codes, _constants[0]);
             return;
         }
-        _asm.vpshufb(_number, _codes, _constants[value]);
-        if (!IsFp8)
+        if (IsFp8)
         {
-            _asm.vcvtdq2ps(_number, _number);
+            DecodeFp8(value);
             return;
         }
-        _asm.vpsrad(_number, _number, (byte)_shape.Fp8Shift);
-        _asm.vpandd(_number, _number, _constants[4]);
+        _asm.vpshufb(_number, _codes, _constants[value]);
+        _asm.vcvtdq2ps(_number, _number);
+    }
+
+    /// <summary>The words' upper bytes are decoded as they are, the lower ones once they are moved up; of two words in a lane the upper first.</summary>
+    private void DecodeFp8(int value)
+    {
+        if (value == 2)
+            _asm.vpsllw(_codes, _codes, 8);
+        if (value % 2 == 0)
+        {
+            _asm.vpsraw(_words, _codes, (byte)_shape.Fp8Shift);
+            _asm.vpandd(_number, _words, _constants[0]);
+            return;
+        }
+        _asm.vpslld(_number, _words, 16);
+        _asm.vpandd(_number, _number, _constants[0]);
     }
 
     private void AddTile()

@@ -27,10 +27,10 @@ internal sealed unsafe class Avx2FloatKernel : FloatKernel
     public override bool Serves(PackedWeight weight) => true;
 
     /// <inheritdoc/>
-    public override int MaxRows(PackedWeight weight) => 24;
+    public override int MaxRows(PackedWeight weight, int rows) => 24;
 
     /// <inheritdoc/>
-    public override void Run(FloatTileArgs* args, PackedWeight weight, int rows)
+    public override void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
     {
         switch (weight.Format)
         {
@@ -42,6 +42,12 @@ internal sealed unsafe class Avx2FloatKernel : FloatKernel
                 break;
             case CodeFormat.Codebook4:
                 Run<HalfByteDecoder>(args, rows);
+                break;
+            case CodeFormat.Table8 when weight.Fp8Shift == E4M3.Shift:
+                Run<Fp8Decoder<E4M3>>(args, rows);
+                break;
+            case CodeFormat.Table8 when weight.Fp8Shift == E5M2.Shift:
+                Run<Fp8Decoder<E5M2>>(args, rows);
                 break;
             default:
                 Run<TableDecoder>(args, rows);

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using QwixSharp.Kernels.Weights;
 using Simd = System.Runtime.Intrinsics.X86.Avx2;
 
 namespace QwixSharp.Kernels.Avx2Paths;
@@ -78,5 +79,49 @@ internal readonly unsafe struct TableDecoder : IDecoder
     {
         var index = Simd.ShiftRightLogical(words, Vector128.CreateScalar(8 * value)) & Vector256.Create(255);
         return Simd.GatherVector256(table, index, sizeof(float));
+    }
+}
+
+/// <summary>An fp8 type.</summary>
+internal interface IFp8
+{
+    /// <summary>As in <see cref="Fp8Layout"/>.</summary>
+    static abstract int Shift { get; }
+}
+
+/// <summary>Four bits of exponent.</summary>
+internal readonly struct E4M3 : IFp8
+{
+    /// <inheritdoc cref="IFp8.Shift"/>
+    public const int Shift = 4;
+
+    static int IFp8.Shift => Shift;
+}
+
+/// <summary>Five bits of exponent.</summary>
+internal readonly struct E5M2 : IFp8
+{
+    /// <inheritdoc cref="IFp8.Shift"/>
+    public const int Shift = 3;
+
+    static int IFp8.Shift => Shift;
+}
+
+/// <summary>Bytes of an fp8 type: looking them up one by one takes several times as long.</summary>
+/// <typeparam name="TType">The type.</typeparam>
+internal readonly unsafe struct Fp8Decoder<TType> : IDecoder
+    where TType : struct, IFp8
+{
+    /// <inheritdoc/>
+    public static int Values => 4;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Decode(Vector256<int> words, int value, float* table)
+    {
+        // The bits under a float's sign, exponent and mantissa give the number times a power of two.
+        var top = Simd.ShiftLeftLogical(words, Vector128.CreateScalar(24 - 8 * value));
+        var bits = Simd.ShiftRightArithmetic(top, (byte)TType.Shift) & Vector256.Create(unchecked((int)(0x80000000 | 0x7F000000u >> TType.Shift)));
+        return bits.AsSingle() * Vector256.Create(BitConverter.Int32BitsToSingle((127 + Fp8Layout.Exponent(TType.Shift)) << 23));
     }
 }

@@ -11,8 +11,8 @@ internal static unsafe class FakeQuantPass
     /// <summary>A result of more bytes leaves the caches before anybody reads it, so it is written around them.</summary>
     private const long MostCachedBytes = 32L << 20;
 
-    /// <summary>In elements: eight pages ahead, since the processor itself does not look beyond a page.</summary>
-    private const int PrefetchDistance = 8192;
+    /// <summary>In elements: two pages ahead, since the processor itself does not look beyond a page.</summary>
+    private const int PrefetchDistance = 2048;
 
     /// <summary>RoundScale's whole numbers, ties to even.</summary>
     private const byte ToNearest = 0;

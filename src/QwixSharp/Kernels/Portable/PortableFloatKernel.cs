@@ -19,10 +19,10 @@ internal sealed unsafe class PortableFloatKernel : FloatKernel
     public override bool Serves(PackedWeight weight) => true;
 
     /// <inheritdoc/>
-    public override int MaxRows(PackedWeight weight) => 16;
+    public override int MaxRows(PackedWeight weight, int rows) => 16;
 
     /// <inheritdoc/>
-    public override void Run(FloatTileArgs* args, PackedWeight weight, int rows)
+    public override void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
     {
         var values = weight.IsHalfByte ? 8 : 4;
         var numbers = stackalloc float[8 * Columns];
