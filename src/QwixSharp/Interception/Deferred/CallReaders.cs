@@ -59,6 +59,8 @@ internal static class CallReaders
             "alias" when parameters.Length == 1 => (OpKind.Reshape, One),
             "linear" when parameters.Length == 3 => (OpKind.Linear, Consent),
             "matmul" when Fits(parameters, typeof(Tensor), typeof(Tensor)) => (OpKind.MatMul, ShapeReaders.MatMul),
+            "repeat_interleave" when Fits(parameters, typeof(Tensor), typeof(long), typeof(long?), typeof(long?)) => (OpKind.Repeat, AttentionReaders.RepeatInterleave),
+            "scaled_dot_product_attention" when parameters.Length == 6 => (OpKind.Attention, AttentionReaders.Attention),
             "layer_norm" when Fits(parameters, typeof(Tensor), typeof(long[]), typeof(Tensor), typeof(Tensor), typeof(double)) => (OpKind.LayerNorm, LayerNorm),
             "softmax" when Fits(parameters, typeof(Tensor), typeof(long), typeof(ScalarType?)) => (OpKind.Softmax, ShapeReaders.Softmax),
             "conv2d" when parameters.Length == 7 && parameters[3] == typeof(long[]) => (OpKind.Convolution, Consent),

@@ -42,7 +42,7 @@ internal sealed class DeferrableOp
     internal bool Rearranges => Kind is OpKind.Part or OpKind.Reshape or OpKind.Transpose;
 
     /// <summary>Whether the interceptor computes it, and is asked first.</summary>
-    internal bool NeedsConsent => Kind is OpKind.Linear or OpKind.Convolution or OpKind.MatMul;
+    internal bool NeedsConsent => Kind is OpKind.Linear or OpKind.Convolution or OpKind.MatMul or OpKind.Attention;
 
     /// <summary>The deferrable op that a method is, or null.</summary>
     internal static DeferrableOp? Of(MethodInfo method) => Known.GetOrAdd(method, static m => Make(m));

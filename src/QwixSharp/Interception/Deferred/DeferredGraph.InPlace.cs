@@ -42,13 +42,13 @@ internal sealed partial class DeferredGraph
     /// <summary>Puts a tensor in the place of a node's, where the nodes before another one read it.</summary>
     private void ReplaceIn(DeferredNode reader, DeferredNode node, Tensor tensor)
     {
-        if (reader.Visit == _visit) return;
+        if (reader.Visit == _visit || reader.HasValue) return;
         reader.Visit = _visit;
         for (var i = 0; i < reader.Operands.Length; i++)
         {
-            if (reader.Source(i) is not { } source) continue;
+            if (reader.Origin(i) is not { IsComputed: false } source) continue;
             if (source == node) reader.Replace(node.Tensor, tensor);
-            else ReplaceIn(source, node, tensor);
+            else if (!source.HasValue) ReplaceIn(source, node, tensor);
         }
     }
 

@@ -110,10 +110,29 @@ internal sealed partial class DeferredGraph
         if (Find(tensor) is { } node) Compute(node);
     }
 
-    /// <summary>Gives a node its value.</summary>
+    /// <summary>Gives a node its value, as a tensor.</summary>
     internal void Compute(DeferredNode node)
     {
         if (node.IsComputed) return;
+        if (!node.HasValue)
+        {
+            var wanted = _wanted;
+            _wanted = node;
+            try
+            {
+                Evaluate(node);
+            }
+            finally
+            {
+                _wanted = wanted;
+            }
+        }
+
+        if (!node.IsComputed) MakeTensor(node);
+    }
+
+    private void Evaluate(DeferredNode node)
+    {
         var wasBusy = _busy;
         _busy = true;
         try
@@ -129,7 +148,7 @@ internal sealed partial class DeferredGraph
     /// <summary>The value of an operand, which is computed if need be.</summary>
     internal Tensor Value(DeferredNode node, int operand)
     {
-        if (node.Source(operand) is { } source) Compute(source);
+        if (node.Origin(operand) is { } source) Compute(source);
         return node.Operands[operand];
     }
 
@@ -143,6 +162,13 @@ internal sealed partial class DeferredGraph
     /// <summary>Makes a tensor the value of a node; the object that is given is empty afterwards.</summary>
     internal void Give(DeferredNode node, Tensor value)
     {
+        Assign(node, value);
+        ReleaseOperands(node);
+        if (node.Readers == 0) Retire(node);
+    }
+
+    private void Assign(DeferredNode node, Tensor value)
+    {
         // TorchSharp has counted the one object, and will count the end of the other.
         TensorInternals.Handle(node.Tensor) = TensorInternals.Take(value);
         if (node.IsReachable) TensorInternals.Join(node.Tensor);
@@ -150,8 +176,6 @@ internal sealed partial class DeferredGraph
         if (node.Op.NeedsConsent) _consented.Remove(node);
         if (node.IsReachable) _reachable.Remove(node);
         else _temporary.Add(node);
-        ReleaseOperands(node);
-        if (node.Readers == 0) Retire(node);
     }
 
     /// <summary>Computes every tensor that the model can still reach.</summary>
@@ -206,6 +230,7 @@ internal sealed partial class DeferredGraph
         while (_reachable.Count > 0) Forget(_reachable[^1]);
         foreach (var node in _temporary) node.Tensor.Dispose();
         _temporary.Clear();
+        while (_kept.Count > 0) Free(_kept[^1]);
         _pool.Return();
     }
 
@@ -257,7 +282,7 @@ internal sealed partial class DeferredGraph
     private void ComputeAsWritten(DeferredNode node)
     {
         for (var i = 0; i < node.Operands.Length; i++) Value(node, i);
-        if (node.IsComputed) return;
+        if (node.HasValue) return;
         // What was deferred while no gradients were recorded has none, whenever it is computed.
         using var noGrad = TensorInternals.GradientsAreRecorded() ? no_grad() : null;
         var result = node.Scope is { } scope ? scope.Dispatch<Tensor>(node.Op.Descriptor, node.Arguments()) : node.Op.Descriptor.Call(node.Arguments());
@@ -270,7 +295,7 @@ internal sealed partial class DeferredGraph
         var (parts, siblings) = ((Tensor[])result!, node.Siblings!);
         for (var i = 0; i < parts.Length; i++)
         {
-            if (siblings[i] is { IsComputed: false } sibling) Give(sibling, parts[i]);
+            if (siblings[i] is { HasValue: false } sibling) Give(sibling, parts[i]);
             else parts[i].Dispose();
         }
     }
@@ -282,18 +307,19 @@ internal sealed partial class DeferredGraph
         node.IsReachable = false;
         TensorInternals.Leave(node.Tensor);
         if (node.Readers > 0) return;
-        ReleaseOperands(node);
+        if (!node.HasValue) ReleaseOperands(node);
         Retire(node);
     }
 
     /// <summary>A node reads its operands no more: it is computed, or nobody wants it.</summary>
     private void ReleaseOperands(DeferredNode node)
     {
-        if (node.Op.NeedsConsent && !node.IsComputed) _consented.Remove(node);
+        if (node.Op.NeedsConsent && !node.HasValue) _consented.Remove(node);
         for (var i = 0; i < node.Operands.Length; i++)
         {
-            if (node.Origin(i) is not { } source || --source.Readers > 0 || !(source.IsComputed || !source.IsReachable)) continue;
-            if (!source.IsComputed) ReleaseOperands(source);
+            // The model's own tensor with a value needs no node.
+            if (node.Origin(i) is not { } source || --source.Readers > 0 || (source.IsReachable && !source.IsComputed)) continue;
+            if (!source.HasValue) ReleaseOperands(source);
             Retire(source);
         }
     }
@@ -303,7 +329,8 @@ internal sealed partial class DeferredGraph
     /// </summary>
     private void Retire(DeferredNode node)
     {
-        if (!node.IsReachable && node.IsComputed && _temporary.Remove(node)) node.Tensor.Dispose();
+        if (node.Memory is not null) Free(node);
+        else if (node.IsComputed && !node.IsReachable && _temporary.Remove(node)) node.Tensor.Dispose();
         _pool.Put(node);
     }
 
@@ -332,7 +359,7 @@ internal sealed partial class DeferredGraph
     {
         if (node.Visit == _visit) return false;
         node.Visit = _visit;
-        for (var i = 0; i < node.Operands.Length; i++)
+        for (var i = 0; i < node.Operands.Length && !node.HasValue; i++)
         {
             if (node.Source(i) is { } source ? Reads(source, isLeaf) : isLeaf(node.Operands[i])) return true;
         }

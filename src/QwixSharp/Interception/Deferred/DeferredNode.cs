@@ -24,6 +24,7 @@ internal sealed class DeferredNode
         Scope = scope;
         Siblings = null;
         (IsPlain, IsReachable, IsComputed) = (false, true, false);
+        (Memory, Address) = (null, 0);
         (Readers, Depth, Visit) = (0, 1, 0);
         for (var i = 0; i < _operands.Length; i++)
         {
@@ -55,7 +56,7 @@ internal sealed class DeferredNode
     /// <summary>The number of an op of a tensor and a number; NaN where both operands are tensors.</summary>
     internal double Number { get; private set; }
 
-    /// <summary>The axis of a part, a concatenation or a mean, or the first of a transpose.</summary>
+    /// <summary>The axis of a part, a concatenation, a repetition or a mean, or the first of a transpose; 1 of causal attention.</summary>
     internal int Axis { get; private set; }
 
     /// <summary>Where a part begins, or the second axis of a transpose.</summary>
@@ -76,14 +77,23 @@ internal sealed class DeferredNode
     /// <summary>Whether the model can still reach the result; if not, only the nodes that read it need it.</summary>
     internal bool IsReachable { get; set; }
 
-    /// <summary>Whether the result has its value.</summary>
+    /// <summary>Whether the result is a tensor with its value.</summary>
     internal bool IsComputed { get; set; }
+
+    /// <summary>The memory that holds the value while no tensor does; or null.</summary>
+    internal IDisposable? Memory { get; set; }
+
+    /// <summary>Where the value lies in <see cref="Memory"/>.</summary>
+    internal nint Address { get; set; }
+
+    /// <summary>Whether the value is known, as a tensor or in <see cref="Memory"/>.</summary>
+    internal bool HasValue => IsComputed || Memory is not null;
 
     /// <summary>How many nodes read the result and are not computed.</summary>
     internal int Readers { get; set; }
 
     /// <summary>The longest chain of nodes that end in this one.</summary>
-    internal int Depth { get; private set; }
+    internal int Depth { get; set; }
 
     /// <summary>Where an op was called that the interceptor answers; null for other ops.</summary>
     internal InterceptionScope? Scope { get; private set; }
@@ -109,7 +119,7 @@ internal sealed class DeferredNode
     internal object?[] Arguments() => _arguments.ToArray(Op.Parameters);
 
     /// <summary>The node that gives an operand, or null where it has its value.</summary>
-    internal DeferredNode? Source(int operand) => _operands.Source(operand) is { IsComputed: false } source ? source : null;
+    internal DeferredNode? Source(int operand) => _operands.Source(operand) is { HasValue: false } source ? source : null;
 
     /// <summary>The node that gave an operand, whether it is computed or not; null where none did.</summary>
     internal DeferredNode? Origin(int operand) => _operands.Source(operand);

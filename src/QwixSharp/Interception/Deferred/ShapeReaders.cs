@@ -145,7 +145,7 @@ internal static class ShapeReaders
         (call.Operands, call.Shape, call.Axis, call.Start) = (new(x.Operand), result, axis, start);
     }
 
-    private static int? Axis(long axis, int rank)
+    internal static int? Axis(long axis, int rank)
     {
         if (axis < 0) axis += rank;
         return axis >= 0 && axis < rank ? (int)axis : null;

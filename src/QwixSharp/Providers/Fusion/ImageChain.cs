@@ -76,7 +76,7 @@ internal sealed class ImageChain
                 return null;
             chain.ComputeLeaves();
             // What is no op on images was computed, and may have had some of the chain computed.
-            if (!chain._nodes.Exists(n => n.IsComputed))
+            if (!chain._nodes.Exists(n => n.HasValue))
                 return chain;
         }
     }

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace QwixSharp.Tests.Interception.Deferred;
 
 /// <summary>Defers all that can be, computes one pattern by its own way, and counts how often it was found.</summary>
-internal sealed class PatternInterceptor(OpKind root, Func<DeferredNode, DeferredGraph, Tensor?> pattern) : IDefersOps, IDeferredEvaluator
+internal sealed class PatternInterceptor(OpKind root, Func<DeferredNode, DeferredGraph, bool> pattern) : IDefersOps, IDeferredEvaluator
 {
     public IDeferredEvaluator? Evaluator => this;
 
@@ -25,9 +25,8 @@ internal sealed class PatternInterceptor(OpKind root, Func<DeferredNode, Deferre
 
     public bool TryCompute(DeferredNode node, DeferredGraph graph)
     {
-        if (node.Kind != root || pattern(node, graph) is not { } result) return false;
+        if (node.Kind != root || !pattern(node, graph)) return false;
         Matches++;
-        graph.Give(node, result);
         return true;
     }
 }
