@@ -46,7 +46,7 @@ internal sealed partial class DeferredGraph
         reader.Visit = _visit;
         for (var i = 0; i < reader.Operands.Length; i++)
         {
-            if (reader.Origin(i) is not { IsComputed: false } source) continue;
+            if (reader.Origin(i) is not { } source) continue;
             if (source == node) reader.Replace(node.Tensor, tensor);
             else if (!source.HasValue) ReplaceIn(source, node, tensor);
         }
@@ -54,9 +54,9 @@ internal sealed partial class DeferredGraph
 
     private static bool IsViewOf(DeferredNode node, DeferredNode source)
     {
-        for (; node.Op.Rearranges; node = node.Source(0)!)
+        for (; node.Op.Rearranges; node = node.Origin(0)!)
         {
-            if (node.Source(0) is not { } origin) return false;
+            if (node.Origin(0) is not { } origin) return false;
             if (origin == source) return true;
         }
 

@@ -31,10 +31,11 @@ internal sealed class NodePool
     /// <summary>A node that is new, or that was put back.</summary>
     internal DeferredNode Get() => _nodes.TryPop(out var node) ? node : new DeferredNode();
 
-    /// <summary>Puts back a node that nothing refers to, or only what ends before the next <see cref="Get"/>.</summary>
+    /// <summary>Puts back a node that nobody needs, at the latest at the next <see cref="Get"/>.</summary>
     internal void Put(DeferredNode node)
     {
         if (node.Siblings is { } siblings) siblings[Array.IndexOf(siblings, node)] = null;
-        if (_nodes.Count < MostNodes) _nodes.Push(node);
+        // Views of views are followed back as long as the last of them is there.
+        if (!node.Op.Rearranges && _nodes.Count < MostNodes) _nodes.Push(node);
     }
 }

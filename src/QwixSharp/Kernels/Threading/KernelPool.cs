@@ -26,10 +26,13 @@ internal sealed class KernelPool
     private static readonly long SpinTicks = Stopwatch.Frequency / 5000;
 
     /// <summary>A spinning worker joins within a microsecond, a parked one within some tens, and a chunk takes less than the third.</summary>
-    private static readonly long LongAbsence = Stopwatch.Frequency / 100_000, LongWaking = Stopwatch.Frequency / 10_000, LongWait = Stopwatch.Frequency / 2000;
+    private static readonly long LongAbsence = Stopwatch.Frequency / 50_000, LongWaking = Stopwatch.Frequency / 10_000, LongWait = Stopwatch.Frequency / 2000;
 
-    /// <summary>Workers that a garbage collection has stopped miss some jobs in a row; those that libtorch's threads hold up, every other.</summary>
-    private readonly TeamPatience _patience = new(waits: 12);
+    /// <summary>
+    /// Workers that a garbage collection has stopped miss some jobs in a row; those that libtorch's threads hold up, every other. After
+    /// a rest these still spin for a while, which means nothing.
+    /// </summary>
+    private readonly TeamPatience _patience = new(waits: 12, graceMilliseconds: 10);
 
     private readonly Lock _growth = new();
     private readonly SemaphoreSlim _parked = new(0);

@@ -2,7 +2,8 @@ namespace QwixSharp.Kernels.Threading;
 
 /// <summary>Decides when waits for a team's threads are long and frequent enough that the team had better rest.</summary>
 /// <param name="waits">After how many long waits in few runs.</param>
-internal sealed class TeamPatience(int waits)
+/// <param name="graceMilliseconds">For how long after a rest waits do not count.</param>
+internal sealed class TeamPatience(int waits, int graceMilliseconds = 0)
 {
     private const int ShortestRestMilliseconds = 50;
     private const int LongestRestMilliseconds = 2000;
@@ -24,7 +25,7 @@ internal sealed class TeamPatience(int waits)
     /// <param name="least">Shorter waits are none.</param>
     public static bool IsLong(long waited, long worked, long least) => waited >= least && waited >= worked / 2;
 
-    /// <summary>Lets the team rest after so many long waits in few runs, and then after each, longer each time; runs without one are forgiving.</summary>
+    /// <summary>Lets the team rest after so many long waits in few runs, then after half as many, longer each time; runs without one are forgiving.</summary>
     /// <param name="isLong">Whether the caller had to wait, or to do without the others, longer than the work explains.</param>
     public void Judge(bool isLong)
     {
@@ -34,10 +35,14 @@ internal sealed class TeamPatience(int waits)
                 _rest = ShortestRestMilliseconds;
             return;
         }
-        _annoyance = Math.Min(_annoyance + AnnoyanceOfWait, _mostAnnoyance);
+        var now = Environment.TickCount64;
+        if (now < _restsUntil + graceMilliseconds)
+            return;
+        _annoyance += AnnoyanceOfWait;
         if (_annoyance < _mostAnnoyance)
             return;
-        Volatile.Write(ref _restsUntil, Environment.TickCount64 + _rest);
+        _annoyance = _mostAnnoyance / 2;
+        Volatile.Write(ref _restsUntil, now + _rest);
         _rest = Math.Min(2 * _rest, LongestRestMilliseconds);
     }
 }
