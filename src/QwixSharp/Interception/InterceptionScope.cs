@@ -28,6 +28,9 @@ internal sealed class InterceptionScope
     private readonly InterceptionScope? _parent;
     private string? _path;
 
+    /// <summary>The flow's context before the module was entered, and with this scope in it.</summary>
+    private ExecutionContext? _outside, _inside;
+
     internal InterceptionScope(InterceptionRun run, torch.nn.Module module, InterceptionScope? parent)
     {
         _run = run;
@@ -61,11 +64,21 @@ internal sealed class InterceptionScope
     {
         var scope = Ambient.Value;
         if (scope is null || ReferenceEquals(scope.Module, module) || module is not torch.nn.Module entered) return null;
-        Ambient.Value = new InterceptionScope(scope._run, entered, scope);
+        var inner = new InterceptionScope(scope._run, entered, scope) { _outside = ExecutionContext.Capture() };
+        Ambient.Value = inner;
+        inner._inside = ExecutionContext.Capture();
         return scope;
     }
 
-    internal static void Leave(InterceptionScope previous) => Ambient.Value = previous;
+    /// <summary>Leaves what was entered last.</summary>
+    internal static void Leave(InterceptionScope previous)
+    {
+        // Unless the module has put something into the context, or its flow is suppressed, there is one to go back to: no new one is made.
+        if (Ambient.Value is { _outside: { } outside, _inside: { } inside } inner && ReferenceEquals(inner._parent, previous) && ReferenceEquals(ExecutionContext.Capture(), inside))
+            ExecutionContext.Restore(outside);
+        else
+            Ambient.Value = previous;
+    }
 
     /// <summary>Lets the interceptor answer a call.</summary>
     /// <exception cref="InterceptionException">The answer is not of the op's result type.</exception>

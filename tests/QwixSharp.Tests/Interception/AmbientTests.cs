@@ -39,6 +39,30 @@ public class AmbientTests
     }
 
     [Fact]
+    public void WhatAModulePutsIntoTheContextStaysThere()
+    {
+        using var scope = NewDisposeScope();
+        using var model = Sequential(("a", new Writer()), ("b", ReLU()));
+        var interceptor = new RecordingInterceptor();
+
+        Intercepted.Run(model, ones(2), interceptor);
+
+        Assert.Equal(1, Writer.Written.Value);
+        Assert.Equal(["a", "b"], interceptor.Calls.Select(c => c.Path));
+    }
+
+    private sealed class Writer() : Module<Tensor, Tensor>(nameof(Writer))
+    {
+        internal static readonly AsyncLocal<int> Written = new();
+
+        public override Tensor forward(Tensor x)
+        {
+            Written.Value++;
+            return x + 1;
+        }
+    }
+
+    [Fact]
     public void DisposalRestoresWhatWasAmbient()
     {
         using var scope = NewDisposeScope();

@@ -11,7 +11,7 @@ internal static class AttentionReaders
         if (ShapeReaders.Axis(axis, x.Shape.Length) is not { } place) return false;
         long[] result = [.. x.Shape];
         result[place] *= times;
-        (call.Operands, call.Shape, call.Axis) = (new(x), result, place);
+        (call.Operands, call.Shape, call.Axis) = (new(x.Operand), result, place);
         return true;
     }
 
@@ -24,7 +24,7 @@ internal static class AttentionReaders
         if (!keys.Shape.AsSpan().SequenceEqual([batch, heads, all, size]) || !values.Shape.AsSpan().SequenceEqual(keys.Shape)) return false;
         var isCausal = arguments.Integer(5) != 0;
         if ((isCausal && count != all) || batch * heads * count * all * size == 0 || !graph.AsksFor(arguments, queries.Shape, ref call)) return false;
-        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = (new([queries, keys, values]), queries.Shape, isCausal ? 1 : 0, queries.IsContiguous);
+        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = (new([queries.Operand, keys.Operand, values.Operand]), queries.Shape, isCausal ? 1 : 0, queries.IsContiguous);
         return true;
     }
 }

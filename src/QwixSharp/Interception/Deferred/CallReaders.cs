@@ -92,7 +92,7 @@ internal static class CallReaders
     {
         if (Rounds(arguments) || !graph.TryRead(arguments.Tensor(0), out var a) || !graph.TryRead(arguments.Tensor(1), out var b)) return false;
         if (ShapeReaders.Broadcast(a.Shape, b.Shape) is not { } shape) return false;
-        (call.Operands, call.Shape, call.Number, call.IsContiguous) = (new(a, b), shape, double.NaN, a.IsContiguous && b.IsContiguous);
+        (call.Operands, call.Shape, call.Number, call.IsContiguous) = (new(a.Operand, b.Operand), shape, double.NaN, a.IsContiguous && b.IsContiguous);
         return true;
     }
 
@@ -109,7 +109,7 @@ internal static class CallReaders
     private static bool WithNumber(DeferredGraph graph, Tensor? tensor, double number, ref DeferredCall call)
     {
         if (double.IsNaN(number) || !graph.TryRead(tensor, out var x)) return false;
-        (call.Operands, call.Shape, call.Number, call.IsContiguous) = (new(x), x.Shape, number, x.IsContiguous);
+        (call.Operands, call.Shape, call.Number, call.IsContiguous) = (new(x.Operand), x.Shape, number, x.IsContiguous);
         return true;
     }
 
@@ -152,7 +152,7 @@ internal static class CallReaders
     private static bool One(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
         if (!graph.TryRead(arguments.Tensor(0), out var x)) return false;
-        (call.Operands, call.Shape, call.IsContiguous) = (new(x), x.Shape, x.IsContiguous);
+        (call.Operands, call.Shape, call.IsContiguous) = (new(x.Operand), x.Shape, x.IsContiguous);
         return true;
     }
 
@@ -160,17 +160,17 @@ internal static class CallReaders
     private static bool LayerNorm(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
         if (arguments[1] is not long[] { Length: 1 } size || size[0] == 0 || !graph.TryRead(arguments.Tensor(0), out var x) || x.Shape.Length == 0 || x.Shape[^1] != size[0]) return false;
-        (call.Operands, call.Shape, call.Number, call.IsContiguous) = (new(x), x.Shape, arguments.Real(4), true);
+        (call.Operands, call.Shape, call.Number, call.IsContiguous) = (new(x.Operand), x.Shape, arguments.Real(4), true);
         if (arguments[2] is null && arguments[3] is null) return true;
         if (!graph.TryRead(arguments.Tensor(2), out var weight) || !graph.TryRead(arguments.Tensor(3), out var bias)) return false;
-        call.Operands = new([x, weight, bias]);
+        call.Operands = new([x.Operand, weight.Operand, bias.Operand]);
         return weight.Shape is [var length] && length == size[0] && bias.Shape is [var itsLength] && itsLength == length;
     }
 
     private static bool Consent(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
         if (!graph.TryRead(arguments.Tensor(0), out var x)) return false;
-        call.Operands = new(x);
+        call.Operands = new(x.Operand);
         return graph.AsksFor(arguments, x.Shape, ref call);
     }
 }

@@ -1,7 +1,7 @@
 namespace QwixSharp.Interception.Deferred;
 
-/// <summary>What a call of a deferrable op means.</summary>
-internal struct DeferredCall
+/// <summary>What a call of a deferrable op means. It stays on the stack.</summary>
+internal ref struct DeferredCall
 {
     /// <summary>The tensors that it reads.</summary>
     internal Operands Operands;

@@ -15,10 +15,10 @@ internal sealed partial class DeferredGraph
     private object? Overwrite(DeferrableOp op, CallArguments arguments, DeferredCall call)
     {
         var target = call.Operands[0];
-        if (call.Operands.Source(0) is not { IsComputed: false } old || old.Op.Rearranges || old.Siblings is not null || old.Depth >= MostDepth) return null;
+        if (call.Operands.Source(0) is not { IsComputed: false } old || old.Op.Rearranges || old.Siblings is not null) return null;
         for (var i = 1; i < call.Operands.Length; i++)
         {
-            if (ReferenceEquals(call.Operands[i], target) || call.Operands.Source(i)?.Depth >= MostDepth) return null;
+            if (ReferenceEquals(call.Operands[i], target)) return null;
         }
 
         if (!call.Shape.AsSpan().SequenceEqual(old.Shape) || _reachable.Exists(node => node.Op.Rearranges && IsViewOf(node, old))) return null;
@@ -36,13 +36,13 @@ internal sealed partial class DeferredGraph
         if (!call.IsAliased) return target;
         var alias = new CallArguments();
         alias.Set(0, target);
-        return Add(Alias, alias, new DeferredCall { Operands = new(new ReadableTensor(target, result, result.Shape, result.IsContiguous)), Shape = call.Shape, IsContiguous = call.IsContiguous }).Tensor;
+        return Add(Alias, alias, new DeferredCall { Operands = new(new Operand(target, result)), Shape = call.Shape, IsContiguous = call.IsContiguous }).Tensor;
     }
 
     /// <summary>Puts a tensor in the place of a node's, where the nodes before another one read it.</summary>
     private void ReplaceIn(DeferredNode reader, DeferredNode node, Tensor tensor)
     {
-        if (reader.Visit == _visit) return;
+        if (reader.Visit == _visit || reader.HasValue) return;
         reader.Visit = _visit;
         for (var i = 0; i < reader.Operands.Length; i++)
         {

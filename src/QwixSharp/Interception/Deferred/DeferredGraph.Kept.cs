@@ -21,7 +21,7 @@ internal sealed partial class DeferredGraph
         _kept.Add(node);
         if (node.Op.NeedsConsent) _consented.Remove(node);
         ReleaseOperands(node);
-        if (!node.IsReachable && node.Readers == 0) Drop(node);
+        if (!node.IsReachable && node.Readers == 0) Retire(node);
     }
 
     /// <summary>Computes a node whose value need not be a tensor.</summary>
@@ -38,6 +38,7 @@ internal sealed partial class DeferredGraph
         Buffer.MemoryCopy((void*)node.Address, (void*)TensorInternals.Data(TensorInternals.Handle(tensor)), bytes, bytes);
         Free(node);
         Assign(node, tensor);
+        if (node.Readers == 0) Retire(node);
     }
 
     private void Free(DeferredNode node)

@@ -27,6 +27,7 @@ internal sealed partial class DeferredGraph
     private readonly List<DeferredNode> _temporary = [];
     private readonly LeafCache _leaves;
     private readonly List<DeferredNode> _consented = [];
+    private readonly NodePool _pool = NodePool.Take();
     private DeferrableOp? _asking;
     private bool _hasNewcomers;
     private int _visit;
@@ -57,6 +58,7 @@ internal sealed partial class DeferredGraph
         _asking = op;
         if (op.Rearranges && arguments.Tensor(0) is { } source && TensorInternals.Handle(source) != 0 && !_evaluator.MayRearrange(source)) return null;
         if (!op.Reader(this, ref arguments, ref call)) return null;
+        Settle(ref call.Operands);
         if (call.Overwrites) return Overwrite(op, arguments, call);
         return op.IsSplit ? Split(op, arguments, call) : Add(op, arguments, call).Tensor;
     }
@@ -68,7 +70,7 @@ internal sealed partial class DeferredGraph
         if (tensor is null) return false;
         if (TensorInternals.Handle(tensor) != 0) return _leaves.TryGet(tensor, out readable);
         if (Find(tensor) is not { } node) return false;
-        readable = new(tensor, node, node.Shape, node.IsContiguous);
+        readable = new(new(tensor, node), node.Shape, node.IsContiguous);
         return true;
     }
 
@@ -162,7 +164,7 @@ internal sealed partial class DeferredGraph
     {
         Assign(node, value);
         ReleaseOperands(node);
-        if (!node.IsReachable && node.Readers == 0) Drop(node);
+        if (node.Readers == 0) Retire(node);
     }
 
     private void Assign(DeferredNode node, Tensor value)
@@ -186,7 +188,7 @@ internal sealed partial class DeferredGraph
     /// <summary>A tensor is about to be disposed: what is computed of it is computed first. One without a value never gets any.</summary>
     internal void Disposing(Tensor tensor)
     {
-        if (TensorInternals.Handle(tensor) != 0) ComputeReadersOf(leaf => ReferenceEquals(leaf, tensor));
+        if (TensorInternals.Handle(tensor) != 0) ComputeReadersOfOne(tensor);
         else if (Find(tensor) is { } node) Forget(node);
     }
 
@@ -198,7 +200,7 @@ internal sealed partial class DeferredGraph
             if (ReferenceEquals(TensorInternals.OwningScope(_reachable[i].Tensor), scope)) Forget(_reachable[i]);
         }
 
-        if (scope.DisposablesCount > 0) ComputeReadersOf(leaf => ReferenceEquals(TensorInternals.OwningScope(leaf), scope));
+        if (scope.DisposablesCount > 0) ComputeReadersOfAll(scope);
     }
 
     /// <summary>Somebody is about to look into scopes: tensors without values are there too.</summary>
@@ -229,6 +231,7 @@ internal sealed partial class DeferredGraph
         foreach (var node in _temporary) node.Tensor.Dispose();
         _temporary.Clear();
         while (_kept.Count > 0) Free(_kept[^1]);
+        _pool.Return();
     }
 
     private DeferredNode Add(DeferrableOp op, in CallArguments arguments, in DeferredCall call)
@@ -241,37 +244,36 @@ internal sealed partial class DeferredGraph
 
     private DeferredNode Make(DeferrableOp op, in CallArguments arguments, in DeferredCall call, Tensor tensor)
     {
-        var operands = call.Operands;
-        var depth = 0;
-        for (var i = 0; i < operands.Length; i++)
-        {
-            if (operands.Source(i) is not { } source) continue;
-            if (source.Depth >= MostDepth) Compute(source);
-            if (source.IsComputed)
-            {
-                operands.Set(i, operands[i], null);
-                continue;
-            }
-
-            source.Readers++;
-            depth = Math.Max(depth, source.Depth);
-        }
-
-        var node = new DeferredNode(op, arguments, call, operands, tensor) { Depth = depth + 1, Scope = op.NeedsConsent ? InterceptionScope.Current : null };
+        var node = _pool.Get();
+        node.Begin(op, arguments, call, tensor, op.NeedsConsent ? InterceptionScope.Current : null);
         if (op.NeedsConsent) _consented.Add(node);
         return node;
+    }
+
+    /// <summary>Has what ends too long a chain computed.</summary>
+    private void Settle(ref Operands operands)
+    {
+        for (var i = 0; i < operands.Length; i++)
+        {
+            if (operands.Source(i) is { Depth: >= MostDepth } deep) Compute(deep);
+        }
+
+        for (var i = 0; i < operands.Length; i++)
+        {
+            if (operands.Source(i) is { IsComputed: true }) operands.Set(i, operands[i], null);
+        }
     }
 
     private Tensor[] Split(DeferrableOp op, in CallArguments arguments, DeferredCall call)
     {
         var source = ShapeOf(call.Operands[0])!;
-        var siblings = new DeferredNode[source[call.Axis] / call.Shape![call.Axis]];
+        var siblings = new DeferredNode?[source[call.Axis] / call.Shape![call.Axis]];
         var tensors = new Tensor[siblings.Length];
         for (var i = 0; i < siblings.Length; i++, call.Start += call.Shape[call.Axis])
         {
-            siblings[i] = Add(op, arguments, call);
-            siblings[i].Siblings = siblings;
-            tensors[i] = siblings[i].Tensor;
+            var node = siblings[i] = Add(op, arguments, call);
+            node.Siblings = siblings;
+            tensors[i] = node.Tensor;
         }
 
         return tensors;
@@ -290,12 +292,11 @@ internal sealed partial class DeferredGraph
             return;
         }
 
-        var parts = (Tensor[])result!;
+        var (parts, siblings) = ((Tensor[])result!, node.Siblings!);
         for (var i = 0; i < parts.Length; i++)
         {
-            var sibling = node.Siblings![i];
-            if (sibling.IsComputed || !(sibling.IsReachable || sibling.Readers > 0)) parts[i].Dispose();
-            else Give(sibling, parts[i]);
+            if (siblings[i] is { HasValue: false } sibling) Give(sibling, parts[i]);
+            else parts[i].Dispose();
         }
     }
 
@@ -306,8 +307,8 @@ internal sealed partial class DeferredGraph
         node.IsReachable = false;
         TensorInternals.Leave(node.Tensor);
         if (node.Readers > 0) return;
-        if (node.HasValue) Drop(node);
-        else ReleaseOperands(node);
+        if (!node.HasValue) ReleaseOperands(node);
+        Retire(node);
     }
 
     /// <summary>A node reads its operands no more: it is computed, or nobody wants it.</summary>
@@ -316,18 +317,26 @@ internal sealed partial class DeferredGraph
         if (node.Op.NeedsConsent && !node.HasValue) _consented.Remove(node);
         for (var i = 0; i < node.Operands.Length; i++)
         {
-            if (node.Origin(i) is not { } source || --source.Readers > 0 || source.IsReachable) continue;
-            if (source.HasValue) Drop(source);
-            else ReleaseOperands(source);
+            // The model's own tensor with a value needs no node.
+            if (node.Origin(i) is not { } source || --source.Readers > 0 || (source.IsReachable && !source.IsComputed)) continue;
+            if (!source.HasValue) ReleaseOperands(source);
+            Retire(source);
         }
     }
 
-    /// <summary>Frees the value of a node that the model could not reach when it was computed; others belong to the model.</summary>
-    private void Drop(DeferredNode node)
+    /// <summary>
+    /// Nobody needs a node. Its value is freed if the model could not reach it when it was computed; others belong to the model.
+    /// </summary>
+    private void Retire(DeferredNode node)
     {
         if (node.Memory is not null) Free(node);
-        else if (_temporary.Remove(node)) node.Tensor.Dispose();
+        else if (node.IsComputed && !node.IsReachable && _temporary.Remove(node)) node.Tensor.Dispose();
+        _pool.Put(node);
     }
+
+    private void ComputeReadersOfOne(Tensor tensor) => ComputeReadersOf(leaf => ReferenceEquals(leaf, tensor));
+
+    private void ComputeReadersOfAll(DisposeScope scope) => ComputeReadersOf(leaf => ReferenceEquals(TensorInternals.OwningScope(leaf), scope));
 
     /// <summary>Computes the reachable nodes that read certain tensors with values, through others or by themselves.</summary>
     private void ComputeReadersOf(Func<Tensor, bool> isLeaf)

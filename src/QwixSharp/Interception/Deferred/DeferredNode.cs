@@ -8,11 +8,12 @@ internal sealed class DeferredNode
     private CallArguments _arguments;
     private Operands _operands;
 
-    internal DeferredNode(DeferrableOp op, in CallArguments arguments, in DeferredCall call, in Operands operands, Tensor tensor)
+    /// <summary>Makes the node of a call, of a new object or of one that was <see cref="Clear">cleared</see> or that no graph needs any more.</summary>
+    internal void Begin(DeferrableOp op, in CallArguments arguments, in DeferredCall call, Tensor tensor, InterceptionScope? scope)
     {
         Op = op;
         _arguments = arguments;
-        _operands = operands;
+        _operands = call.Operands;
         Shape = call.Shape!;
         Number = call.Number;
         Axis = call.Axis;
@@ -20,10 +21,28 @@ internal sealed class DeferredNode
         Payload = call.Payload;
         IsContiguous = call.IsContiguous;
         Tensor = tensor;
+        Scope = scope;
+        Siblings = null;
+        (IsPlain, IsReachable, IsComputed) = (false, true, false);
+        (Memory, Address) = (null, 0);
+        (Readers, Depth, Visit) = (0, 1, 0);
+        for (var i = 0; i < _operands.Length; i++)
+        {
+            if (_operands.Source(i) is not { } source) continue;
+            source.Readers++;
+            Depth = Math.Max(Depth, source.Depth + 1);
+        }
+    }
+
+    /// <summary>Refers to nothing any more.</summary>
+    internal void Clear()
+    {
+        (_arguments, _operands, Shape, Tensor) = (default, default, [], null!);
+        (Payload, Scope, Siblings) = (null, null, null);
     }
 
     /// <summary>The op.</summary>
-    internal DeferrableOp Op { get; }
+    internal DeferrableOp Op { get; private set; } = null!;
 
     /// <summary>What it computes.</summary>
     internal OpKind Kind => Op.Kind;
@@ -32,31 +51,31 @@ internal sealed class DeferredNode
     internal ref readonly Operands Operands => ref _operands;
 
     /// <summary>The shape of the result; not to be changed.</summary>
-    internal long[] Shape { get; }
+    internal long[] Shape { get; private set; } = [];
 
     /// <summary>The number of an op of a tensor and a number; NaN where both operands are tensors.</summary>
-    internal double Number { get; }
+    internal double Number { get; private set; }
 
     /// <summary>The axis of a part, a concatenation, a repetition or a mean, or the first of a transpose; 1 of causal attention.</summary>
-    internal int Axis { get; }
+    internal int Axis { get; private set; }
 
     /// <summary>Where a part begins, or the second axis of a transpose.</summary>
-    internal long Start { get; }
+    internal long Start { get; private set; }
 
     /// <summary>Whether the result, computed as the model wrote it, is known to lie without gaps in row-major order.</summary>
-    internal bool IsContiguous { get; }
+    internal bool IsContiguous { get; private set; }
 
     /// <summary>What the evaluator has found out about the op when it agreed to defer it.</summary>
-    internal object? Payload { get; }
+    internal object? Payload { get; private set; }
 
     /// <summary>The result: it has no native tensor until it is computed.</summary>
-    internal Tensor Tensor { get; set; }
+    internal Tensor Tensor { get; set; } = null!;
 
     /// <summary>Whether it is to be computed as the model wrote it.</summary>
     internal bool IsPlain { get; set; }
 
     /// <summary>Whether the model can still reach the result; if not, only the nodes that read it need it.</summary>
-    internal bool IsReachable { get; set; } = true;
+    internal bool IsReachable { get; set; }
 
     /// <summary>Whether the result is a tensor with its value.</summary>
     internal bool IsComputed { get; set; }
@@ -77,10 +96,10 @@ internal sealed class DeferredNode
     internal int Depth { get; set; }
 
     /// <summary>Where an op was called that the interceptor answers; null for other ops.</summary>
-    internal InterceptionScope? Scope { get; init; }
+    internal InterceptionScope? Scope { get; private set; }
 
-    /// <summary>The other results of the same call, in order, itself included; null where it has one result.</summary>
-    internal DeferredNode[]? Siblings { get; set; }
+    /// <summary>The other results of the same call, in order, itself included, null for those that nobody needs any more; null where it has one result.</summary>
+    internal DeferredNode?[]? Siblings { get; set; }
 
     /// <summary>Which walk of the graph has been here last.</summary>
     internal int Visit { get; set; }

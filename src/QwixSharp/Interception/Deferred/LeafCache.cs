@@ -17,14 +17,14 @@ internal sealed class LeafCache(IDeferredEvaluator evaluator)
         foreach (ref readonly var known in _leaves.AsSpan())
         {
             if (!ReferenceEquals(known.Tensor, tensor)) continue;
-            readable = new(tensor, null, known.Shape!, known.IsContiguous);
+            readable = new(new(tensor, null), known.Shape!, known.IsContiguous);
             return known.Shape is not null;
         }
 
         ref var leaf = ref _leaves[_next];
         leaf = Read(tensor);
         _next = (_next + 1) % Places;
-        readable = new(tensor, null, leaf.Shape!, leaf.IsContiguous);
+        readable = new(new(tensor, null), leaf.Shape!, leaf.IsContiguous);
         return leaf.Shape is not null;
     }
 

@@ -36,7 +36,7 @@ internal static class ShapeReaders
         if (!graph.TryRead(arguments.Tensor(0), out var x) || Axis(axes[0], x.Shape.Length) is not { } axis) return false;
         long[] result = [.. x.Shape];
         result[axis] = 1;
-        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = (new(x), result, axis, x.IsContiguous);
+        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = (new(x.Operand), result, axis, x.IsContiguous);
         return true;
     }
 
@@ -50,12 +50,13 @@ internal static class ShapeReaders
             _ => [],
         };
         if (parts.Length == 0 || !graph.TryRead(parts[0], out var first) || Axis(arguments.Integer(1), first.Shape.Length) is not { } axis) return false;
-        var operands = new ReadableTensor[parts.Length];
-        operands[0] = first;
+        var operands = new Operand[parts.Length];
+        operands[0] = first.Operand;
         long[] shape = [.. first.Shape];
         for (var i = 1; i < parts.Length; i++)
         {
-            if (!graph.TryRead(parts[i], out operands[i]) || operands[i].Shape is var other && other.Length != shape.Length) return false;
+            if (!graph.TryRead(parts[i], out var part) || part.Shape is var other && other.Length != shape.Length) return false;
+            operands[i] = part.Operand;
             for (var k = 0; k < shape.Length; k++)
             {
                 if (k != axis && other[k] != shape[k]) return false;
@@ -93,7 +94,7 @@ internal static class ShapeReaders
     {
         // Of a tensor with gaps a view may be impossible.
         if (arguments[1] is not long[] wanted || !graph.TryRead(arguments.Tensor(0), out var x) || !x.IsContiguous || Complete(wanted, Count(x.Shape)) is not { } shape) return false;
-        (call.Operands, call.Shape, call.IsContiguous) = (new(x), shape, true);
+        (call.Operands, call.Shape, call.IsContiguous) = (new(x.Operand), shape, true);
         return true;
     }
 
@@ -105,7 +106,7 @@ internal static class ShapeReaders
         shape.AsSpan(0, from).CopyTo(result);
         result[from] = Count(shape.AsSpan(from, to + 1 - from));
         shape.AsSpan(to + 1).CopyTo(result.AsSpan(from + 1));
-        (call.Operands, call.Shape, call.IsContiguous) = (new(x), result, x.IsContiguous);
+        (call.Operands, call.Shape, call.IsContiguous) = (new(x.Operand), result, x.IsContiguous);
         return true;
     }
 
@@ -115,7 +116,7 @@ internal static class ShapeReaders
         if (Axis(arguments.Integer(1), x.Shape.Length) is not { } a || Axis(arguments.Integer(2), x.Shape.Length) is not { } b) return false;
         long[] result = [.. x.Shape];
         (result[a], result[b]) = (x.Shape[b], x.Shape[a]);
-        (call.Operands, call.Shape, call.Axis, call.Start) = (new(x), result, a, b);
+        (call.Operands, call.Shape, call.Axis, call.Start) = (new(x.Operand), result, a, b);
         return true;
     }
 
@@ -125,7 +126,7 @@ internal static class ShapeReaders
         if (!graph.TryRead(arguments.Tensor(0), out var a) || !graph.TryRead(arguments.Tensor(1), out var b) || a.Shape is not { Length: > 2 } left || b.Shape is not { } right) return false;
         if (left.Length != right.Length || left[^1] != right[^2] || !left.AsSpan(0, left.Length - 2).SequenceEqual(right.AsSpan(0, right.Length - 2))) return false;
         if (!graph.AsksFor(arguments, left, ref call)) return false;
-        (call.Operands, call.Shape, call.IsContiguous) = (new(a, b), [.. left[..^1], right[^1]], true);
+        (call.Operands, call.Shape, call.IsContiguous) = (new(a.Operand, b.Operand), [.. left[..^1], right[^1]], true);
         return true;
     }
 
@@ -133,7 +134,7 @@ internal static class ShapeReaders
     internal static bool Softmax(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
         if (arguments[2] is not null || !graph.TryRead(arguments.Tensor(0), out var x) || Axis(arguments.Integer(1), x.Shape.Length) is not { } axis) return false;
-        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = (new(x), x.Shape, axis, x.IsContiguous);
+        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = (new(x.Operand), x.Shape, axis, x.IsContiguous);
         return true;
     }
 
@@ -141,7 +142,7 @@ internal static class ShapeReaders
     {
         long[] result = [.. x.Shape];
         result[axis] = length;
-        (call.Operands, call.Shape, call.Axis, call.Start) = (new(x), result, axis, start);
+        (call.Operands, call.Shape, call.Axis, call.Start) = (new(x.Operand), result, axis, start);
     }
 
     internal static int? Axis(long axis, int rank)

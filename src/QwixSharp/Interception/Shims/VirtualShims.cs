@@ -65,7 +65,7 @@ internal sealed class VirtualShims(MethodRewriter rewriter)
 internal sealed class VirtualSlot(MethodRewriter rewriter, MethodInfo method, Type openType)
 {
     private readonly Type _closedType = MethodShape.DelegateType(MethodShape.Parameters(method), method.ReturnType);
-    private readonly ConcurrentDictionary<Type, Delegate?> _targets = new();
+    private readonly ConcurrentDictionary<Type, Resolved> _targets = new();
     private Resolved? _last;
 
     /// <summary>The copy that a receiver runs, as an open delegate; null where the receiver's own method should run.</summary>
@@ -80,9 +80,9 @@ internal sealed class VirtualSlot(MethodRewriter rewriter, MethodInfo method, Ty
     {
         // Most call sites see one type only.
         if (_last is { } last && ReferenceEquals(last.Type, type)) return last.Target;
-        if (!_targets.TryGetValue(type, out var target)) target = _targets.GetOrAdd(type, Find(receiver));
-        _last = new Resolved(type, target);
-        return target;
+        if (!_targets.TryGetValue(type, out var resolved)) resolved = _targets.GetOrAdd(type, new Resolved(type, Find(receiver)));
+        _last = resolved;
+        return resolved.Target;
     }
 
     private Delegate? Find(object receiver)

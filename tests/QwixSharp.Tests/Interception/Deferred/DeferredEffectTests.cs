@@ -20,6 +20,11 @@ public class DeferredEffectTests
         ["using"] = (_, x) => { using var z = x * 2; using var w = z.exp(); return w * z; },
         ["a scope ends"] = (_, x) => { using var scope = NewDisposeScope(); var z = x.exp(); return (z * 2).MoveToOuterDisposeScope(); },
         ["a scope disposes everything"] = (_, x) => { using var scope = NewDisposeScope(); var z = x.exp(); var y = (z * 2).DetachFromDisposeScope(); scope.DisposeEverything(); return (y + 1).MoveToOuterDisposeScope(); },
+        ["moved by its scope"] = (_, x) => { using var scope = NewDisposeScope(); var z = scope.MoveToOuter(x * 2); return (z + 1).MoveToOuterDisposeScope(); },
+        ["detached from its scope"] = (m, x) => { using (NewDisposeScope()) { var z = (x * 2).DetachFromDisposeScope(); x = (z + 1).MoveToOuterDisposeScope(); m.Kept = z; } return x * m.Kept; },
+        ["moved to the scope of another"] = (_, x) => { var y = x * 2; using (NewDisposeScope()) y = (x + 1).MoveToOtherDisposeScope(y); return y * 2; },
+        ["counted in its scope"] = (_, x) => { using var scope = NewDisposeScope(); var z = x * 2; return (z * scope.DisposablesCount).MoveToOuterDisposeScope(); },
+        ["a chunk outlives the other"] = (_, x) => { var h = Second((x * 2).chunk(2, -1)); for (var i = 0; i < 9; i++) { using var t = x + i; x = x * 1.5 - 1; } return cat([h, h], -1) - x; },
         ["kept in a property"] = (m, x) => { m.Kept = x * 2; return x + m.Kept; },
         ["kept in an array"] = (m, x) => { m.KeptArray = [x * 2, x * 3]; var y = x + 1; x.zero_(); return y + m.KeptArray[1]; },
         ["stored into an array that is kept"] = (m, x) => { var a = new Tensor[2]; m.KeptArray = a; a[0] = x * 2; x.zero_(); return m.KeptArray[0] + 1; },
@@ -205,6 +210,8 @@ public class DeferredEffectTests
     }
 
     private static (Tensor, Tensor) Pair(Tensor x) => (x * 2, x + 1);
+
+    private static Tensor Second(Tensor[] chunks) => chunks[1] + 1;
 
     private static void Double(ref Tensor x) => x = x * 2;
 
