@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using QwixSharp.Kernels.Threading;
 
 namespace QwixSharp.Kernels.Attention;
