@@ -27,7 +27,6 @@ internal sealed partial class DeferredGraph
     private readonly List<DeferredNode> _temporary = [];
     private readonly LeafCache _leaves;
     private readonly List<DeferredNode> _consented = [];
-    private readonly NodePool _pool = NodePool.Take();
     private DeferrableOp? _asking;
     private bool _hasNewcomers;
     private int _visit;
@@ -231,7 +230,6 @@ internal sealed partial class DeferredGraph
         foreach (var node in _temporary) node.Tensor.Dispose();
         _temporary.Clear();
         while (_kept.Count > 0) Free(_kept[^1]);
-        _pool.Return();
     }
 
     private DeferredNode Add(DeferrableOp op, in CallArguments arguments, in DeferredCall call)
@@ -244,8 +242,7 @@ internal sealed partial class DeferredGraph
 
     private DeferredNode Make(DeferrableOp op, in CallArguments arguments, in DeferredCall call, Tensor tensor)
     {
-        var node = _pool.Get();
-        node.Begin(op, arguments, call, tensor, op.NeedsConsent ? InterceptionScope.Current : null);
+        var node = new DeferredNode(op, arguments, call, tensor, op.NeedsConsent ? InterceptionScope.Current : null);
         if (op.NeedsConsent) _consented.Add(node);
         return node;
     }
@@ -267,7 +264,7 @@ internal sealed partial class DeferredGraph
     private Tensor[] Split(DeferrableOp op, in CallArguments arguments, DeferredCall call)
     {
         var source = ShapeOf(call.Operands[0])!;
-        var siblings = new DeferredNode?[source[call.Axis] / call.Shape![call.Axis]];
+        var siblings = new DeferredNode[source[call.Axis] / call.Shape![call.Axis]];
         var tensors = new Tensor[siblings.Length];
         for (var i = 0; i < siblings.Length; i++, call.Start += call.Shape[call.Axis])
         {
@@ -295,7 +292,8 @@ internal sealed partial class DeferredGraph
         var (parts, siblings) = ((Tensor[])result!, node.Siblings!);
         for (var i = 0; i < parts.Length; i++)
         {
-            if (siblings[i] is { HasValue: false } sibling) Give(sibling, parts[i]);
+            var isWanted = !siblings[i].HasValue && (siblings[i].IsReachable || siblings[i].Readers > 0);
+            if (isWanted) Give(siblings[i], parts[i]);
             else parts[i].Dispose();
         }
     }
@@ -331,7 +329,6 @@ internal sealed partial class DeferredGraph
     {
         if (node.Memory is not null) Free(node);
         else if (node.IsComputed && !node.IsReachable && _temporary.Remove(node)) node.Tensor.Dispose();
-        _pool.Put(node);
     }
 
     private void ComputeReadersOfOne(Tensor tensor) => ComputeReadersOf(leaf => ReferenceEquals(leaf, tensor));

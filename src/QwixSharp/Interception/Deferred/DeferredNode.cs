@@ -8,8 +8,7 @@ internal sealed class DeferredNode
     private CallArguments _arguments;
     private Operands _operands;
 
-    /// <summary>Makes the node of a call, of a new object or of one that was <see cref="Clear">cleared</see> or that no graph needs any more.</summary>
-    internal void Begin(DeferrableOp op, in CallArguments arguments, in DeferredCall call, Tensor tensor, InterceptionScope? scope)
+    internal DeferredNode(DeferrableOp op, in CallArguments arguments, in DeferredCall call, Tensor tensor, InterceptionScope? scope)
     {
         Op = op;
         _arguments = arguments;
@@ -22,10 +21,7 @@ internal sealed class DeferredNode
         IsContiguous = call.IsContiguous;
         Tensor = tensor;
         Scope = scope;
-        Siblings = null;
-        (IsPlain, IsReachable, IsComputed) = (false, true, false);
-        (Memory, Address) = (null, 0);
-        (Readers, Depth, Visit) = (0, 1, 0);
+        Depth = 1;
         for (var i = 0; i < _operands.Length; i++)
         {
             if (_operands.Source(i) is not { } source) continue;
@@ -34,15 +30,8 @@ internal sealed class DeferredNode
         }
     }
 
-    /// <summary>Refers to nothing any more.</summary>
-    internal void Clear()
-    {
-        (_arguments, _operands, Shape, Tensor) = (default, default, [], null!);
-        (Payload, Scope, Siblings) = (null, null, null);
-    }
-
     /// <summary>The op.</summary>
-    internal DeferrableOp Op { get; private set; } = null!;
+    internal DeferrableOp Op { get; }
 
     /// <summary>What it computes.</summary>
     internal OpKind Kind => Op.Kind;
@@ -51,31 +40,31 @@ internal sealed class DeferredNode
     internal ref readonly Operands Operands => ref _operands;
 
     /// <summary>The shape of the result; not to be changed.</summary>
-    internal long[] Shape { get; private set; } = [];
+    internal long[] Shape { get; }
 
     /// <summary>The number of an op of a tensor and a number; NaN where both operands are tensors.</summary>
-    internal double Number { get; private set; }
+    internal double Number { get; }
 
     /// <summary>The axis of a part, a concatenation, a repetition or a mean, or the first of a transpose; 1 of causal attention.</summary>
-    internal int Axis { get; private set; }
+    internal int Axis { get; }
 
     /// <summary>Where a part begins, or the second axis of a transpose.</summary>
-    internal long Start { get; private set; }
+    internal long Start { get; }
 
     /// <summary>Whether the result, computed as the model wrote it, is known to lie without gaps in row-major order.</summary>
-    internal bool IsContiguous { get; private set; }
+    internal bool IsContiguous { get; }
 
     /// <summary>What the evaluator has found out about the op when it agreed to defer it.</summary>
-    internal object? Payload { get; private set; }
+    internal object? Payload { get; }
 
     /// <summary>The result: it has no native tensor until it is computed.</summary>
-    internal Tensor Tensor { get; set; } = null!;
+    internal Tensor Tensor { get; set; }
 
     /// <summary>Whether it is to be computed as the model wrote it.</summary>
     internal bool IsPlain { get; set; }
 
     /// <summary>Whether the model can still reach the result; if not, only the nodes that read it need it.</summary>
-    internal bool IsReachable { get; set; }
+    internal bool IsReachable { get; set; } = true;
 
     /// <summary>Whether the result is a tensor with its value.</summary>
     internal bool IsComputed { get; set; }
@@ -96,10 +85,10 @@ internal sealed class DeferredNode
     internal int Depth { get; set; }
 
     /// <summary>Where an op was called that the interceptor answers; null for other ops.</summary>
-    internal InterceptionScope? Scope { get; private set; }
+    internal InterceptionScope? Scope { get; }
 
-    /// <summary>The other results of the same call, in order, itself included, null for those that nobody needs any more; null where it has one result.</summary>
-    internal DeferredNode?[]? Siblings { get; set; }
+    /// <summary>The other results of the same call, in order, itself included; null where it has one result.</summary>
+    internal DeferredNode[]? Siblings { get; set; }
 
     /// <summary>Which walk of the graph has been here last.</summary>
     internal int Visit { get; set; }
