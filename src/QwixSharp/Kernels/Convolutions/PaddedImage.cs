@@ -108,7 +108,7 @@ internal readonly unsafe struct PaddedImage
     {
         var count = _input.Width * _channels;
         var target = _inside + row * Pitch;
-        var first = (long)row * count;
+        var first = (long)row * (_input.Width + 2 * _input.Margin) * _channels;
         if (!_input.IsFloat)
         {
             ByteSquare.Copy((byte*)_input.Values + first, target, count, _mask);

@@ -14,6 +14,7 @@ internal sealed unsafe class ImageStep : IDisposable
     private AlignedMemory? _norm;
     private ImageValue? _addend;
     private ImageValue? _value;
+    private CodeForm _codesForm;
     private Tensor? _result;
 
     /// <summary>Whether a batch norm can still be added.</summary>
@@ -63,6 +64,10 @@ internal sealed unsafe class ImageStep : IDisposable
     /// <param name="isRelu6">Whether it is ReLU6.</param>
     internal void Activate(bool isRelu6) => _output = _output with { Activation = isRelu6 ? FusedActivation.Relu6 : FusedActivation.Relu };
 
+    /// <summary>Ends the pass in a max pool.</summary>
+    /// <param name="pool">The pool.</param>
+    internal void Pool(ImagePool pool) => _output = _output with { Pool = pool.Window };
+
     /// <summary>The result is a tensor.</summary>
     /// <param name="result">[images, channels, height, width] float32, contiguous.</param>
     internal void WriteTo(Tensor result) => _result = result;
@@ -78,10 +83,12 @@ internal sealed unsafe class ImageStep : IDisposable
     /// <summary>The pass also stores codes.</summary>
     /// <param name="value">Where.</param>
     /// <param name="form">Which.</param>
-    internal void WriteCodes(ImageValue value, CodeForm form)
+    /// <param name="margin">Pixels of padding that those who read them want around each image.</param>
+    internal void WriteCodes(ImageValue value, CodeForm form, int margin)
     {
-        value.AddCodes(form);
-        _output = _output with { Codes = (nint)value.Codes(0, form), CodeScale = form.Scale, CodeZeroPoint = form.ZeroPoint, CodeRange = form.Range };
+        value.AddCodes(form, margin);
+        _codesForm = form;
+        _output = _output with { Codes = (nint)value.Codes(0, form), CodesMargin = margin, CodeScale = form.Scale, CodeZeroPoint = form.ZeroPoint, CodeRange = form.Range };
     }
 
     /// <summary>Runs the pass behind a convolution of codes.</summary>
@@ -94,7 +101,7 @@ internal sealed unsafe class ImageStep : IDisposable
         var isFinite = true;
         for (int image = 0; image < input.Count; image++)
         {
-            var codes = new ConvolutionInput((nint)input.Codes(image, form), ImageForm.UnsignedCodes, input.Height, input.Width, form.Scale, form.ZeroPoint, form.Range);
+            var codes = new ConvolutionInput((nint)input.Codes(image, form), ImageForm.UnsignedCodes, input.Height, input.Width, form.Scale, form.ZeroPoint, form.Range, input.Margin(form));
             isFinite &= layer.Kernel.Run(codes, Of(image), _threads);
         }
 
@@ -126,7 +133,7 @@ internal sealed unsafe class ImageStep : IDisposable
     {
         var isFinite = true;
         for (int image = 0; image < input.Count; image++)
-            isFinite &= FloatFinish.Run(input.Floats(image), input.Pixels, input.Channels, Of(image), _threads);
+            isFinite &= FloatFinish.Run(input.Floats(image), input.Height, input.Width, input.Channels, Of(image), _threads);
         return isFinite;
     }
 
@@ -144,6 +151,6 @@ internal sealed unsafe class ImageStep : IDisposable
         var output = _output with { Addend = _addend is null ? 0 : (nint)_addend.Floats(image) };
         if (_result is not null)
             return output with { Floats = (nint)((float*)TensorMemory.Address(_result) + (image * (_result.numel() / _result.size(0)))) };
-        return output with { Floats = (nint)_value!.Floats(image), Codes = HasCodes ? output.Codes + (nint)(image * _value.Size) : 0 };
+        return output with { Floats = (nint)_value!.Floats(image), Codes = HasCodes ? (nint)_value.Codes(image, _codesForm) : 0 };
     }
 }
