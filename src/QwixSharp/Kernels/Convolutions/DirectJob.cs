@@ -102,7 +102,7 @@ internal sealed unsafe partial class DirectJob : KernelJob
         (_output, _inputScale) = (output, image.Scale);
         _epilogue = new SumsEpilogue(output, image.Scale, shape.OutChannels, _outHeight, _outWidth);
         _unfilled = liesReady ? 0 : _padded.Units;
-        _filling.Begin(_unfilled, threads, 1);
+        _filling.Begin(_unfilled, threads, Math.Max(1, _unfilled / (threads * 8)));
         _isFinite = true;
         for (var segment = 0; segment < weight.Segments; segment++)
         {
@@ -150,11 +150,12 @@ internal sealed unsafe partial class DirectJob : KernelJob
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void Run(int worker)
     {
-        while (_filling.Take(worker, out var unit, out _))
+        while (_filling.Take(worker, out var from, out var to))
         {
-            if (!_padded.Fill(unit))
-                _isFinite = false;
-            Interlocked.Decrement(ref _unfilled);
+            for (var unit = from; unit < to; unit++)
+                if (!_padded.Fill(unit))
+                    _isFinite = false;
+            Interlocked.Add(ref _unfilled, from - to);
         }
         WaitForImage();
         if (_output.Pool is not null)

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using QwixSharp.Arrays;
 using QwixSharp.Kernels;
 using QwixSharp.Kernels.Convolutions;
@@ -47,7 +48,17 @@ internal sealed unsafe class ImageStep : IDisposable
         float* factor = (float*)_norm.Pointer, offset = factor + channels;
         float* means = (float*)TensorMemory.Address(mean), variances = (float*)TensorMemory.Address(variance);
         float* weights = weight is null ? null : (float*)TensorMemory.Address(weight), biases = bias is null ? null : (float*)TensorMemory.Address(bias);
-        for (int channel = 0; channel < channels; channel++)
+        int channel = 0;
+        for (; channel + Vector512<float>.Count <= channels; channel += Vector512<float>.Count)
+        {
+            var f = Vector512<float>.One / Vector512.Sqrt(Vector512.Load(variances + channel) + Vector512.Create((float)epsilon));
+            if (weights != null)
+                f *= Vector512.Load(weights + channel);
+            f.Store(factor + channel);
+            ((biases == null ? Vector512<float>.Zero : Vector512.Load(biases + channel)) - (Vector512.Load(means + channel) * f)).Store(offset + channel);
+        }
+
+        for (; channel < channels; channel++)
         {
             factor[channel] = 1 / MathF.Sqrt(variances[channel] + (float)epsilon) * (weights == null ? 1 : weights[channel]);
             offset[channel] = (biases == null ? 0 : biases[channel]) - (means[channel] * factor[channel]);
