@@ -15,6 +15,12 @@ internal sealed class ConvolutionLayer(QArray weight, ConvolutionKernel kernel, 
     /// <summary>The packed weight.</summary>
     internal ConvolutionKernel Kernel => kernel;
 
+    /// <summary>The padding that the codes of an input should have around them.</summary>
+    internal int Margin => kernel.Margin;
+
+    /// <summary>Whether the layer's pass can end in a max pool.</summary>
+    internal bool Pools => kernel.Pools;
+
     /// <summary>The type of the input's codes.</summary>
     internal QType QType => qtype;
 

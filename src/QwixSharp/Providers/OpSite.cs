@@ -70,16 +70,20 @@ public sealed class OpSite
     public QArray QuantizeWeight(ModelOperand weight, long key, Func<HowToQuantize> how) => QuantizedWeight = _state.Weights.Get(this, weight, key, how);
 
     /// <summary>
-    /// Lets later calls of this module's linear layer skip the provider, where the rule decides everything and nothing is
-    /// looked up at each call.
+    /// Lets later calls of this module's linear layer skip the provider, where the rule decides everything and nothing but a
+    /// static scale is looked up at each call.
     /// </summary>
     /// <param name="weight">The weight, [out, in] as the op sees it.</param>
     /// <param name="array">Its quantized form.</param>
     internal void RememberLinear(ModelOperand weight, QArray array)
     {
+        if (weight.Weight is not { View: "", Permutation: null } use)
+            return;
         bool isDynamic = Rule.ActQType is null || (Rule.ActStaticScale != true && Rule.ActCalibrationMethod is { Kind: CalibrationKind.AbsMax, Factor: null });
-        if (isDynamic && weight.Weight is { View: "", Permutation: null } use && PackedLinear.TryMake(array, Rule.ActQType, ActTiling is not null) is { } layer)
+        if (isDynamic && PackedLinear.TryMake(array, Rule.ActQType, ActTiling is not null) is { } layer)
             _state.Remember(use, ModulePath, layer);
+        if (Rule is { ActStaticScale: true, ActQType: { } qtype } && StaticLinear.TryMake(array, qtype) is { } withScale)
+            _state.Remember(use, ModulePath, new RememberedLinear(withScale, _count, Place("lhs")));
     }
 
     /// <summary>Lets later calls of this module's convolution be computed together with what follows, where its input has a static scale.</summary>

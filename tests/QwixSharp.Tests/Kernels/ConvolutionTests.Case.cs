@@ -29,6 +29,9 @@ public unsafe partial class ConvolutionTests
         private readonly bool _channelsLast;
         private readonly FusedActivation _activation;
         private readonly int _resultZeroPoint;
+        private readonly int _margin;
+        private readonly int _codesMargin;
+        private readonly PoolWindow _pool;
 
         public Case(Random random, ConvolutionShape shape, ImageForm form, int? zeroPoint = null, sbyte? code = null)
         {
@@ -42,6 +45,10 @@ public unsafe partial class ConvolutionTests
             (_hasBias, _hasNorm, _hasAddend, _channelsLast) = (random.Next(2) == 0, random.Next(2) == 0, random.Next(2) == 0, random.Next(2) == 0);
             _activation = (FusedActivation)random.Next(3);
             _resultZeroPoint = random.Next(2) == 0 ? 0 : random.Next(-20, 20);
+            _margin = form == ImageForm.UnsignedCodes ? random.Next(5) : 0;
+            _codesMargin = _channelsLast ? random.Next(3) : 0;
+            var (poolHeight, poolWidth) = (random.Next(1, Math.Min(4, shape.OutHeight + 1)), random.Next(1, Math.Min(4, shape.OutWidth + 1)));
+            _pool = new PoolWindow(poolHeight, poolWidth, random.Next(1, 4), random.Next(1, 4), random.Next(poolHeight / 2 + 1), random.Next(poolWidth / 2 + 1));
         }
 
         private int Pixels => _shape.OutHeight * _shape.OutWidth;
@@ -49,13 +56,15 @@ public unsafe partial class ConvolutionTests
         public void Check(KernelSelector selector)
         {
             var size = Pixels * _shape.OutChannels;
-            var (y, both, codes) = (new float[size], new float[size], new sbyte[size]);
+            var (y, both, codes) = (new float[size], new float[size], new sbyte[CodesSize(_shape.OutHeight, _shape.OutWidth)]);
             fixed (sbyte* pc = _codes)
             fixed (float* ps = _scales)
             {
                 using var convolution = ConvolutionKernel.Pack(pc, ps, _shape, _bits, selector);
                 Run(convolution, y, null);
                 Run(convolution, both, codes);
+                if (convolution.Pools)
+                    CheckPool(convolution, y);
             }
             Assert.Equal(y, both);
             for (var channel = 0; channel < _shape.OutChannels; channel++)
@@ -81,7 +90,7 @@ public unsafe partial class ConvolutionTests
             var index = _channelsLast ? last : channel * Pixels + pixel;
             Assert.Equal(expected, y[index], 1e-6 * magnitude);
             // Codes with their channels last are unsigned.
-            var code = _channelsLast ? (byte)codes[index] - 128 : codes[index];
+            var code = _channelsLast ? (byte)codes[CodesPlace(pixel, _shape.OutWidth) + channel] - 128 : codes[index];
             Assert.Equal(Math.Clamp(MathF.Round(y[index] / CodeScale + _resultZeroPoint), -100, 120), code);
 
             void Add(double value)
@@ -91,7 +100,50 @@ public unsafe partial class ConvolutionTests
             }
         }
 
-        private void Run(ConvolutionKernel convolution, float[] y, sbyte[]? codes)
+        private void CheckPool(ConvolutionKernel convolution, float[] y)
+        {
+            var sizes = _pool.Over(_shape.OutHeight, _shape.OutWidth, _shape.OutChannels);
+            var (pooled, codes) = (new float[sizes.OutHeight * sizes.OutWidth * _shape.OutChannels], new sbyte[CodesSize(sizes.OutHeight, sizes.OutWidth)]);
+            Run(convolution, pooled, codes, _pool, sizes.OutWidth);
+            var pixels = sizes.OutHeight * sizes.OutWidth;
+            for (var channel = 0; channel < _shape.OutChannels; channel++)
+                for (var pixel = 0; pixel < pixels; pixel++)
+                {
+                    int top = pixel / sizes.OutWidth * _pool.StrideY - _pool.PaddingY, left = pixel % sizes.OutWidth * _pool.StrideX - _pool.PaddingX;
+                    var most = float.NegativeInfinity;
+                    for (var row = Math.Max(0, top); row < Math.Min(_shape.OutHeight, top + _pool.Height); row++)
+                        for (var column = Math.Max(0, left); column < Math.Min(_shape.OutWidth, left + _pool.Width); column++)
+                            most = Math.Max(most, y[_channelsLast ? (row * _shape.OutWidth + column) * _shape.OutChannels + channel : channel * Pixels + row * _shape.OutWidth + column]);
+                    var index = _channelsLast ? pixel * _shape.OutChannels + channel : channel * pixels + pixel;
+                    Assert.Equal(most, pooled[index]);
+                    var code = _channelsLast ? (byte)codes[CodesPlace(pixel, sizes.OutWidth) + channel] - 128 : codes[index];
+                    Assert.Equal(Math.Clamp(MathF.Round(most / CodeScale + _resultZeroPoint), -100, 120), code);
+                }
+        }
+
+        private int CodesSize(int height, int width) => (height + 2 * _codesMargin) * (width + 2 * _codesMargin) * _shape.OutChannels;
+
+        private int CodesPlace(int pixel, int width) =>
+            ((pixel / width + _codesMargin) * (width + 2 * _codesMargin) + pixel % width + _codesMargin) * _shape.OutChannels;
+
+        /// <summary>Runs the convolution; what lies around the codes must stay as it is.</summary>
+        private void Run(ConvolutionKernel convolution, float[] y, sbyte[]? codes, PoolWindow? pool = null, int? pooledWidth = null)
+        {
+            var width = pooledWidth ?? _shape.OutWidth;
+            codes?.AsSpan().Fill(77);
+            Store(convolution, y, codes, CodesPlace(0, width), pool);
+            if (codes is null || _codesMargin == 0)
+                return;
+            var pitch = (width + 2 * _codesMargin) * _shape.OutChannels;
+            for (var i = 0; i < codes.Length; i++)
+            {
+                var (row, place) = (i / pitch, i % pitch / _shape.OutChannels);
+                if (row < _codesMargin || row >= codes.Length / pitch - _codesMargin || place < _codesMargin || place >= width + _codesMargin)
+                    Assert.Equal(77, codes[i]);
+            }
+        }
+
+        private void Store(ConvolutionKernel convolution, float[] y, sbyte[]? codes, int firstCode, PoolWindow? pool)
         {
             fixed (void* image = Image())
             fixed (float* py = y, bias = _bias, factor = _factor, offset = _offset, addend = _addend)
@@ -100,7 +152,9 @@ public unsafe partial class ConvolutionTests
                 var output = new ConvolutionOutput
                 {
                     Floats = (nint)py,
-                    Codes = (nint)pc,
+                    Codes = codes is null ? 0 : (nint)(pc + firstCode),
+                    CodesMargin = _codesMargin,
+                    Pool = pool,
                     ChannelsLast = _channelsLast,
                     Bias = _hasBias ? (nint)bias : 0,
                     Factor = _hasNorm ? (nint)factor : 0,
@@ -111,7 +165,8 @@ public unsafe partial class ConvolutionTests
                     CodeZeroPoint = _resultZeroPoint,
                     CodeRange = new CodeRange(-100, 120),
                 };
-                Assert.True(convolution.Run(new ConvolutionInput((nint)image, _form, _shape.Height, _shape.Width, Scale, _zeroPoint, CodeRange.Int8), output, 2));
+                var first = (nint)image + (_margin * (_shape.Width + 2 * _margin) + _margin) * _shape.Channels;
+                Assert.True(convolution.Run(new ConvolutionInput(first, _form, _shape.Height, _shape.Width, Scale, _zeroPoint, CodeRange.Int8, _margin), output, 2));
             }
         }
 
@@ -120,6 +175,8 @@ public unsafe partial class ConvolutionTests
         {
             var isFloat = _form is ImageForm.Floats or ImageForm.FloatsChannelsFirst;
             var pixels = _shape.Height * _shape.Width;
+            if (_margin > 0)
+                return WithMargin();
             var bytes = new byte[_image.Length * (isFloat ? sizeof(float) : 1) + 1];
             for (var pixel = 0; pixel < pixels; pixel++)
                 for (var channel = 0; channel < _shape.Channels; channel++)
@@ -131,6 +188,17 @@ public unsafe partial class ConvolutionTests
                     else
                         bytes[place] = (byte)(_form == ImageForm.UnsignedCodes ? code + 128 : code);
                 }
+            return bytes;
+        }
+
+        private byte[] WithMargin()
+        {
+            var width = _shape.Width + 2 * _margin;
+            var bytes = new byte[(_shape.Height + 2 * _margin) * width * _shape.Channels];
+            bytes.AsSpan().Fill((byte)(_zeroPoint + 128));
+            for (var row = 0; row < _shape.Height; row++)
+                for (var i = 0; i < _shape.Width * _shape.Channels; i++)
+                    bytes[((row + _margin) * width + _margin) * _shape.Channels + i] = (byte)(_image[row * _shape.Width * _shape.Channels + i] + 128);
             return bytes;
         }
 

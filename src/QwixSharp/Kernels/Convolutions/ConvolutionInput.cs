@@ -29,7 +29,8 @@ internal enum ImageForm
 /// <param name="Scale">What a code stands for.</param>
 /// <param name="ZeroPoint">The zero point, in the signed codes' range: also what padding is filled with.</param>
 /// <param name="Range">The range of the codes that floating-point values become.</param>
-internal readonly record struct ConvolutionInput(nint Values, ImageForm Form, int Height, int Width, float Scale, int ZeroPoint = 0, CodeRange Range = default)
+/// <param name="Margin">Pixels of padding that lie around the image on each side: with channels last alone.</param>
+internal readonly record struct ConvolutionInput(nint Values, ImageForm Form, int Height, int Width, float Scale, int ZeroPoint = 0, CodeRange Range = default, int Margin = 0)
 {
     /// <summary>Whether values are quantized on the way.</summary>
     public bool IsFloat => Form is ImageForm.Floats or ImageForm.FloatsChannelsFirst;

@@ -19,6 +19,12 @@ internal abstract unsafe class ConvolutionKernel : IDisposable
             : new PackedConvolution(codes, scales, shape, bits, selector);
     }
 
+    /// <summary>How much padding an image of unsigned codes should have around it, so that it is read where it lies.</summary>
+    public virtual int Margin => 0;
+
+    /// <summary>Whether an output may say <see cref="ConvolutionOutput.Pool"/>.</summary>
+    public virtual bool Pools => false;
+
     /// <summary>Convolves one image: exact sums, and what the output says.</summary>
     /// <param name="image">The image.</param>
     /// <param name="output">The result.</param>

@@ -3,8 +3,8 @@ using QwixSharp.Kernels.Activations;
 namespace QwixSharp.Kernels.Convolutions;
 
 /// <summary>
-/// What becomes of the sums of a convolution, in this order: scaled, bias added, normalized, another tensor added, activated; then
-/// stored as float32, as codes, or both. What is null is left out.
+/// What becomes of the sums of a convolution, in this order: scaled, bias added, normalized, another tensor added, activated, pooled;
+/// then stored as float32, as codes, or both. What is null is left out.
 /// </summary>
 internal readonly unsafe record struct ConvolutionOutput
 {
@@ -13,6 +13,9 @@ internal readonly unsafe record struct ConvolutionOutput
 
     /// <summary>The result as codes in the same layout: codes + 128 with channels last, signed codes with channels first; or null.</summary>
     public nint Codes { get; init; }
+
+    /// <summary>Pixels that lie around the codes on each side and are not written: with channels last alone.</summary>
+    public int CodesMargin { get; init; }
 
     /// <summary>The layout.</summary>
     public bool ChannelsLast { get; init; }
@@ -31,6 +34,9 @@ internal readonly unsafe record struct ConvolutionOutput
 
     /// <summary>Applied before the result is stored.</summary>
     public FusedActivation Activation { get; init; }
+
+    /// <summary>The largest value of each of these windows is the result, or null; see <see cref="ConvolutionKernel.Pools"/>.</summary>
+    public PoolWindow? Pool { get; init; }
 
     /// <summary>What a code of the result stands for.</summary>
     public float CodeScale { get; init; }

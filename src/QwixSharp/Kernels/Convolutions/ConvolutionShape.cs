@@ -68,8 +68,8 @@ internal readonly record struct ConvolutionShape
     /// <summary>Whether every channel has a kernel of its own.</summary>
     public bool IsDepthwise => Groups == Channels && OutChannels == Channels;
 
-    /// <summary>Whether nothing lies around the image.</summary>
-    public bool IsUnpadded => (PadTop | PadBottom | PadLeft | PadRight) == 0;
+    /// <summary>The most padding on any side.</summary>
+    public int WidestPadding => Math.Max(Math.Max(PadTop, PadBottom), Math.Max(PadLeft, PadRight));
 
     /// <summary>Values that a window holds.</summary>
     public int WindowSize => KernelHeight * KernelWidth * GroupChannels;

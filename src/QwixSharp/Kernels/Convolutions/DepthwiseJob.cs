@@ -68,7 +68,7 @@ internal sealed unsafe class DepthwiseJob : KernelJob
         (job._weight, job._shape, job._zeroPoint) = (weight, shape, image.ZeroPoint);
         job._image = codes;
         (job._outHeight, job._outWidth) = (shape.OutHeight, shape.OutWidth);
-        job._epilogue = new SumsEpilogue(output, image.Scale, shape.Channels, job._outHeight * job._outWidth);
+        job._epilogue = new SumsEpilogue(output, image.Scale, shape.Channels, job._outHeight, job._outWidth);
         var outsideBytes = weight.Panels * Columns;
         job._outside = (sbyte*)job._workspace.Reserve(outsideBytes + (long)threads * job.TapBytes);
         Unsafe.InitBlockUnaligned(job._outside, (byte)checked((sbyte)image.ZeroPoint), (uint)outsideBytes);

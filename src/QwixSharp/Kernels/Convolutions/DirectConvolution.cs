@@ -32,6 +32,12 @@ internal sealed unsafe class DirectConvolution : ConvolutionKernel
     }
 
     /// <inheritdoc/>
+    public override int Margin => DirectJob.CanReadInPlace(_kernel) ? _kernel.WidestPadding : 0;
+
+    /// <inheritdoc/>
+    public override bool Pools => !DirectJob.IsLarge(_weight);
+
+    /// <inheritdoc/>
     public override bool Run(in ConvolutionInput image, in ConvolutionOutput output, int threads)
     {
         var shape = _kernel with { Height = image.Height, Width = image.Width };

@@ -8,7 +8,7 @@ namespace QwixSharp.Kernels.Convolutions;
 /// One image of a <see cref="DirectConvolution"/>, in up to two phases within one start of the threads: the padded image is filled,
 /// then windows are summed up and finished.
 /// </summary>
-internal sealed unsafe class DirectJob : KernelJob
+internal sealed unsafe partial class DirectJob : KernelJob
 {
     private const int Columns = PackedWeight.PanelColumns;
 
@@ -32,6 +32,9 @@ internal sealed unsafe class DirectJob : KernelJob
     private ConvolutionShape _shape;
     private PaddedImage _padded;
     private SumsEpilogue _epilogue;
+    private ConvolutionOutput _output;
+    private float _inputScale;
+    private ConvolutionShape _pool;
     private (WindowCall Call, nint Found) _whole;
     private (WindowCall Call, nint Found) _lastWindows;
     private (WindowCall Call, nint Found) _lastPanels;
@@ -50,6 +53,14 @@ internal sealed unsafe class DirectJob : KernelJob
     private int _panelUnits;
     private bool _panelsOutside;
     private volatile bool _isFinite;
+
+    /// <summary>Whether an image with enough padding around it is read where it lies: what is read behind a window must be the image's.</summary>
+    /// <param name="shape">The sizes.</param>
+    public static bool CanReadInPlace(in ConvolutionShape shape) => shape.Channels % 4 == 0;
+
+    /// <summary>Whether a weight is so large that it should go through the cache once.</summary>
+    /// <param name="weight">The weight.</param>
+    public static bool IsLarge(SegmentedWeight weight) => weight.PanelBytes * weight.Panels > LargeWeight;
 
     /// <summary>Convolves an image.</summary>
     /// <param name="kernel">The inner loops.</param>
@@ -77,8 +88,7 @@ internal sealed unsafe class DirectJob : KernelJob
     {
         (_kernel, _weight, _shape) = (kernel, weight, shape);
         (_outHeight, _outWidth) = (shape.OutHeight, shape.OutWidth);
-        var pixels = checked(_outHeight * _outWidth);
-        var liesReady = image.Form == ImageForm.UnsignedCodes && shape.IsUnpadded && shape.Channels % 4 == 0;
+        var liesReady = image.Form == ImageForm.UnsignedCodes && shape.WidestPadding <= image.Margin && CanReadInPlace(shape);
 
         long imageBytes = liesReady ? 0 : Round(PaddedImage.Bytes(shape)), segmentBytes = Round((long)weight.Segments * sizeof(nint));
         var startBytes = Round((long)shape.Groups * weight.Panels * Columns * sizeof(int));
@@ -87,11 +97,12 @@ internal sealed unsafe class DirectJob : KernelJob
         _start = (int*)((byte*)_segments + segmentBytes);
 
         _padded = new PaddedImage(image, shape, memory, isUnsigned: true);
-        _image = liesReady ? (byte*)image.Values : _padded.Start;
-        _pitch = _padded.Pitch;
-        _epilogue = new SumsEpilogue(output, image.Scale, shape.OutChannels, pixels);
+        _pitch = liesReady ? (nint)(shape.Width + 2 * image.Margin) * shape.Channels : _padded.Pitch;
+        _image = liesReady ? (byte*)image.Values - shape.PadTop * _pitch - shape.PadLeft * shape.Channels : _padded.Start;
+        (_output, _inputScale) = (output, image.Scale);
+        _epilogue = new SumsEpilogue(output, image.Scale, shape.OutChannels, _outHeight, _outWidth);
         _unfilled = liesReady ? 0 : _padded.Units;
-        _filling.Begin(_unfilled, threads, 1);
+        _filling.Begin(_unfilled, threads, Math.Max(1, _unfilled / (threads * 8)));
         _isFinite = true;
         for (var segment = 0; segment < weight.Segments; segment++)
         {
@@ -109,10 +120,16 @@ internal sealed unsafe class DirectJob : KernelJob
         var blocks = (_outWidth + _kernel.MostWindows - 1) / _kernel.MostWindows;
         _windowsAtOnce = (_outWidth + blocks - 1) / blocks;
         var panelUnits = (_weight.Panels + PanelsAtOnce - 1) / PanelsAtOnce;
+        var rows = _outHeight;
         _panelUnits = panelUnits * _shape.Groups;
-        _panelsOutside = _weight.PanelBytes * _weight.Panels > LargeWeight && _panelUnits >= threads * 2;
-        _rowsAtOnce = threads == 1 || _panelsOutside ? _outHeight : Math.Clamp(_outHeight * _panelUnits / (threads * 8), 1, _outHeight);
-        _rowUnits = (_outHeight + _rowsAtOnce - 1) / _rowsAtOnce;
+        _panelsOutside = IsLarge(_weight) && _panelUnits >= threads * 2;
+        if (_output.Pool is { } pool)
+        {
+            _pool = pool.Over(_outHeight, _outWidth, _shape.OutChannels);
+            (rows, _panelUnits, _panelsOutside) = (_pool.OutHeight, 1, false);
+        }
+        _rowsAtOnce = threads == 1 || _panelsOutside ? rows : Math.Clamp(rows * _panelUnits / (threads * 8), 1, rows);
+        _rowUnits = (rows + _rowsAtOnce - 1) / _rowsAtOnce;
         _panelsAtOnce = _kernel.MostPanels(_windowsAtOnce);
         var lastWindows = _outWidth - (blocks - 1) * _windowsAtOnce;
         var lastPanels = (_weight.Panels - 1) % PanelsAtOnce % _panelsAtOnce + 1;
@@ -133,13 +150,19 @@ internal sealed unsafe class DirectJob : KernelJob
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void Run(int worker)
     {
-        while (_filling.Take(worker, out var unit, out _))
+        while (_filling.Take(worker, out var from, out var to))
         {
-            if (!_padded.Fill(unit))
-                _isFinite = false;
-            Interlocked.Decrement(ref _unfilled);
+            for (var unit = from; unit < to; unit++)
+                if (!_padded.Fill(unit))
+                    _isFinite = false;
+            Interlocked.Add(ref _unfilled, from - to);
         }
         WaitForImage();
+        if (_output.Pool is not null)
+        {
+            Pool(worker);
+            return;
+        }
         while (_summing.Take(worker, out var unit, out _))
             Convolve(unit);
     }
@@ -164,12 +187,12 @@ internal sealed unsafe class DirectJob : KernelJob
         var last = Math.Min(first + PanelsAtOnce, _weight.Panels);
         for (var panel = first; panel < last; panel += _panelsAtOnce)
             for (var row = rowUnit * _rowsAtOnce; row < Math.Min(_outHeight, (rowUnit + 1) * _rowsAtOnce); row++)
-                ConvolveRow(group, panel, Math.Min(_panelsAtOnce, last - panel), row);
+                ConvolveRow(_epilogue, group, panel, Math.Min(_panelsAtOnce, last - panel), row);
     }
 
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void ConvolveRow(int group, int panel, int panels, int row)
+    private void ConvolveRow(in SumsEpilogue epilogue, int group, int panel, int panels, int row)
     {
         var room = stackalloc int[PanelsAtOnce * 16 * Columns + 16];
         var sums = (int*)(((nint)room + 63) & ~(nint)63);
@@ -196,7 +219,7 @@ internal sealed unsafe class DirectJob : KernelJob
             {
                 var channel = (panel + p) * Columns;
                 var count = Math.Min(Columns, _shape.GroupOutChannels - channel);
-                if (!_epilogue.Finish(sums + p * windows * Columns, Columns, windows, _weight.Scales + (place + p) * Columns, row * _outWidth + column, group * _shape.GroupOutChannels + channel, count))
+                if (!epilogue.Finish(sums + p * windows * Columns, Columns, windows, _weight.Scales + (place + p) * Columns, row * _outWidth + column, group * _shape.GroupOutChannels + channel, count))
                     _isFinite = false;
             }
         }

@@ -13,21 +13,27 @@ internal static unsafe class FloatFinish
     public static bool IsPlain(in ConvolutionOutput output) => output is { Codes: 0, Factor: 0, Addend: 0 };
 
     /// <summary>Finishes an image.</summary>
-    /// <param name="values">[pixels, channels] float32.</param>
-    /// <param name="pixels">How many pixels.</param>
+    /// <param name="values">[height, width, channels] float32.</param>
+    /// <param name="height">The image's height.</param>
+    /// <param name="width">The image's width.</param>
     /// <param name="channels">How many channels.</param>
     /// <param name="output">The result; codes have their channels last.</param>
     /// <param name="threads">How many threads take part.</param>
     /// <returns>Whether all values were finite.</returns>
-    public static bool Run(float* values, int pixels, int channels, in ConvolutionOutput output, int threads)
+    public static bool Run(float* values, int height, int width, int channels, in ConvolutionOutput output, int threads)
     {
-        var epilogue = new SumsEpilogue(output, 1, channels, pixels);
+        var epilogue = new SumsEpilogue(output, 1, channels, height, width);
+        // Only margins keep rows apart.
+        if (output.CodesMargin == 0)
+            (height, width) = (1, checked(height * width));
+        var blocks = (width + Block - 1) / Block;
         var isFinite = true;
-        RowsJob.Run((pixels + Block - 1) / Block, (long)Block * channels, threads, block =>
+        RowsJob.Run((long)height * blocks, (long)Block * channels, threads, block =>
         {
-            var first = (int)block * Block;
+            var (row, column) = Math.DivRem((int)block, blocks);
+            var (first, count) = (row * width + column * Block, Math.Min(Block, width - column * Block));
             for (var channel = 0; channel < channels; channel += Block)
-                if (!epilogue.Finish(values + (long)first * channels + channel, channels, Math.Min(Block, pixels - first), null, first, channel, Math.Min(Block, channels - channel)))
+                if (!epilogue.Finish(values + (long)first * channels + channel, channels, count, null, first, channel, Math.Min(Block, channels - channel)))
                     Volatile.Write(ref isFinite, false);
         });
         return isFinite;

@@ -18,12 +18,20 @@ internal static unsafe class ImagePooling
     {
         shape.Check();
         int outHeight = shape.OutHeight, outWidth = shape.OutWidth;
-        RowsJob.Run(outHeight, (long)outWidth * shape.Channels * shape.KernelHeight * shape.KernelWidth, threads, row =>
-        {
-            var target = y + row * outWidth * shape.Channels;
-            for (var column = 0; column < outWidth; column++, target += shape.Channels)
-                MaxOfWindow(image, shape, (int)row * shape.StrideY - shape.PadTop, column * shape.StrideX - shape.PadLeft, target);
-        });
+        RowsJob.Run(outHeight, (long)outWidth * shape.Channels * shape.KernelHeight * shape.KernelWidth, threads, row => MaxOfRow(image, shape, (int)row, y + row * outWidth * shape.Channels));
+    }
+
+    /// <summary>One row of the result.</summary>
+    /// <param name="image">[height, width, channels].</param>
+    /// <param name="shape">The sizes; as many output channels as channels.</param>
+    /// <param name="row">The row.</param>
+    /// <param name="target">[out width, channels], the result.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void MaxOfRow(float* image, in ConvolutionShape shape, int row, float* target)
+    {
+        int outWidth = shape.OutWidth, top = row * shape.StrideY - shape.PadTop;
+        for (var column = 0; column < outWidth; column++, target += shape.Channels)
+            MaxOfWindow(image, shape, top, column * shape.StrideX - shape.PadLeft, target);
     }
 
     /// <summary>The mean of each channel.</summary>

@@ -53,7 +53,7 @@ internal sealed unsafe class PackedConvolution : ConvolutionKernel
         }
         var values = (float*)(_values ??= new Workspace()).Reserve((long)pixels * shape.OutChannels * sizeof(float));
         Multiply(codes, image, shape, (nint)values, channelsLast: true, 0, FusedActivation.None, threads);
-        isFinite &= FloatFinish.Run(values, pixels, shape.OutChannels, output, threads);
+        isFinite &= FloatFinish.Run(values, shape.OutHeight, shape.OutWidth, shape.OutChannels, output, threads);
         _values.Trim();
         return isFinite;
     }

@@ -76,6 +76,8 @@ internal readonly unsafe struct PaddedImage
             FillPadding();
         else if (TakesPixels)
             return FillPixels((unit - 1) * Chunk, Math.Min(Pixels, unit * Chunk), 0, Pixels);
+        else if (IsSeen(unit - 1) && _input.Form == ImageForm.FloatsChannelsFirst && _channels <= FewChannels.Most)
+            return FewChannels.Quantize((float*)_input.Values + (long)(unit - 1) * _input.Width, Pixels, _channels, _input.Width, _input, _inside + (unit - 1) * Pitch, (byte)(_mask ^ ByteSquare.Sign));
         else if (IsSeen(unit - 1))
             return _input.IsChannelsFirst ? FillPixels((unit - 1) * _input.Width, unit * _input.Width, (unit - 1) * _input.Width, unit * _input.Width) : FillRow(unit - 1);
         return true;
@@ -108,7 +110,7 @@ internal readonly unsafe struct PaddedImage
     {
         var count = _input.Width * _channels;
         var target = _inside + row * Pitch;
-        var first = (long)row * count;
+        var first = (long)row * (_input.Width + 2 * _input.Margin) * _channels;
         if (!_input.IsFloat)
         {
             ByteSquare.Copy((byte*)_input.Values + first, target, count, _mask);

@@ -24,7 +24,7 @@ internal sealed unsafe class SignedImage : KernelJob
     public static sbyte* Of(in ConvolutionInput input, int channels, int threads, out bool isFinite)
     {
         isFinite = true;
-        if (input.Form == ImageForm.Codes)
+        if (input is { Form: ImageForm.Codes, Margin: 0 })
             return (sbyte*)input.Values;
         var shape = new ConvolutionShape { Height = input.Height, Width = input.Width, Channels = channels, OutChannels = channels, KernelHeight = 1, KernelWidth = 1 };
         var bytes = PaddedImage.Bytes(shape);

@@ -7,8 +7,9 @@ namespace QwixSharp.Kernels.Convolutions;
 /// <param name="output">What becomes of them.</param>
 /// <param name="inputScale">The image's scale.</param>
 /// <param name="channels">The result's channels.</param>
-/// <param name="pixels">The result's pixels.</param>
-internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float inputScale, int channels, int pixels)
+/// <param name="height">The result's height.</param>
+/// <param name="width">The result's width.</param>
+internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float inputScale, int channels, int height, int width)
 {
     private const int Columns = PackedWeight.PanelColumns;
     private const int MostWindows = 16;
@@ -16,7 +17,8 @@ internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float 
     private readonly ConvolutionOutput _output = output;
     private readonly float _inputScale = inputScale;
     private readonly int _channels = channels;
-    private readonly int _pixels = pixels;
+    private readonly int _width = width;
+    private readonly int _pixels = checked(height * width);
     private readonly float _codesPerUnit = 1 / output.CodeScale;
 
     /// <summary>Finishes a block.</summary>
@@ -24,7 +26,7 @@ internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float 
     /// <param name="stride">From one window's values to the next one's.</param>
     /// <param name="windows">How many windows; at most 16.</param>
     /// <param name="weightScales">16 scales for sums; null for float32 values, which are scaled already.</param>
-    /// <param name="pixel">The first window's pixel.</param>
+    /// <param name="pixel">The first window's pixel. If there is a margin, the windows are in one row.</param>
     /// <param name="channel">The panel's first output channel.</param>
     /// <param name="count">How many channels the panel has: 16 but in the last one of a group.</param>
     /// <returns>Whether all values are finite: the codes of others mean nothing.</returns>
@@ -47,7 +49,7 @@ internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float 
         args.Activates = _output.Activation != FusedActivation.None;
         args.Highest = _output.Activation == FusedActivation.Relu6 ? 6 : float.PositiveInfinity;
         args.Floats = At(_output.Floats, first);
-        args.Codes = _output.Codes == 0 ? null : (byte*)_output.Codes + first;
+        args.Codes = _output.Codes == 0 ? null : (byte*)_output.Codes + first + MarginsBefore(pixel);
         args.Step = _channels;
         args.CodeScale = _output.CodeScale;
         args.CodesPerUnit = _codesPerUnit;
@@ -56,6 +58,9 @@ internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float 
         args.HighestCode = _output.CodeRange.Highest;
         return count == Columns && _output.ChannelsLast ? EpilogueLoop.Run(args) : FinishStaged(ref args, pixel, channel, count);
     }
+
+    /// <summary>The codes that lie between the rows up to a pixel.</summary>
+    private long MarginsBefore(int pixel) => _output.CodesMargin == 0 ? 0 : 2L * (pixel / _width) * _output.CodesMargin * _channels;
 
     private static float* At(nint values, long index) => values == 0 ? null : (float*)values + index;
 
@@ -84,7 +89,7 @@ internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float 
         args.Step = Columns;
         var isFinite = EpilogueLoop.Run(args);
         if (_output.ChannelsLast)
-            PlaceChannelsLast(floats, codes, args.Windows, (long)pixel * _channels + channel, count);
+            PlaceChannelsLast(floats, codes, args.Windows, pixel, channel, count);
         else
             PlaceChannelsFirst(floats, codes, args.Windows, pixel, channel, count);
         return isFinite;
@@ -101,15 +106,17 @@ internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float 
         return to;
     }
 
-    private void PlaceChannelsLast(float* floats, byte* codes, int windows, long first, int count)
+    private void PlaceChannelsLast(float* floats, byte* codes, int windows, int pixel, int channel, int count)
     {
+        var first = (long)pixel * _channels + channel;
+        var target = (byte*)_output.Codes + MarginsBefore(pixel);
         for (var window = 0; window < windows; window++, first += _channels)
             for (var i = 0; i < count; i++)
             {
                 if (_output.Floats != 0)
                     ((float*)_output.Floats)[first + i] = floats[window * Columns + i];
                 if (_output.Codes != 0)
-                    ((byte*)_output.Codes)[first + i] = codes[window * Columns + i];
+                    target[first + i] = codes[window * Columns + i];
             }
     }
 

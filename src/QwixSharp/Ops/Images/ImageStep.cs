@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using QwixSharp.Arrays;
 using QwixSharp.Kernels;
 using QwixSharp.Kernels.Convolutions;
@@ -14,6 +15,7 @@ internal sealed unsafe class ImageStep : IDisposable
     private AlignedMemory? _norm;
     private ImageValue? _addend;
     private ImageValue? _value;
+    private CodeForm _codesForm;
     private Tensor? _result;
 
     /// <summary>Whether a batch norm can still be added.</summary>
@@ -46,7 +48,17 @@ internal sealed unsafe class ImageStep : IDisposable
         float* factor = (float*)_norm.Pointer, offset = factor + channels;
         float* means = (float*)TensorMemory.Address(mean), variances = (float*)TensorMemory.Address(variance);
         float* weights = weight is null ? null : (float*)TensorMemory.Address(weight), biases = bias is null ? null : (float*)TensorMemory.Address(bias);
-        for (int channel = 0; channel < channels; channel++)
+        int channel = 0;
+        for (; channel + Vector512<float>.Count <= channels; channel += Vector512<float>.Count)
+        {
+            var f = Vector512<float>.One / Vector512.Sqrt(Vector512.Load(variances + channel) + Vector512.Create((float)epsilon));
+            if (weights != null)
+                f *= Vector512.Load(weights + channel);
+            f.Store(factor + channel);
+            ((biases == null ? Vector512<float>.Zero : Vector512.Load(biases + channel)) - (Vector512.Load(means + channel) * f)).Store(offset + channel);
+        }
+
+        for (; channel < channels; channel++)
         {
             factor[channel] = 1 / MathF.Sqrt(variances[channel] + (float)epsilon) * (weights == null ? 1 : weights[channel]);
             offset[channel] = (biases == null ? 0 : biases[channel]) - (means[channel] * factor[channel]);
@@ -63,6 +75,10 @@ internal sealed unsafe class ImageStep : IDisposable
     /// <param name="isRelu6">Whether it is ReLU6.</param>
     internal void Activate(bool isRelu6) => _output = _output with { Activation = isRelu6 ? FusedActivation.Relu6 : FusedActivation.Relu };
 
+    /// <summary>Ends the pass in a max pool.</summary>
+    /// <param name="pool">The pool.</param>
+    internal void Pool(ImagePool pool) => _output = _output with { Pool = pool.Window };
+
     /// <summary>The result is a tensor.</summary>
     /// <param name="result">[images, channels, height, width] float32, contiguous.</param>
     internal void WriteTo(Tensor result) => _result = result;
@@ -78,10 +94,12 @@ internal sealed unsafe class ImageStep : IDisposable
     /// <summary>The pass also stores codes.</summary>
     /// <param name="value">Where.</param>
     /// <param name="form">Which.</param>
-    internal void WriteCodes(ImageValue value, CodeForm form)
+    /// <param name="margin">Pixels of padding that those who read them want around each image.</param>
+    internal void WriteCodes(ImageValue value, CodeForm form, int margin)
     {
-        value.AddCodes(form);
-        _output = _output with { Codes = (nint)value.Codes(0, form), CodeScale = form.Scale, CodeZeroPoint = form.ZeroPoint, CodeRange = form.Range };
+        value.AddCodes(form, margin);
+        _codesForm = form;
+        _output = _output with { Codes = (nint)value.Codes(0, form), CodesMargin = margin, CodeScale = form.Scale, CodeZeroPoint = form.ZeroPoint, CodeRange = form.Range };
     }
 
     /// <summary>Runs the pass behind a convolution of codes.</summary>
@@ -94,7 +112,7 @@ internal sealed unsafe class ImageStep : IDisposable
         var isFinite = true;
         for (int image = 0; image < input.Count; image++)
         {
-            var codes = new ConvolutionInput((nint)input.Codes(image, form), ImageForm.UnsignedCodes, input.Height, input.Width, form.Scale, form.ZeroPoint, form.Range);
+            var codes = new ConvolutionInput((nint)input.Codes(image, form), ImageForm.UnsignedCodes, input.Height, input.Width, form.Scale, form.ZeroPoint, form.Range, input.Margin(form));
             isFinite &= layer.Kernel.Run(codes, Of(image), _threads);
         }
 
@@ -126,7 +144,7 @@ internal sealed unsafe class ImageStep : IDisposable
     {
         var isFinite = true;
         for (int image = 0; image < input.Count; image++)
-            isFinite &= FloatFinish.Run(input.Floats(image), input.Pixels, input.Channels, Of(image), _threads);
+            isFinite &= FloatFinish.Run(input.Floats(image), input.Height, input.Width, input.Channels, Of(image), _threads);
         return isFinite;
     }
 
@@ -144,6 +162,6 @@ internal sealed unsafe class ImageStep : IDisposable
         var output = _output with { Addend = _addend is null ? 0 : (nint)_addend.Floats(image) };
         if (_result is not null)
             return output with { Floats = (nint)((float*)TensorMemory.Address(_result) + (image * (_result.numel() / _result.size(0)))) };
-        return output with { Floats = (nint)_value!.Floats(image), Codes = HasCodes ? output.Codes + (nint)(image * _value.Size) : 0 };
+        return output with { Floats = (nint)_value!.Floats(image), Codes = HasCodes ? (nint)_value.Codes(image, _codesForm) : 0 };
     }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using QwixSharp.Arrays;
 using QwixSharp.Kernels;
 using QwixSharp.Kernels.Convolutions;
@@ -12,7 +13,7 @@ namespace QwixSharp.Ops.Images;
 /// <param name="width">The width of an image.</param>
 internal sealed unsafe class ImageValue(int count, int channels, int height, int width) : IDisposable
 {
-    private readonly List<(CodeForm Form, AlignedMemory Memory)> _codes = [];
+    private readonly List<(CodeForm Form, AlignedMemory Memory, int Margin)> _codes = [];
     private AlignedMemory? _floats;
 
     internal int Count => count;
@@ -47,10 +48,15 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
     internal void AddFloats() => _floats ??= MemoryPool.Shared.Rent(count * Size * sizeof(float));
 
     /// <summary>Memory for codes.</summary>
-    internal void AddCodes(CodeForm form)
+    /// <param name="form">Which codes.</param>
+    /// <param name="margin">Pixels of padding that lie around each image on each side.</param>
+    internal void AddCodes(CodeForm form, int margin)
     {
-        if (!HasCodes(form))
-            _codes.Add((form, MemoryPool.Shared.Rent(count * Size)));
+        if (HasCodes(form))
+            return;
+        _codes.Add((form, MemoryPool.Shared.Rent(count * CodesSize(margin)), margin));
+        for (int image = 0; image < count && margin > 0; image++)
+            FillMargin(Codes(image, form), (byte)(form.ZeroPoint + 128), margin);
     }
 
     internal bool HasCodes(CodeForm form) => _codes.Exists(c => c.Form == form);
@@ -58,50 +64,39 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
     /// <summary>An image in float32; null where there is none.</summary>
     internal float* Floats(int image) => _floats is null ? null : (float*)_floats.Pointer + image * Size;
 
-    /// <summary>An image's codes + 128.</summary>
-    internal byte* Codes(int image, CodeForm form) => _codes.Find(c => c.Form == form).Memory.Pointer + image * Size;
+    /// <summary>An image's codes + 128: the first one inside the margin.</summary>
+    internal byte* Codes(int image, CodeForm form)
+    {
+        var (_, memory, margin) = _codes.Find(c => c.Form == form);
+        return memory.Pointer + (image * CodesSize(margin)) + ((((long)margin * (width + (2 * margin))) + margin) * channels);
+    }
+
+    /// <summary>The pixels of padding around an image's codes.</summary>
+    internal int Margin(CodeForm form) => _codes.Find(c => c.Form == form).Margin;
 
     /// <summary>Makes codes of the values in float32.</summary>
     /// <returns>Whether all values were finite.</returns>
-    internal bool Quantize(CodeForm form, int threads)
+    internal bool Quantize(CodeForm form, int margin, int threads)
     {
-        AddCodes(form);
+        AddCodes(form, margin);
         var isFinite = true;
         for (int image = 0; image < count; image++)
         {
-            var output = new ConvolutionOutput { Codes = (nint)Codes(image, form), ChannelsLast = true, CodeScale = form.Scale, CodeZeroPoint = form.ZeroPoint, CodeRange = form.Range };
-            isFinite &= FloatFinish.Run(Floats(image), Pixels, channels, output, threads);
+            var output = new ConvolutionOutput { Codes = (nint)Codes(image, form), CodesMargin = margin, ChannelsLast = true, CodeScale = form.Scale, CodeZeroPoint = form.ZeroPoint, CodeRange = form.Range };
+            isFinite &= FloatFinish.Run(Floats(image), height, width, channels, output, threads);
         }
 
         return isFinite;
     }
 
     /// <summary>The largest value of each window.</summary>
-    /// <param name="outHeight">The height of the result.</param>
-    /// <param name="outWidth">The width of the result.</param>
-    /// <param name="size">The window's height and width.</param>
-    /// <param name="strides">How far windows are apart.</param>
-    /// <param name="padding">In front and behind.</param>
+    /// <param name="pool">The windows.</param>
     /// <param name="threads">How many threads take part.</param>
     /// <returns>Images in float32, the caller's.</returns>
-    internal ImageValue MaxPool(int outHeight, int outWidth, long[] size, long[] strides, long[] padding, int threads)
+    internal ImageValue MaxPool(ImagePool pool, int threads)
     {
-        var shape = new ConvolutionShape
-        {
-            Height = height,
-            Width = width,
-            Channels = channels,
-            OutChannels = channels,
-            KernelHeight = (int)size[0],
-            KernelWidth = (int)size[1],
-            StrideY = (int)strides[0],
-            StrideX = (int)strides[1],
-            PadTop = (int)padding[0],
-            PadBottom = (int)padding[0],
-            PadLeft = (int)padding[1],
-            PadRight = (int)padding[1],
-        };
-        var pooled = new ImageValue(count, channels, outHeight, outWidth);
+        var shape = pool.Window.Over(height, width, channels);
+        var pooled = new ImageValue(count, channels, shape.OutHeight, shape.OutWidth);
         pooled.AddFloats();
         for (int image = 0; image < count; image++)
             ImagePooling.Max(Floats(image), shape, pooled.Floats(image), threads);
@@ -127,5 +122,19 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
         _codes.ForEach(c => MemoryPool.Shared.Return(c.Memory));
         _floats = null;
         _codes.Clear();
+    }
+
+    /// <summary>The bytes of an image's codes, the margin included.</summary>
+    private long CodesSize(int margin) => (long)(height + (2 * margin)) * (width + (2 * margin)) * channels;
+
+    /// <summary>Rows above and below, and between the rows what is right of one and left of the next.</summary>
+    private void FillMargin(byte* inside, byte value, int margin)
+    {
+        long pitch = (long)(width + (2 * margin)) * channels, edge = (margin * pitch) + ((long)margin * channels), between = 2L * margin * channels;
+        Unsafe.InitBlockUnaligned(inside - edge, value, checked((uint)edge));
+        byte* end = inside + ((height - 1) * pitch) + ((long)width * channels);
+        for (byte* gap = inside + ((long)width * channels); gap < end; gap += pitch)
+            Unsafe.InitBlockUnaligned(gap, value, (uint)between);
+        Unsafe.InitBlockUnaligned(end, value, (uint)edge);
     }
 }

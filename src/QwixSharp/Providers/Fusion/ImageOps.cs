@@ -15,9 +15,6 @@ internal sealed record ConvolutionPayload(ConvolutionLayer Layer, StaticScale Sc
 /// <summary>A deferred batch norm.</summary>
 internal sealed record NormPayload(Tensor Mean, Tensor Variance, Tensor? Weight, Tensor? Bias, double Epsilon);
 
-/// <summary>A deferred max pool.</summary>
-internal sealed record PoolPayload(long[] Size, long[] Strides, long[] Padding);
-
 /// <summary>Decides which ops on images are deferred: convolutions whose input has a static scale, and what follows them.</summary>
 internal sealed class ImageOps(ModelState state)
 {
@@ -82,7 +79,7 @@ internal sealed class ImageOps(ModelState state)
             shape[axis + 2] = (room / strides[axis]) + 1;
         }
 
-        (call.Shape, call.IsContiguous, call.Payload) = (shape, true, new PoolPayload(size, strides, padding));
+        (call.Shape, call.IsContiguous, call.Payload) = (shape, true, new ImagePool(size, strides, padding));
         return true;
     }
 

@@ -64,10 +64,17 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
             last = next;
         }
 
+        if (last != chain.Root && node.Payload is ConvolutionPayload { Layer.Pools: true } && chain.ReadersOf(last) is [{ Payload: ImagePool pool } poolNode])
+        {
+            step.Pool(pool);
+            _done.Add(poolNode);
+            last = poolNode;
+        }
+
         var value = Make(last, step, out var others);
         bool isFinite = node.Kind == OpKind.Convolution ? Convolve(node, step) : step.Finish(Floats(node, 0));
         foreach (var form in others)
-            isFinite &= value!.Quantize(form, _threads);
+            isFinite &= value!.Quantize(form, MarginFor(last, form), _threads);
         Release(node, 0);
         if (_adding is var (sum, operand))
             Release(sum, operand);
@@ -138,12 +145,25 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
             }
             else
             {
-                step.WriteCodes(value, form);
+                step.WriteCodes(value, form, MarginFor(node, form));
             }
         }
 
         step.WriteTo(value);
         return value;
+    }
+
+    /// <summary>The padding that the convolutions which read codes of an op's result want around them.</summary>
+    private int MarginFor(DeferredNode node, CodeForm form)
+    {
+        int margin = 0;
+        foreach (var reader in chain.ReadersOf(node))
+        {
+            if (reader.Payload is ConvolutionPayload payload && payload.Form == form)
+                margin = Math.Max(margin, payload.Layer.Margin);
+        }
+
+        return margin;
     }
 
     private bool Convolve(DeferredNode node, ImageStep step)
@@ -156,8 +176,7 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
 
     private bool MaxPool(DeferredNode node)
     {
-        var payload = (PoolPayload)node.Payload!;
-        return Pooled(node, Floats(node, 0).MaxPool((int)node.Shape[2], (int)node.Shape[3], payload.Size, payload.Strides, payload.Padding, _threads));
+        return Pooled(node, Floats(node, 0).MaxPool((ImagePool)node.Payload!, _threads));
     }
 
     private bool Pooled(DeferredNode node, ImageValue pooled)
@@ -179,7 +198,7 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
         {
             pooled.Readers++;
             if (reader.Kind == OpKind.Convolution && ((ConvolutionPayload)reader.Payload!).Form is var form && !pooled.HasCodes(form))
-                isFinite &= pooled.Quantize(form, _threads);
+                isFinite &= pooled.Quantize(form, MarginFor(node, form), _threads);
         }
 
         return isFinite;

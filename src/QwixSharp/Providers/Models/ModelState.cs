@@ -24,6 +24,7 @@ internal sealed class ModelState : IDisposable
     private readonly HashSet<string> _released = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<WeightUse, (string ModulePath, PackedLinear Layer)> _linears = new(ReferenceEqualityComparer.Instance);
     private readonly ConcurrentDictionary<WeightUse, (string ModulePath, RememberedConvolution Convolution)> _convolutions = new(ReferenceEqualityComparer.Instance);
+    private readonly ConcurrentDictionary<WeightUse, (string ModulePath, RememberedLinear Linear)> _staticLinears = new(ReferenceEqualityComparer.Instance);
     private readonly ConcurrentDictionary<nn.Module, (Tensor Weight, PackedLinear Layer)> _lastLinears = new(ReferenceEqualityComparer.Instance);
     private Dictionary<Tensor, WeightUse> _parameters = [];
     private Dictionary<nint, WeightUse> _byAddress = [];
@@ -127,6 +128,17 @@ internal sealed class ModelState : IDisposable
     /// <summary>What is remembered of a module's linear layer, or null.</summary>
     internal PackedLinear? Remembered(Tensor weight, string modulePath) =>
         UseOf(weight) is { } use && _linears.TryGetValue(use, out var known) && known.ModulePath == modulePath ? known.Layer : null;
+
+    /// <summary>Remembers how a module's linear layer is computed whose input has a static scale.</summary>
+    internal void Remember(WeightUse weight, string modulePath, RememberedLinear linear)
+    {
+        if (Adapters is null)
+            _staticLinears.TryAdd(weight, (modulePath, linear));
+    }
+
+    /// <summary>What is remembered of a module's linear layer whose input has a static scale, or null.</summary>
+    internal RememberedLinear? RememberedStatic(Tensor weight, string modulePath) =>
+        !_staticLinears.IsEmpty && UseOf(weight) is { } use && _staticLinears.TryGetValue(use, out var known) && known.ModulePath == modulePath ? known.Linear : null;
 
     /// <summary>What is remembered of the linear layer of the module that runs, or null. Most modules have one, which is found at once.</summary>
     internal PackedLinear? Remembered(Tensor weight, InterceptionScope scope)
@@ -282,6 +294,7 @@ internal sealed class ModelState : IDisposable
         (_parameters, _byAddress) = (parameters, byAddress);
         Paths = new ModulePaths(Model);
         _linears.Clear();
+        _staticLinears.Clear();
         _lastLinears.Clear();
         _convolutions.Clear();
     }

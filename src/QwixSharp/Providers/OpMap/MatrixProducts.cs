@@ -34,12 +34,24 @@ internal static class MatrixProducts
         Tensor input = Arguments.Tensor(call, 0), weight = Arguments.Tensor(call, 1);
         var bias = (Tensor?)call.Arguments[2];
         // While a backward pass may follow, the provider is asked: it may have to refuse the weight's gradient.
-        if (!(call.Module.training && is_grad_enabled()) && run.State.Remembered(weight, call.ModulePath)?.TryCompute(input, bias) is { } known)
+        if (!(call.Module.training && is_grad_enabled()) && (run.State.Remembered(weight, call.ModulePath)?.TryCompute(input, bias) ?? WithStaticScale(run, call, input, weight, bias)) is { } known)
             return known;
         if (run.Find(call, OpNames.DotGeneral) is not { } found)
             return run.Proceed(call);
         var product = found.Provider.DotGeneral(found.Site, run.State.Operand(input), run.State.Operand(weight), new([(int)input.dim() - 1], [1]));
         return Arguments.AddBias(product, bias, found.Provider.CanWriteOverProducts);
+    }
+
+    /// <summary>A linear layer whose input has one scale known before; null where only the general way can compute it.</summary>
+    private static Tensor? WithStaticScale(ModelRun run, in OpCall call, Tensor input, Tensor weight, Tensor? bias)
+    {
+        if (run.State.RememberedStatic(weight, call.ModulePath) is not { } known || run.State.StaticScales.Find(known.Place) is not { } scale)
+            return null;
+        if (scale.QType != known.Layer.QType || scale.Numbers is not { } numbers || scale.Scale.dim() != input.dim() || !(numbers.Scale > 0) || !float.IsFinite(numbers.Scale))
+            return null;
+        return known.Layer.CanCompute(input, bias) && run.TryCount(call.ModulePath, OpNames.DotGeneral, known.Count)
+            ? known.Layer.Compute(input, numbers.Scale, numbers.ZeroPoint, bias)
+            : null;
     }
 
     private static object? MatMul(ModelRun run, in OpCall call) =>
