@@ -76,10 +76,10 @@ public sealed class QuantizedKvCache : IDisposable
         ObjectDisposedException.ThrowIf(_disposed, this);
         int tokens = Check(keys, nameof(keys), Heads);
         if (Check(values, nameof(values), Heads) != tokens)
-            throw new ArgumentException($"The keys are of {tokens} tokens, but the values of {values.shape[2]}.", nameof(values));
+            throw new ArgumentException($"The keys are of {tokens} tokens, but the values of {values.size(2)}.", nameof(values));
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        using Tensor k = Contiguous(keys), v = Contiguous(values);
+        Tensor k = Contiguous(keys), v = Contiguous(values);
         int longest = checked(Length + tokens);
         if (longest > Capacity)
             _store.Reserve(Capacity == 0 ? longest : Math.Max(longest, checked(Capacity + (Capacity / 2))));
@@ -106,22 +106,24 @@ public sealed class QuantizedKvCache : IDisposable
     /// <param name="scale">What the products are multiplied with; 1/√(head size) unless told.</param>
     /// <returns>A tensor of the shape and dtype of the queries that the caller owns.</returns>
     /// <exception cref="ArgumentException">A shape, dtype or device does not fit, or a sequence has fewer tokens than the queries.</exception>
-    public unsafe Tensor Attend(Tensor queries, double? scale = null)
+    public Tensor Attend(Tensor queries, double? scale = null)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        int tokens = Check(queries, nameof(queries), null), queryHeads = (int)queries.shape[1];
+        int tokens = Check(queries, nameof(queries), null), queryHeads = (int)queries.size(1);
         if (queryHeads % Heads != 0)
             throw new ArgumentException($"{queryHeads} heads of queries cannot share {Heads} heads of keys evenly.", nameof(queries));
         if (_lengths.Min() < tokens)
             throw new ArgumentException($"There are queries of {tokens} tokens, but a sequence of the cache has {_lengths.Min()}. Append their keys and values first.", nameof(queries));
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        using var q = Contiguous(queries);
-        var result = empty(q.shape, dtype: ScalarType.Float32);
-        var shape = new AttentionShape(Heads, queryHeads, tokens, (float)(scale ?? 1 / Math.Sqrt(HeadSize)));
+        var q = Contiguous(queries);
+        var result = empty([Batch, queryHeads, tokens, HeadSize], dtype: ScalarType.Float32);
+        var shape = new AttentionShape(Heads, queryHeads, tokens, (float)(scale ?? 1 / Math.Sqrt(HeadSize)), IsCausal: true);
         if (tokens > 0)
-            CachedAttention.Run(_store, _lengths, shape, (float*)TensorMemory.Address(q), (float*)TensorMemory.Address(result), get_num_threads());
-        return result.to(queries.dtype).MoveToOuterDisposeScope();
+            BlockAttention.Run(_store, _lengths, shape, HeadsOf(q), HeadsOf(result), get_num_threads());
+        return (queries.dtype == ScalarType.Float32 ? result : result.to(queries.dtype)).MoveToOuterDisposeScope();
+
+        HeadTensor HeadsOf(Tensor tensor) => new(TensorMemory.Address(tensor), (long)queryHeads * tokens * HeadSize, (long)tokens * HeadSize, HeadSize);
     }
 
     /// <summary>The keys of a sequence as a quantized array.</summary>
@@ -201,15 +203,17 @@ public sealed class QuantizedKvCache : IDisposable
     private int Check(Tensor tensor, string name, int? heads)
     {
         ArgumentNullException.ThrowIfNull(tensor, name);
-        long[] shape = tensor.shape;
-        if (shape.Length != 4 || shape[0] != Batch || shape[3] != HeadSize || (heads is { } number && shape[1] != number))
-            throw new ArgumentException($"{name} must be [{Batch}, {heads?.ToString() ?? "heads"}, tokens, {HeadSize}], not {HowToQuantize.Format(shape)}.", name);
+        // The sizes one by one: asking for the shape goes through a callback, which takes twenty times as long.
+        if (tensor.dim() != 4 || tensor.size(0) != Batch || tensor.size(3) != HeadSize || (heads is { } number && tensor.size(1) != number))
+            throw new ArgumentException($"{name} must be [{Batch}, {heads?.ToString() ?? "heads"}, tokens, {HeadSize}], not {HowToQuantize.Format(tensor.shape)}.", name);
         if (!Codec.IsQuantizable(tensor.dtype))
             throw new ArgumentException($"{name} must be floating-point, not {tensor.dtype}.", name);
         if (tensor.device_type != DeviceType.CPU)
             throw new ArgumentException($"{name} must be on the CPU, where the cache is, not on {tensor.device}.", name);
-        return checked((int)shape[2]);
+        return checked((int)tensor.size(2));
     }
 
-    private static Tensor Contiguous(Tensor tensor) => tensor.to(ScalarType.Float32).contiguous();
+    /// <summary>A tensor as float32 without gaps: itself, or one of the current scope.</summary>
+    private static Tensor Contiguous(Tensor tensor) =>
+        tensor.dtype == ScalarType.Float32 && tensor.is_contiguous() ? tensor : tensor.to(ScalarType.Float32).contiguous();
 }

@@ -32,10 +32,11 @@ internal sealed class MemoryPool
     {
         lock (_gate)
         {
-            var place = _idle.FindLastIndex(memory => memory.Bytes == bytes);
-            if (place >= 0)
+            for (var place = _idle.Count - 1; place >= 0; place--)
             {
                 var memory = _idle[place];
+                if (memory.Bytes != bytes)
+                    continue;
                 _idle.RemoveAt(place);
                 _idleBytes -= bytes;
                 return memory;

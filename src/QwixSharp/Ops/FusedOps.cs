@@ -15,15 +15,15 @@ internal static unsafe class FusedOps
 
     /// <summary>x ÷ √(mean(x², last axis) + ε) · w.</summary>
     /// <param name="x">[…, columns], contiguous.</param>
-    /// <param name="shape">Its shape.</param>
     /// <param name="weight">columns elements, contiguous; or null.</param>
     /// <param name="epsilon">ε.</param>
-    /// <returns>Of the shape of x; the caller's.</returns>
-    internal static Tensor RmsNorm(Tensor x, long[] shape, Tensor? weight, double epsilon)
+    /// <param name="result">Of the shape of x, contiguous; written.</param>
+    internal static void RmsNorm(StridedTensor x, StridedTensor? weight, double epsilon, nint result)
     {
-        var (result, count) = (Result(shape, out long elements), shape[^1]);
-        RmsNormKernel.Run(Pointer(x), weight is null ? null : Pointer(weight), Pointer(result), elements / count, count, (float)epsilon, get_num_threads());
-        return result;
+        long count = x.Shape[^1];
+        RmsNormKernel.Run((float*)x.Address, weight is null ? null : (float*)weight.Address, (float*)result, x.Count / count, count, (float)epsilon, get_num_threads());
+        GC.KeepAlive(weight);
+        GC.KeepAlive(x);
     }
 
     /// <summary>The layer norm of x, or of x + added, along the last axis.</summary>
@@ -43,34 +43,35 @@ internal static unsafe class FusedOps
         static float* PointerOrNull(Tensor? tensor) => tensor is null ? null : Pointer(tensor);
     }
 
-    /// <summary>silu(gate) · x, of one shape, contiguous.</summary>
-    internal static Tensor SiluTimes(Tensor gate, Tensor x, long[] shape)
+    /// <summary>silu(gate) · x, all of one shape, contiguous.</summary>
+    internal static void SiluTimes(StridedTensor gate, StridedTensor x, nint result)
     {
-        var result = Result(shape, out long count);
-        ElementwiseKernel.SiluTimes(Pointer(gate), Pointer(x), Pointer(result), count, get_num_threads());
-        return result;
+        ElementwiseKernel.SiluTimes((float*)gate.Address, (float*)x.Address, (float*)result, x.Count, get_num_threads());
+        GC.KeepAlive(gate);
+        GC.KeepAlive(x);
     }
 
-    /// <summary>a + b, of one shape, contiguous.</summary>
-    internal static Tensor Add(Tensor a, Tensor b, long[] shape)
+    /// <summary>a + b, all of one shape, contiguous.</summary>
+    internal static void Add(StridedTensor a, StridedTensor b, nint result)
     {
-        var result = Result(shape, out long count);
-        ElementwiseKernel.Add(Pointer(a), Pointer(b), Pointer(result), count, get_num_threads());
-        return result;
+        ElementwiseKernel.Add((float*)a.Address, (float*)b.Address, (float*)result, a.Count, get_num_threads());
+        GC.KeepAlive(a);
+        GC.KeepAlive(b);
     }
 
     /// <summary>x · cos + (−x₂, x₁) · sin, with the halves x₁ and x₂ of the last axis.</summary>
     /// <param name="x">[batch, heads, tokens, size], whose last axis has no gaps.</param>
     /// <param name="cos">tokens × size elements, contiguous.</param>
     /// <param name="sin">The same.</param>
-    /// <returns>Of the shape of x, contiguous; the caller's.</returns>
-    internal static Tensor Rotate(StridedTensor x, Tensor cos, Tensor sin)
+    /// <param name="result">Of the shape of x, contiguous; written.</param>
+    internal static void Rotate(StridedTensor x, StridedTensor cos, StridedTensor sin, nint result)
     {
         long[] shape = x.Shape, strides = x.Strides;
-        var result = Result(shape, out _);
         var heads = new RotaryShape(shape[0], shape[1], shape[2], shape[3], strides[0], strides[1], strides[2]);
-        RotaryKernel.Run((float*)x.Address, heads, Pointer(cos), Pointer(sin), Pointer(result), get_num_threads());
-        return result;
+        RotaryKernel.Run((float*)x.Address, heads, (float*)cos.Address, (float*)sin.Address, (float*)result, get_num_threads());
+        GC.KeepAlive(x);
+        GC.KeepAlive(cos);
+        GC.KeepAlive(sin);
     }
 
     /// <summary>Whether <see cref="Attention"/> can serve sizes.</summary>

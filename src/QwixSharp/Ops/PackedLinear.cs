@@ -65,7 +65,7 @@ internal sealed partial class PackedLinear
             return null;
         var result = Result(input, weight);
         using var copy = input.is_contiguous() ? null : input.contiguous();
-        Compute(new FloatInput(TensorMemory.Address(copy ?? input), weight.Depth, rows), Output(result, weight, bias) with { Activation = activation });
+        Compute(new FloatInput(TensorMemory.Address(copy ?? input), weight.Depth, rows), Output(TensorMemory.Address(result), weight, bias) with { Activation = activation });
         return result;
     }
 
@@ -115,6 +115,6 @@ internal sealed partial class PackedLinear
         return empty(shape, dtype: ScalarType.Float32);
     }
 
-    private static ProductOutput Output(Tensor result, PackedWeight weight, Tensor? bias) =>
-        new(TensorMemory.Address(result), weight.Rows, bias is null ? 0 : TensorMemory.Address(bias));
+    private static ProductOutput Output(nint result, PackedWeight weight, Tensor? bias) =>
+        new(result, weight.Rows, bias is null ? 0 : TensorMemory.Address(bias));
 }

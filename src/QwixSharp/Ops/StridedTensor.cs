@@ -4,14 +4,29 @@ using static TorchSharp.torch;
 namespace QwixSharp.Ops;
 
 /// <summary>A float32 tensor as ops that move no element show it: where its elements lie in the memory of another one.</summary>
-/// <param name="Base">Whose memory it is.</param>
+/// <param name="Base">Whose memory it is; null where that is no tensor's.</param>
 /// <param name="Offset">Of the first element, in elements.</param>
 /// <param name="Shape">Its shape.</param>
 /// <param name="Strides">The distances along its axes, in elements.</param>
-internal sealed record StridedTensor(Tensor Base, long Offset, long[] Shape, long[] Strides)
+internal sealed record StridedTensor(Tensor? Base, long Offset, long[] Shape, long[] Strides)
 {
     /// <summary>Where the first element is.</summary>
-    internal nint Address => TensorMemory.Address(Base) + (nint)(Offset * sizeof(float));
+    internal nint Address => (Base is null ? Memory : TensorMemory.Address(Base)) + (nint)(Offset * sizeof(float));
+
+    /// <summary>The memory, where it is no tensor's.</summary>
+    internal nint Memory { get; private init; }
+
+    /// <summary>How many elements there are.</summary>
+    internal long Count
+    {
+        get
+        {
+            long count = 1;
+            foreach (long length in Shape)
+                count *= length;
+            return count;
+        }
+    }
 
     /// <summary>Whether the elements lie without gaps in row-major order.</summary>
     internal bool IsContiguous
@@ -49,15 +64,11 @@ internal sealed record StridedTensor(Tensor Base, long Offset, long[] Shape, lon
         return new(tensor, 0, shape, strides);
     }
 
+    /// <summary>Elements that lie without gaps in memory that is no tensor's.</summary>
+    internal static StridedTensor Of(nint memory, long[] shape) => new(null, 0, shape, RowMajor(shape)) { Memory = memory };
+
     /// <summary>Another shape of what <see cref="IsContiguous">lies without gaps</see>.</summary>
-    internal StridedTensor Reshaped(long[] shape)
-    {
-        long[] strides = new long[shape.Length];
-        long stride = 1;
-        for (int axis = shape.Length - 1; axis >= 0; stride *= shape[axis--])
-            strides[axis] = stride;
-        return this with { Shape = shape, Strides = strides };
-    }
+    internal StridedTensor Reshaped(long[] shape) => this with { Shape = shape, Strides = RowMajor(shape) };
 
     /// <summary>A part along an axis.</summary>
     internal StridedTensor Part(int axis, long start, long[] shape) => this with { Offset = Offset + (start * Strides[axis]), Shape = shape };
@@ -85,5 +96,14 @@ internal sealed record StridedTensor(Tensor Base, long Offset, long[] Shape, lon
         }
 
         return this with { Shape = shape, Strides = strides };
+    }
+
+    private static long[] RowMajor(long[] shape)
+    {
+        long[] strides = new long[shape.Length];
+        long stride = 1;
+        for (int axis = shape.Length - 1; axis >= 0; stride *= shape[axis--])
+            strides[axis] = stride;
+        return strides;
     }
 }

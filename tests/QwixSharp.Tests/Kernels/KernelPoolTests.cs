@@ -56,6 +56,26 @@ public class KernelPoolTests
         });
     }
 
+    [Fact]
+    public void APoolWhoseWorkersComeLateRestsForAWhile()
+    {
+        var pool = new KernelPool();
+        var rested = false;
+        // Each rest is longer than the one before: one of them is seen even where this thread has to wait.
+        for (var i = 0; i < 60 && !rested; i++)
+        {
+            using var started = new ManualResetEventSlim();
+            pool.Run(new LateJob(started), 2);
+            rested = pool.Rests;
+        }
+
+        Assert.True(rested);
+        var job = new CountingJob(10);
+        pool.Run(job, 2);
+        Assert.All(job.Done, count => Assert.Equal(1, count));
+        Assert.True(SpinWait.SpinUntil(() => !pool.Rests, 30_000));
+    }
+
     private sealed class CountingJob(int chunks, Action? each = null) : KernelJob
     {
         private int _next;
@@ -81,6 +101,21 @@ public class KernelPoolTests
     private sealed class MeetingJob(Barrier meeting) : KernelJob
     {
         public override void Run(int worker) => Assert.True(meeting.SignalAndWait(TimeSpan.FromSeconds(60)));
+    }
+
+    /// <summary>Its worker is not done for long after the caller is.</summary>
+    private sealed class LateJob(ManualResetEventSlim started) : KernelJob
+    {
+        public override void Run(int worker)
+        {
+            if (worker == 0)
+            {
+                Assert.True(started.Wait(TimeSpan.FromSeconds(60)));
+                return;
+            }
+            started.Set();
+            Thread.Sleep(20);
+        }
     }
 
     private sealed class FailingJob(ManualResetEventSlim started) : KernelJob

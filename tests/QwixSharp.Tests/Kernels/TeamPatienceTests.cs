@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using QwixSharp.Kernels.Threading;
 
 namespace QwixSharp.Tests.Kernels;
@@ -9,12 +8,12 @@ public class TeamPatienceTests
     [Fact]
     public void OneLongWaitNowAndThenIsForgiven()
     {
-        var patience = new TeamPatience();
+        var patience = new TeamPatience(waits: 3);
         for (int i = 0; i < 5; i++)
         {
-            patience.Judge(waited: Stopwatch.Frequency, worked: 1);
+            patience.Judge(isLong: true);
             for (int run = 0; run < 100; run++)
-                patience.Judge(waited: 1, worked: 1);
+                patience.Judge(isLong: false);
         }
 
         Assert.False(patience.Rests);
@@ -23,12 +22,12 @@ public class TeamPatienceTests
     [Fact]
     public void LongWaitsCloseToEachOtherAreARestThatEnds()
     {
-        var patience = new TeamPatience();
+        var patience = new TeamPatience(waits: 3);
         var rested = false;
         // Each rest is longer than the one before: one of them is seen even where this thread has to wait.
         for (int i = 0; i < 20 && !rested; i++)
         {
-            patience.Judge(waited: Stopwatch.Frequency, worked: 1);
+            patience.Judge(isLong: true);
             rested = patience.Rests;
         }
 
@@ -36,16 +35,11 @@ public class TeamPatienceTests
         Assert.True(SpinWait.SpinUntil(() => !patience.Rests, 30_000));
     }
 
-    [Fact]
-    public void AWaitThatTheWorkExplainsIsNone()
-    {
-        var patience = new TeamPatience();
-        for (int i = 0; i < 10; i++)
-        {
-            patience.Judge(waited: Stopwatch.Frequency / 1000, worked: 1);
-            patience.Judge(waited: Stopwatch.Frequency, worked: 3 * Stopwatch.Frequency);
-        }
-
-        Assert.False(patience.Rests);
-    }
+    [Theory]
+    [InlineData(5, 1, true)]
+    [InlineData(3, 1, false)]
+    [InlineData(50, 90, true)]
+    [InlineData(50, 110, false)]
+    public void AWaitIsLongIfNeitherItsChunkNorTheWorkExplainsIt(long waited, long worked, bool isLong) =>
+        Assert.Equal(isLong, TeamPatience.IsLong(waited, worked, least: 4));
 }

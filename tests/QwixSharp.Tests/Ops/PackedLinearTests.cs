@@ -23,7 +23,7 @@ public class PackedLinearTests
         foreach (var x in new[] { randn(Depth), randn(1, 1, Depth), randn(3, Depth, 5).transpose(1, 2), randn(40, Depth) })
         {
             var results = new Tensor[3];
-            Assert.True(PackedLinear.TryComputeGroup(x, layers, biases, results));
+            Assert.True(TryComputeGroup(x, layers, biases, results));
             for (int i = 0; i < 3; i++)
             {
                 var alone = layers[i].TryCompute(x, biases[i])!;
@@ -43,7 +43,7 @@ public class PackedLinearTests
         Assert.All(layers[1..], layer => Assert.False(layer.CanGroupWith(layers[0])));
         var x = randn(2, Depth);
         var results = new Tensor[3];
-        Assert.True(PackedLinear.TryComputeGroup(x, layers, new Tensor?[3], results));
+        Assert.True(TryComputeGroup(x, layers, new Tensor?[3], results));
         for (int i = 0; i < 3; i++)
             Assert.True(layers[i].TryCompute(x, null)!.equal(results[i]).all().item<bool>());
     }
@@ -57,8 +57,8 @@ public class PackedLinearTests
         Assert.Null(layer.TryCompute(randn(0, Depth), null));
         Assert.Null(layer.TryCompute(zeros(2, Depth, ScalarType.Float64), null));
         Assert.Null(layer.TryCompute(tensor(1f), null));
-        Assert.False(PackedLinear.TryComputeGroup(randn(2, Depth).requires_grad_(), [layer, layer], new Tensor?[2], new Tensor[2]));
-        Assert.False(PackedLinear.TryComputeGroup(randn(2, Depth), [layer, layer], [null, zeros(16, ScalarType.Float64)], new Tensor[2]));
+        Assert.False(TryComputeGroup(randn(2, Depth).requires_grad_(), [layer, layer], new Tensor?[2], new Tensor[2]));
+        Assert.False(TryComputeGroup(randn(2, Depth), [layer, layer], [null, zeros(16, ScalarType.Float64)], new Tensor[2]));
     }
 
     [Fact]
@@ -69,7 +69,7 @@ public class PackedLinearTests
         PackedLinear[] layers = [Layer(48, "int4", 32), Layer(16, "int4", 32)];
         var x = randn(1, 1, Depth);
         var expected = new Tensor[2];
-        Assert.True(PackedLinear.TryComputeGroup(x, layers, new Tensor?[2], expected));
+        Assert.True(TryComputeGroup(x, layers, new Tensor?[2], expected));
 
         int tile = layers[0].Weight!.TileSize;
         var values = (float*)TensorMemory.Address(x);
@@ -84,9 +84,20 @@ public class PackedLinearTests
 
         var results = new[] { empty(1, 1, 48), empty(1, 1, 16) };
         var input = new QuantizedInput { Source = QuantizedSource.Codes, Values = (nint)codes, RowStride = Depth, Rows = 1, Scales = (nint)scales, ScaleRowStride = Depth / tile, ScalePerTile = true };
-        PackedLinear.ComputeGroup(input, layers, new Tensor?[2], results);
+        PackedLinear.ComputeGroup(input, layers, new Tensor?[2], Array.ConvertAll(results, TensorMemory.Address));
         for (int i = 0; i < 2; i++)
             Assert.True(expected[i].equal(results[i]).all().item<bool>());
+    }
+
+    private static bool TryComputeGroup(Tensor input, PackedLinear[] layers, Tensor?[] biases, Tensor[] results)
+    {
+        var x = StridedTensor.Of(input.contiguous());
+        if (!PackedLinear.CanComputeGroup(x, layers, biases))
+            return false;
+        for (int i = 0; i < layers.Length; i++)
+            results[i] = empty([.. x.Shape[..^1], layers[i].Weight!.Rows]);
+        PackedLinear.ComputeGroup(x, layers, biases, Array.ConvertAll(results, TensorMemory.Address));
+        return true;
     }
 
     private static PackedLinear Layer(int rows, string qtype, int? tile, string? act = "int8")

@@ -59,6 +59,8 @@ internal static class CallReaders
             "alias" when parameters.Length == 1 => (OpKind.Reshape, One),
             "linear" when parameters.Length == 3 => (OpKind.Linear, Consent),
             "matmul" when Fits(parameters, typeof(Tensor), typeof(Tensor)) => (OpKind.MatMul, ShapeReaders.MatMul),
+            "repeat_interleave" when Fits(parameters, typeof(Tensor), typeof(long), typeof(long?), typeof(long?)) => (OpKind.Repeat, AttentionReaders.RepeatInterleave),
+            "scaled_dot_product_attention" when parameters.Length == 6 => (OpKind.Attention, AttentionReaders.Attention),
             "layer_norm" when Fits(parameters, typeof(Tensor), typeof(long[]), typeof(Tensor), typeof(Tensor), typeof(double)) => (OpKind.LayerNorm, LayerNorm),
             "softmax" when Fits(parameters, typeof(Tensor), typeof(long), typeof(ScalarType?)) => (OpKind.Softmax, ShapeReaders.Softmax),
             "conv2d" when parameters.Length == 7 && parameters[3] == typeof(long[]) => (OpKind.Convolution, Consent),
@@ -78,98 +80,97 @@ internal static class CallReaders
         // A third parameter may be the rounding of a division, but not the factor of an addition.
         if (parameters.Length is not (2 or 3) || (parameters.Length == 3 && parameters[2] != typeof(RoundingMode))) return null;
         if (parameters[0] == typeof(Tensor) && parameters[1] == typeof(Tensor)) return Tensors;
-        if (parameters[0] == typeof(Tensor) && IsNumber(parameters[1])) return TensorAndNumber;
+        if (parameters[0] == typeof(Tensor) && IsNumber(parameters[1])) return TensorAndNumber(parameters[1]);
         // TorchSharp computes number − x as −x + number, which is another op.
-        return kind != OpKind.Subtract && IsNumber(parameters[0]) && parameters[1] == typeof(Tensor) ? NumberAndTensor : null;
+        return kind != OpKind.Subtract && IsNumber(parameters[0]) && parameters[1] == typeof(Tensor) ? NumberAndTensor(parameters[0]) : null;
     }
 
-    private static bool Rounds(object?[] arguments) => arguments.Length == 3 && (RoundingMode)arguments[2]! != RoundingMode.None;
+    /// <summary>A division may have its rounding as a third argument, which is 0 in all other calls.</summary>
+    private static bool Rounds(in CallArguments arguments) => arguments.Integer(2) != (long)RoundingMode.None;
 
-    private static bool Tensors(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    private static bool Tensors(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
-        if (arguments[0] is not Tensor a || arguments[1] is not Tensor b || Rounds(arguments)) return false;
-        if (graph.ShapeOf(a) is not { } shapeA || graph.ShapeOf(b) is not { } shapeB || ShapeReaders.Broadcast(shapeA, shapeB) is not { } shape) return false;
-        (call.Operands, call.Shape, call.Number) = ([a, b], shape, double.NaN);
-        call.IsContiguous = graph.IsContiguous(a) && graph.IsContiguous(b);
+        if (Rounds(arguments) || !graph.TryRead(arguments.Tensor(0), out var a) || !graph.TryRead(arguments.Tensor(1), out var b)) return false;
+        if (ShapeReaders.Broadcast(a.Shape, b.Shape) is not { } shape) return false;
+        (call.Operands, call.Shape, call.Number, call.IsContiguous) = (new(a, b), shape, double.NaN, a.IsContiguous && b.IsContiguous);
         return true;
     }
 
-    private static bool TensorAndNumber(DeferredGraph graph, object?[] arguments, ref DeferredCall call) =>
-        !Rounds(arguments) && arguments[0] is Tensor tensor && WithNumber(graph, tensor, arguments[1], ref call);
+    private static CallReader TensorAndNumber(Type number) => (DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call) =>
+        !Rounds(arguments) && WithNumber(graph, arguments.Tensor(0), Number(arguments, 1, number), ref call);
 
-    private static bool NumberAndTensor(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    private static CallReader NumberAndTensor(Type number) => (DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call) =>
     {
         // Which side the number is on matters to a division alone.
         call.Axis = 1;
-        return arguments[1] is Tensor tensor && WithNumber(graph, tensor, arguments[0], ref call);
-    }
+        return !Rounds(arguments) && WithNumber(graph, arguments.Tensor(1), Number(arguments, 0, number), ref call);
+    };
 
-    private static bool WithNumber(DeferredGraph graph, Tensor tensor, object? number, ref DeferredCall call)
+    private static bool WithNumber(DeferredGraph graph, Tensor? tensor, double number, ref DeferredCall call)
     {
-        if (graph.ShapeOf(tensor) is not { } shape || Number(number) is not { } value || double.IsNaN(value)) return false;
-        (call.Operands, call.Shape, call.Number) = ([tensor], shape, value);
-        call.IsContiguous = graph.IsContiguous(tensor);
+        if (double.IsNaN(number) || !graph.TryRead(tensor, out var x)) return false;
+        (call.Operands, call.Shape, call.Number, call.IsContiguous) = (new(x), x.Shape, number, x.IsContiguous);
         return true;
     }
 
-    private static double? Number(object? number) => number switch
+    /// <summary>A number of some type; NaN for one that is none, or complex: that would make the result complex.</summary>
+    private static double Number(in CallArguments arguments, int place, Type type)
     {
-        double value => value,
-        float value => value,
-        int value => value,
-        long value => value,
-        // A complex one would make the result complex.
-        Scalar { Type: ScalarType.Float64 or ScalarType.Int64 } scalar => scalar.ToDouble(),
-        _ => null,
-    };
-
-    private static bool Square(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
-    {
-        call.Number = 2;
-        return One(graph, arguments, ref call);
+        if (type == typeof(double) || type == typeof(float)) return arguments.Real(place);
+        if (type != typeof(Scalar)) return arguments.Integer(place);
+        return arguments[place] is Scalar { Type: ScalarType.Float64 or ScalarType.Int64 } scalar ? scalar.ToDouble() : double.NaN;
     }
 
-    private static bool Power(DeferredGraph graph, object?[] arguments, ref DeferredCall call) =>
-        arguments[0] is Tensor tensor && WithNumber(graph, tensor, arguments[1], ref call);
-
-    private static bool InPlaceFlag(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    private static bool Square(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
-        if (arguments.Length > 1 && (bool)arguments[1]!)
+        call.Number = 2;
+        return One(graph, ref arguments, ref call);
+    }
+
+    private static bool Power(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call) =>
+        WithNumber(graph, arguments.Tensor(0), Number(arguments, 1, typeof(Scalar)), ref call);
+
+    private static bool InPlaceFlag(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
+    {
+        if (arguments.Integer(1) != 0)
         {
             // The op in place, and an alias of what it was done to.
-            arguments[1] = false;
+            arguments.SetInteger(1, 0);
             call.Overwrites = call.IsAliased = true;
         }
 
-        return One(graph, arguments, ref call);
+        return One(graph, ref arguments, ref call);
     }
 
     /// <summary>An op that writes its result over its first operand.</summary>
-    private static CallReader Overwriting(CallReader plain) => (DeferredGraph graph, object?[] arguments, ref DeferredCall call) =>
+    private static CallReader Overwriting(CallReader plain) => (DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call) =>
     {
         call.Overwrites = true;
-        return plain(graph, arguments, ref call);
+        return plain(graph, ref arguments, ref call);
     };
 
-    private static bool One(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    private static bool One(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
-        if (arguments[0] is not Tensor tensor || graph.ShapeOf(tensor) is not { } shape) return false;
-        (call.Operands, call.Shape) = ([tensor], shape);
-        call.IsContiguous = graph.IsContiguous(tensor);
+        if (!graph.TryRead(arguments.Tensor(0), out var x)) return false;
+        (call.Operands, call.Shape, call.IsContiguous) = (new(x), x.Shape, x.IsContiguous);
         return true;
     }
 
     /// <summary>Along the last axis, with both a weight and a bias or none.</summary>
-    private static bool LayerNorm(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    private static bool LayerNorm(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
-        if (arguments[0] is not Tensor x || arguments[1] is not long[] { Length: 1 } size || graph.ShapeOf(x) is not { Length: > 0 } shape || shape[^1] != size[0] || size[0] == 0) return false;
-        (call.Operands, call.Shape, call.Number, call.IsContiguous) = ([x], shape, (double)arguments[4]!, true);
+        if (arguments[1] is not long[] { Length: 1 } size || size[0] == 0 || !graph.TryRead(arguments.Tensor(0), out var x) || x.Shape.Length == 0 || x.Shape[^1] != size[0]) return false;
+        (call.Operands, call.Shape, call.Number, call.IsContiguous) = (new(x), x.Shape, arguments.Real(4), true);
         if (arguments[2] is null && arguments[3] is null) return true;
-        if (arguments[2] is not Tensor weight || arguments[3] is not Tensor bias || graph.ShapeOf(weight) is not [var length] || graph.ShapeOf(bias) is not [var itsLength]) return false;
-        call.Operands = [x, weight, bias];
-        return length == size[0] && itsLength == length;
+        if (!graph.TryRead(arguments.Tensor(2), out var weight) || !graph.TryRead(arguments.Tensor(3), out var bias)) return false;
+        call.Operands = new([x, weight, bias]);
+        return weight.Shape is [var length] && length == size[0] && bias.Shape is [var itsLength] && itsLength == length;
     }
 
-    private static bool Consent(DeferredGraph graph, object?[] arguments, ref DeferredCall call) =>
-        arguments[0] is Tensor tensor && graph.ShapeOf(tensor) is { } shape && graph.AsksFor(arguments, shape, ref call);
+    private static bool Consent(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
+    {
+        if (!graph.TryRead(arguments.Tensor(0), out var x)) return false;
+        call.Operands = new(x);
+        return graph.AsksFor(arguments, x.Shape, ref call);
+    }
 }

@@ -7,22 +7,26 @@ namespace QwixSharp.Interception.Deferred;
 
 /// <summary>Reads what a call means.</summary>
 /// <returns>False where the call would fail, or means something that is not deferred: it is then made at once.</returns>
-internal delegate bool CallReader(DeferredGraph graph, object?[] arguments, ref DeferredCall call);
+internal delegate bool CallReader(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call);
 
 /// <summary>A TorchSharp method whose calls may be deferred.</summary>
 internal sealed class DeferrableOp
 {
     private static readonly ConcurrentDictionary<MethodInfo, DeferrableOp?> Known = new();
 
-    private DeferrableOp(OpKind kind, MethodInfo method, CallReader reader)
+    private DeferrableOp(OpKind kind, MethodInfo method, Type[] parameters, CallReader reader)
     {
         Kind = kind;
+        Parameters = parameters;
         Descriptor = OpDescriptor.Of(method);
         Reader = reader;
         IsSplit = method.ReturnType == typeof(Tensor[]);
     }
 
     internal OpKind Kind { get; }
+
+    /// <summary>The types of the arguments, the instance first.</summary>
+    internal Type[] Parameters { get; }
 
     internal OpDescriptor Descriptor { get; }
 
@@ -38,7 +42,7 @@ internal sealed class DeferrableOp
     internal bool Rearranges => Kind is OpKind.Part or OpKind.Reshape or OpKind.Transpose;
 
     /// <summary>Whether the interceptor computes it, and is asked first.</summary>
-    internal bool NeedsConsent => Kind is OpKind.Linear or OpKind.Convolution or OpKind.MatMul;
+    internal bool NeedsConsent => Kind is OpKind.Linear or OpKind.Convolution or OpKind.MatMul or OpKind.Attention;
 
     /// <summary>The deferrable op that a method is, or null.</summary>
     internal static DeferrableOp? Of(MethodInfo method) => Known.GetOrAdd(method, static m => Make(m));
@@ -48,8 +52,8 @@ internal sealed class DeferrableOp
         if (method.DeclaringType is not { } type || !(type == typeof(Tensor) || type == typeof(torch) || type == typeof(nn.functional))) return null;
         var parameters = MethodShape.CallParameters(method);
         if (CallReaders.For(method.Name, parameters) is not var (kind, reader)) return null;
-        if (!method.Name.EndsWith('_')) return new DeferrableOp(kind, method, reader);
+        if (!method.Name.EndsWith('_')) return new DeferrableOp(kind, method, parameters, reader);
         var plain = type.GetMethod(method.Name[..^1], [.. method.GetParameters().Select(p => p.ParameterType)]);
-        return plain is null || Of(plain) is not { } op ? null : new DeferrableOp(kind, method, reader) { Plain = op };
+        return plain is null || Of(plain) is not { } op ? null : new DeferrableOp(kind, method, parameters, reader) { Plain = op };
     }
 }

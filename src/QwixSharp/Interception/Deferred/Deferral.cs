@@ -9,7 +9,7 @@ internal static class Deferral
 {
     /// <summary>Defers a call of an op.</summary>
     /// <returns>The result, or null where the call must be made.</returns>
-    internal static object? TryDefer(int op, object?[] arguments) => DeferredGraph.Current?.TryDefer((DeferrableOp)ShimRegistry.Get(op), arguments);
+    internal static object? TryDefer(int op, ref CallArguments arguments) => DeferredGraph.Current?.TryDefer((DeferrableOp)ShimRegistry.Get(op), ref arguments);
 
     internal static bool IsDeferring() => DeferredGraph.Current is not null;
 
@@ -73,6 +73,17 @@ internal static class Deferral
         if (value is Tensor tensor) graph.Disposing(tensor);
         else if (value is DisposeScope scope) graph.Ending(scope);
         else if (value?.GetType().Assembly == OpClassifier.TorchSharp) graph.ComputeAll();
+    }
+
+    /// <summary>Before a call that moves tensors between scopes, or looks into one.</summary>
+    internal static void LookingIntoScopes() => DeferredGraph.Current?.JoinScopes();
+
+    /// <summary>In place of the method of this name.</summary>
+    internal static Tensor MoveToOuterDisposeScope(Tensor tensor)
+    {
+        if (TensorInternals.Handle(tensor) != 0 || DeferredGraph.Current is null) return tensor.MoveToOuterDisposeScope();
+        TensorInternals.MoveOut(tensor);
+        return tensor;
     }
 
     /// <summary>A module's method begins.</summary>

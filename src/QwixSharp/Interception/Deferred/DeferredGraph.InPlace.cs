@@ -12,53 +12,54 @@ internal sealed partial class DeferredGraph
     /// that read what it was before read a tensor that the model does not know.
     /// </summary>
     /// <returns>What the call returns; null where it must be made now: the tensor has a value, or the model can see it through a view.</returns>
-    private object? Overwrite(DeferrableOp op, object?[] arguments, DeferredCall call)
+    private object? Overwrite(DeferrableOp op, CallArguments arguments, DeferredCall call)
     {
-        var target = call.Operands![0];
-        if (TensorInternals.Handle(target) != 0 || Find(target) is not { } old || old.Op.Rearranges || old.Siblings is not null || old.Depth >= MostDepth) return null;
-        if (call.Operands.Skip(1).Any(operand => ReferenceEquals(operand, target)) || !call.Shape.AsSpan().SequenceEqual(old.Shape)) return null;
-        if (_reachable.Exists(node => node.Op.Rearranges && IsViewOf(node, old))) return null;
+        var target = call.Operands[0];
+        if (call.Operands.Source(0) is not { IsComputed: false } old || old.Op.Rearranges || old.Siblings is not null || old.Depth >= MostDepth) return null;
+        for (var i = 1; i < call.Operands.Length; i++)
+        {
+            if (ReferenceEquals(call.Operands[i], target) || call.Operands.Source(i)?.Depth >= MostDepth) return null;
+        }
+
+        if (!call.Shape.AsSpan().SequenceEqual(old.Shape) || _reachable.Exists(node => node.Op.Rearranges && IsViewOf(node, old))) return null;
         var before = TensorInternals.Empty();
-        TensorInternals.Forget(before);
-        foreach (var reader in old.Consumers) reader.Replace(target, before);
+        TensorInternals.Leave(before);
+        _visit++;
+        foreach (var node in _reachable) ReplaceIn(node, old, before);
         old.Tensor = before;
-        call.Operands = [before, .. call.Operands[1..]];
-        var sources = new DeferredNode?[call.Operands.Length];
-        sources[0] = old;
-        var depth = old.Depth;
-        for (var i = 1; i < sources.Length; i++)
-        {
-            if (TensorInternals.Handle(call.Operands[i]) != 0) continue;
-            sources[i] = Find(call.Operands[i])!;
-            depth = Math.Max(depth, sources[i]!.Depth);
-        }
-
-        foreach (var source in sources)
-        {
-            if (source is not null) source.Readers++;
-        }
-
-        var node = new DeferredNode(op.Plain ?? op, [before, .. arguments[1..]], call, target, sources) { Depth = depth + 1 };
-        Follow(node);
+        arguments.Set(0, before);
+        call.Operands.Set(0, before, old);
+        var result = Make(op.Plain ?? op, arguments, call, target);
         // In the place of the old one: the methods that know the tensor are the same.
-        _reachable[_reachable.IndexOf(old)] = node;
+        _reachable[_reachable.IndexOf(old)] = result;
         old.IsReachable = false;
-        return call.IsAliased ? Add(Alias, [target], new DeferredCall { Operands = [target], Shape = call.Shape, IsContiguous = call.IsContiguous }).Tensor : target;
+        if (!call.IsAliased) return target;
+        var alias = new CallArguments();
+        alias.Set(0, target);
+        return Add(Alias, alias, new DeferredCall { Operands = new(new ReadableTensor(target, result, result.Shape, result.IsContiguous)), Shape = call.Shape, IsContiguous = call.IsContiguous }).Tensor;
+    }
+
+    /// <summary>Puts a tensor in the place of a node's, where the nodes before another one read it.</summary>
+    private void ReplaceIn(DeferredNode reader, DeferredNode node, Tensor tensor)
+    {
+        if (reader.Visit == _visit) return;
+        reader.Visit = _visit;
+        for (var i = 0; i < reader.Operands.Length; i++)
+        {
+            if (reader.Origin(i) is not { } source) continue;
+            if (source == node) reader.Replace(node.Tensor, tensor);
+            else if (!source.HasValue) ReplaceIn(source, node, tensor);
+        }
     }
 
     private static bool IsViewOf(DeferredNode node, DeferredNode source)
     {
-        for (; node.Op.Rearranges; node = node.Source(0)!)
+        for (; node.Op.Rearranges; node = node.Origin(0)!)
         {
-            if (node.Source(0) is not { } origin) return false;
+            if (node.Origin(0) is not { } origin) return false;
             if (origin == source) return true;
         }
 
         return false;
-    }
-
-    private static void Follow(DeferredNode node)
-    {
-        for (var i = 0; i < node.Operands.Length; i++) node.Origin(i)?.Consumers.Add(node);
     }
 }

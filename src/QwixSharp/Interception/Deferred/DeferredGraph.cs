@@ -28,6 +28,7 @@ internal sealed partial class DeferredGraph
     private readonly LeafCache _leaves;
     private readonly List<DeferredNode> _consented = [];
     private DeferrableOp? _asking;
+    private bool _hasNewcomers;
     private int _visit;
     private bool _busy;
 
@@ -48,31 +49,33 @@ internal sealed partial class DeferredGraph
 
     /// <summary>For emitted code: defers a call.</summary>
     /// <returns>The result, without a value; or null where the call must be made now.</returns>
-    internal object? TryDefer(DeferrableOp op, object?[] arguments)
+    internal object? TryDefer(DeferrableOp op, ref CallArguments arguments)
     {
         if (_busy) return null;
+        if (_reachable.Count >= MostNodes) ComputeAll();
         var call = new DeferredCall();
         _asking = op;
-        if (op.Rearranges && arguments[0] is Tensor source && TensorInternals.Handle(source) != 0 && !_evaluator.MayRearrange(source)) return null;
-        if (!op.Reader(this, arguments, ref call)) return null;
-        if (_reachable.Count >= MostNodes) ComputeAll();
+        if (op.Rearranges && arguments.Tensor(0) is { } source && TensorInternals.Handle(source) != 0 && !_evaluator.MayRearrange(source)) return null;
+        if (!op.Reader(this, ref arguments, ref call)) return null;
         if (call.Overwrites) return Overwrite(op, arguments, call);
         return op.IsSplit ? Split(op, arguments, call) : Add(op, arguments, call).Tensor;
     }
 
-    /// <summary>The shape of a tensor that deferred ops may read; null where it has another type, a gradient, or is not on the CPU.</summary>
-    internal long[]? ShapeOf(Tensor tensor)
+    /// <summary>Whether deferred ops may read a tensor, not if it has another type, a gradient, or is not on the CPU.</summary>
+    internal bool TryRead(Tensor? tensor, out ReadableTensor readable)
     {
-        if (TensorInternals.Handle(tensor) == 0) return Find(tensor)?.Shape;
-        var leaf = _leaves.Get(tensor);
-        return leaf.MayBeRead ? leaf.Shape : null;
+        readable = default;
+        if (tensor is null) return false;
+        if (TensorInternals.Handle(tensor) != 0) return _leaves.TryGet(tensor, out readable);
+        if (Find(tensor) is not { } node) return false;
+        readable = new(tensor, node, node.Shape, node.IsContiguous);
+        return true;
     }
 
-    /// <summary>Whether a tensor is known to lie without gaps in row-major order.</summary>
-    internal bool IsContiguous(Tensor tensor) =>
-        TensorInternals.Handle(tensor) == 0 ? Find(tensor) is { IsContiguous: true } : _leaves.Get(tensor).IsContiguous;
+    /// <summary>The shape of a tensor that deferred ops may read; null for any other.</summary>
+    internal long[]? ShapeOf(Tensor tensor) => TryRead(tensor, out var readable) ? readable.Shape : null;
 
-    internal bool AsksFor(object?[] arguments, long[] shape, ref DeferredCall call) =>
+    internal bool AsksFor(in CallArguments arguments, long[] shape, ref DeferredCall call) =>
         InterceptionScope.Current is { } scope && _evaluator.Agrees(_asking!, arguments, shape, scope, ref call);
 
     /// <summary>The nodes of a kind that needs consent that read the same input and are wanted, the given one first.</summary>
@@ -105,10 +108,29 @@ internal sealed partial class DeferredGraph
         if (Find(tensor) is { } node) Compute(node);
     }
 
-    /// <summary>Gives a node its value.</summary>
+    /// <summary>Gives a node its value, as a tensor.</summary>
     internal void Compute(DeferredNode node)
     {
         if (node.IsComputed) return;
+        if (!node.HasValue)
+        {
+            var wanted = _wanted;
+            _wanted = node;
+            try
+            {
+                Evaluate(node);
+            }
+            finally
+            {
+                _wanted = wanted;
+            }
+        }
+
+        if (!node.IsComputed) MakeTensor(node);
+    }
+
+    private void Evaluate(DeferredNode node)
+    {
         var wasBusy = _busy;
         _busy = true;
         try
@@ -124,7 +146,7 @@ internal sealed partial class DeferredGraph
     /// <summary>The value of an operand, which is computed if need be.</summary>
     internal Tensor Value(DeferredNode node, int operand)
     {
-        if (node.Source(operand) is { } source) Compute(source);
+        if (node.Origin(operand) is { } source) Compute(source);
         return node.Operands[operand];
     }
 
@@ -138,16 +160,20 @@ internal sealed partial class DeferredGraph
     /// <summary>Makes a tensor the value of a node; the object that is given is empty afterwards.</summary>
     internal void Give(DeferredNode node, Tensor value)
     {
-        var native = TensorInternals.Take(value);
-        // One of the two objects counts as disposed: that of a node out of reach has counted so before.
-        if (node.IsReachable) TensorInternals.Forget(value);
-        TensorInternals.Handle(node.Tensor) = native;
+        Assign(node, value);
+        ReleaseOperands(node);
+        if (!node.IsReachable && node.Readers == 0) Drop(node);
+    }
+
+    private void Assign(DeferredNode node, Tensor value)
+    {
+        // TorchSharp has counted the one object, and will count the end of the other.
+        TensorInternals.Handle(node.Tensor) = TensorInternals.Take(value);
+        if (node.IsReachable) TensorInternals.Join(node.Tensor);
         node.IsComputed = true;
         if (node.Op.NeedsConsent) _consented.Remove(node);
         if (node.IsReachable) _reachable.Remove(node);
         else _temporary.Add(node);
-        ReleaseOperands(node);
-        if (!node.IsReachable && node.Readers == 0) Drop(node);
     }
 
     /// <summary>Computes every tensor that the model can still reach.</summary>
@@ -160,7 +186,6 @@ internal sealed partial class DeferredGraph
     /// <summary>A tensor is about to be disposed: what is computed of it is computed first. One without a value never gets any.</summary>
     internal void Disposing(Tensor tensor)
     {
-        _leaves.Clear();
         if (TensorInternals.Handle(tensor) != 0) ComputeReadersOf(leaf => ReferenceEquals(leaf, tensor));
         else if (Find(tensor) is { } node) Forget(node);
     }
@@ -168,13 +193,20 @@ internal sealed partial class DeferredGraph
     /// <summary>A scope is about to dispose its tensors.</summary>
     internal void Ending(DisposeScope scope)
     {
-        _leaves.Clear();
         for (var i = _reachable.Count - 1; i >= 0; i--)
         {
             if (ReferenceEquals(TensorInternals.OwningScope(_reachable[i].Tensor), scope)) Forget(_reachable[i]);
         }
 
-        ComputeReadersOf(leaf => ReferenceEquals(TensorInternals.OwningScope(leaf), scope));
+        if (scope.DisposablesCount > 0) ComputeReadersOf(leaf => ReferenceEquals(TensorInternals.OwningScope(leaf), scope));
+    }
+
+    /// <summary>Somebody is about to look into scopes: tensors without values are there too.</summary>
+    internal void JoinScopes()
+    {
+        if (!_hasNewcomers) return;
+        _hasNewcomers = false;
+        foreach (var node in _reachable) TensorInternals.Enlist(node.Tensor);
     }
 
     /// <summary>A module's method has returned: what it has deferred and not returned cannot be reached any more.</summary>
@@ -196,38 +228,43 @@ internal sealed partial class DeferredGraph
         while (_reachable.Count > 0) Forget(_reachable[^1]);
         foreach (var node in _temporary) node.Tensor.Dispose();
         _temporary.Clear();
+        while (_kept.Count > 0) Free(_kept[^1]);
     }
 
-    private DeferredNode Add(DeferrableOp op, object?[] arguments, in DeferredCall call)
+    private DeferredNode Add(DeferrableOp op, in CallArguments arguments, in DeferredCall call)
     {
-        var operands = call.Operands!;
-        DeferredNode?[]? sources = null;
+        var node = Make(op, arguments, call, TensorInternals.Empty());
+        _hasNewcomers = true;
+        _reachable.Add(node);
+        return node;
+    }
+
+    private DeferredNode Make(DeferrableOp op, in CallArguments arguments, in DeferredCall call, Tensor tensor)
+    {
+        var operands = call.Operands;
         var depth = 0;
         for (var i = 0; i < operands.Length; i++)
         {
-            if (TensorInternals.Handle(operands[i]) != 0) continue;
-            var source = Find(operands[i])!;
-            if (source.Depth >= MostDepth)
+            if (operands.Source(i) is not { } source) continue;
+            if (source.Depth >= MostDepth) Compute(source);
+            if (source.IsComputed)
             {
-                Compute(source);
+                operands.Set(i, operands[i], null);
                 continue;
             }
 
-            (sources ??= new DeferredNode?[operands.Length])[i] = source;
             source.Readers++;
             depth = Math.Max(depth, source.Depth);
         }
 
-        var node = new DeferredNode(op, arguments, call, TensorInternals.Empty(), sources) { Depth = depth + 1, Scope = op.NeedsConsent ? InterceptionScope.Current : null };
-        Follow(node);
-        _reachable.Add(node);
+        var node = new DeferredNode(op, arguments, call, operands, tensor) { Depth = depth + 1, Scope = op.NeedsConsent ? InterceptionScope.Current : null };
         if (op.NeedsConsent) _consented.Add(node);
         return node;
     }
 
-    private Tensor[] Split(DeferrableOp op, object?[] arguments, DeferredCall call)
+    private Tensor[] Split(DeferrableOp op, in CallArguments arguments, DeferredCall call)
     {
-        var source = ShapeOf(call.Operands![0])!;
+        var source = ShapeOf(call.Operands[0])!;
         var siblings = new DeferredNode[source[call.Axis] / call.Shape![call.Axis]];
         var tensors = new Tensor[siblings.Length];
         for (var i = 0; i < siblings.Length; i++, call.Start += call.Shape[call.Axis])
@@ -243,10 +280,10 @@ internal sealed partial class DeferredGraph
     private void ComputeAsWritten(DeferredNode node)
     {
         for (var i = 0; i < node.Operands.Length; i++) Value(node, i);
-        if (node.IsComputed) return;
+        if (node.HasValue) return;
         // What was deferred while no gradients were recorded has none, whenever it is computed.
         using var noGrad = TensorInternals.GradientsAreRecorded() ? no_grad() : null;
-        var result = node.Scope is { } scope ? scope.Dispatch<Tensor>(node.Op.Descriptor, node.Arguments) : node.Op.Descriptor.Call(node.Arguments);
+        var result = node.Scope is { } scope ? scope.Dispatch<Tensor>(node.Op.Descriptor, node.Arguments()) : node.Op.Descriptor.Call(node.Arguments());
         if (result is Tensor tensor)
         {
             Give(node, tensor);
@@ -267,18 +304,20 @@ internal sealed partial class DeferredGraph
     {
         _reachable.Remove(node);
         node.IsReachable = false;
-        TensorInternals.Forget(node.Tensor);
-        if (node.Readers == 0) ReleaseOperands(node);
+        TensorInternals.Leave(node.Tensor);
+        if (node.Readers > 0) return;
+        if (node.HasValue) Drop(node);
+        else ReleaseOperands(node);
     }
 
     /// <summary>A node reads its operands no more: it is computed, or nobody wants it.</summary>
     private void ReleaseOperands(DeferredNode node)
     {
-        if (node.Op.NeedsConsent && !node.IsComputed) _consented.Remove(node);
+        if (node.Op.NeedsConsent && !node.HasValue) _consented.Remove(node);
         for (var i = 0; i < node.Operands.Length; i++)
         {
             if (node.Origin(i) is not { } source || --source.Readers > 0 || source.IsReachable) continue;
-            if (source.IsComputed) Drop(source);
+            if (source.HasValue) Drop(source);
             else ReleaseOperands(source);
         }
     }
@@ -286,7 +325,8 @@ internal sealed partial class DeferredGraph
     /// <summary>Frees the value of a node that the model could not reach when it was computed; others belong to the model.</summary>
     private void Drop(DeferredNode node)
     {
-        if (_temporary.Remove(node)) node.Tensor.Dispose();
+        if (node.Memory is not null) Free(node);
+        else if (_temporary.Remove(node)) node.Tensor.Dispose();
     }
 
     /// <summary>Computes the reachable nodes that read certain tensors with values, through others or by themselves.</summary>
@@ -310,7 +350,7 @@ internal sealed partial class DeferredGraph
     {
         if (node.Visit == _visit) return false;
         node.Visit = _visit;
-        for (var i = 0; i < node.Operands.Length; i++)
+        for (var i = 0; i < node.Operands.Length && !node.HasValue; i++)
         {
             if (node.Source(i) is { } source ? Reads(source, isLeaf) : isLeaf(node.Operands[i])) return true;
         }

@@ -5,13 +5,14 @@ namespace QwixSharp.Interception.Deferred;
 /// <summary>An op that a model has called and nothing has computed yet.</summary>
 internal sealed class DeferredNode
 {
-    private readonly DeferredNode?[]? _sources;
+    private CallArguments _arguments;
+    private Operands _operands;
 
-    internal DeferredNode(DeferrableOp op, object?[] arguments, in DeferredCall call, Tensor tensor, DeferredNode?[]? sources)
+    internal DeferredNode(DeferrableOp op, in CallArguments arguments, in DeferredCall call, in Operands operands, Tensor tensor)
     {
         Op = op;
-        Arguments = arguments;
-        Operands = call.Operands!;
+        _arguments = arguments;
+        _operands = operands;
         Shape = call.Shape!;
         Number = call.Number;
         Axis = call.Axis;
@@ -19,7 +20,6 @@ internal sealed class DeferredNode
         Payload = call.Payload;
         IsContiguous = call.IsContiguous;
         Tensor = tensor;
-        _sources = sources;
     }
 
     /// <summary>The op.</summary>
@@ -28,11 +28,8 @@ internal sealed class DeferredNode
     /// <summary>What it computes.</summary>
     internal OpKind Kind => Op.Kind;
 
-    /// <summary>The arguments as the model passed them.</summary>
-    internal object?[] Arguments { get; }
-
     /// <summary>The tensors that it reads, in the order of the arguments.</summary>
-    internal Tensor[] Operands { get; }
+    internal ref readonly Operands Operands => ref _operands;
 
     /// <summary>The shape of the result; not to be changed.</summary>
     internal long[] Shape { get; }
@@ -40,7 +37,7 @@ internal sealed class DeferredNode
     /// <summary>The number of an op of a tensor and a number; NaN where both operands are tensors.</summary>
     internal double Number { get; }
 
-    /// <summary>The axis of a part, a concatenation or a mean, or the first of a transpose.</summary>
+    /// <summary>The axis of a part, a concatenation, a repetition or a mean, or the first of a transpose; 1 of causal attention.</summary>
     internal int Axis { get; }
 
     /// <summary>Where a part begins, or the second axis of a transpose.</summary>
@@ -55,17 +52,23 @@ internal sealed class DeferredNode
     /// <summary>The result: it has no native tensor until it is computed.</summary>
     internal Tensor Tensor { get; set; }
 
-    /// <summary>The nodes that read the result.</summary>
-    internal List<DeferredNode> Consumers { get; } = [];
-
     /// <summary>Whether it is to be computed as the model wrote it.</summary>
     internal bool IsPlain { get; set; }
 
     /// <summary>Whether the model can still reach the result; if not, only the nodes that read it need it.</summary>
     internal bool IsReachable { get; set; } = true;
 
-    /// <summary>Whether the result has its value.</summary>
+    /// <summary>Whether the result is a tensor with its value.</summary>
     internal bool IsComputed { get; set; }
+
+    /// <summary>The memory that holds the value while no tensor does; or null.</summary>
+    internal IDisposable? Memory { get; set; }
+
+    /// <summary>Where the value lies in <see cref="Memory"/>.</summary>
+    internal nint Address { get; set; }
+
+    /// <summary>Whether the value is known, as a tensor or in <see cref="Memory"/>.</summary>
+    internal bool HasValue => IsComputed || Memory is not null;
 
     /// <summary>How many nodes read the result and are not computed.</summary>
     internal int Readers { get; set; }
@@ -85,43 +88,20 @@ internal sealed class DeferredNode
     /// <summary>Puts another tensor in the place of an operand.</summary>
     internal void Replace(Tensor operand, Tensor other)
     {
-        Replace(Operands);
-        for (var i = 0; i < Arguments.Length; i++)
+        for (var i = 0; i < _operands.Length; i++)
         {
-            if (ReferenceEquals(Arguments[i], operand)) Arguments[i] = other;
-            else if (Arguments[i] is IList<Tensor> many) Replace(many);
+            if (ReferenceEquals(_operands[i], operand)) _operands.Set(i, other, _operands.Source(i));
         }
 
-        void Replace(IList<Tensor> tensors)
-        {
-            for (var i = 0; i < tensors.Count; i++)
-            {
-                if (ReferenceEquals(tensors[i], operand)) tensors[i] = other;
-            }
-        }
+        _arguments.Replace(operand, other);
     }
 
+    /// <summary>The arguments as the model passed them.</summary>
+    internal object?[] Arguments() => _arguments.ToArray(Op.Parameters);
+
     /// <summary>The node that gives an operand, or null where it has its value.</summary>
-    internal DeferredNode? Source(int operand) => _sources?[operand] is { IsComputed: false } source ? source : null;
+    internal DeferredNode? Source(int operand) => _operands.Source(operand) is { HasValue: false } source ? source : null;
 
     /// <summary>The node that gave an operand, whether it is computed or not; null where none did.</summary>
-    internal DeferredNode? Origin(int operand) => _sources?[operand];
-}
-
-/// <summary>What a call of a deferrable op means.</summary>
-internal struct DeferredCall
-{
-    internal Tensor[]? Operands;
-    internal long[]? Shape;
-    internal double Number;
-    internal int Axis;
-    internal long Start;
-    internal bool IsContiguous;
-    internal object? Payload;
-
-    /// <summary>Whether the result is written over the first operand.</summary>
-    internal bool Overwrites;
-
-    /// <summary>Whether the call returns an alias of the operand that it wrote over, instead of the operand itself.</summary>
-    internal bool IsAliased;
+    internal DeferredNode? Origin(int operand) => _operands.Source(operand);
 }

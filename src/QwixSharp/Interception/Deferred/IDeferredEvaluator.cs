@@ -26,8 +26,8 @@ internal interface IDeferredEvaluator
     /// <param name="arguments">Its arguments; tensors that are deferred themselves have no value yet.</param>
     /// <param name="input">The shape of its first operand.</param>
     /// <param name="scope">The module that calls it.</param>
-    /// <param name="call">Takes the operands, the shape of the result and a payload for the node.</param>
-    bool Agrees(DeferrableOp op, object?[] arguments, long[] input, InterceptionScope scope, ref DeferredCall call);
+    /// <param name="call">Has the first operand; takes others, the shape of the result and a payload for the node.</param>
+    bool Agrees(DeferrableOp op, in CallArguments arguments, long[] input, InterceptionScope scope, ref DeferredCall call);
 
     /// <summary>Computes a node from the values of other nodes, skipping those between.</summary>
     /// <returns>Whether the node is computed now; if not, it is computed as the model wrote it.</returns>

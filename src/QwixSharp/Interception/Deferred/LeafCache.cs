@@ -3,51 +3,47 @@ using static TorchSharp.torch;
 
 namespace QwixSharp.Interception.Deferred;
 
-/// <summary>The metadata of the tensors that were asked for last: the same few come again and again.</summary>
+/// <summary>The metadata of the tensors with values that were asked for last: the same few come again and again.</summary>
 internal sealed class LeafCache(IDeferredEvaluator evaluator)
 {
     private const int Places = 8;
 
-    private readonly Leaf?[] _leaves = new Leaf?[Places];
+    private readonly Leaf[] _leaves = new Leaf[Places];
     private int _next;
 
-    internal Leaf Get(Tensor tensor)
+    /// <summary>Whether deferred ops may read a tensor.</summary>
+    internal bool TryGet(Tensor tensor, out ReadableTensor readable)
     {
-        foreach (var known in _leaves)
+        foreach (ref readonly var known in _leaves.AsSpan())
         {
-            if (known is not null && ReferenceEquals(known.Tensor, tensor)) return known;
+            if (!ReferenceEquals(known.Tensor, tensor)) continue;
+            readable = new(tensor, null, known.Shape!, known.IsContiguous);
+            return known.Shape is not null;
         }
 
-        var leaf = new Leaf(tensor, evaluator);
-        _leaves[_next] = leaf;
+        ref var leaf = ref _leaves[_next];
+        leaf = Read(tensor);
         _next = (_next + 1) % Places;
-        return leaf;
+        readable = new(tensor, null, leaf.Shape!, leaf.IsContiguous);
+        return leaf.Shape is not null;
     }
 
     /// <summary>Forgets everything: tensors may have changed.</summary>
     internal void Clear() => Array.Clear(_leaves);
 
-    internal sealed class Leaf
+    private Leaf Read(Tensor tensor)
     {
-        internal Leaf(Tensor tensor, IDeferredEvaluator evaluator)
-        {
-            Tensor = tensor;
-            var handle = TensorInternals.Handle(tensor);
-            MayBeRead = TensorInternals.ElementType(handle) == (sbyte)ScalarType.Float32
-                && TensorInternals.DeviceKind(handle) == (int)DeviceType.CPU
-                && !TensorInternals.IsSparse(handle)
-                && !(TensorInternals.GradientsAreRecorded() && TensorInternals.RequiresGradient(handle))
-                && evaluator.MayRead(tensor);
-            Shape = MayBeRead ? TensorInternals.Shape(handle) : [];
-            IsContiguous = MayBeRead && TensorInternals.IsContiguous(handle);
-        }
-
-        internal Tensor Tensor { get; }
-
-        internal bool MayBeRead { get; }
-
-        internal long[] Shape { get; }
-
-        internal bool IsContiguous { get; }
+        var handle = TensorInternals.Handle(tensor);
+        var mayBeRead = TensorInternals.ElementType(handle) == (sbyte)ScalarType.Float32
+            && TensorInternals.DeviceKind(handle) == (int)DeviceType.CPU
+            && !TensorInternals.IsSparse(handle)
+            && !(TensorInternals.GradientsAreRecorded() && TensorInternals.RequiresGradient(handle))
+            && evaluator.MayRead(tensor);
+        return mayBeRead ? new(tensor, TensorInternals.Shape(handle), TensorInternals.IsContiguous(handle)) : new(tensor, null, false);
     }
+
+    /// <param name="Tensor">The tensor.</param>
+    /// <param name="Shape">Its shape; null where deferred ops may not read it.</param>
+    /// <param name="IsContiguous">Whether it lies without gaps in row-major order.</param>
+    private readonly record struct Leaf(Tensor? Tensor, long[]? Shape, bool IsContiguous);
 }

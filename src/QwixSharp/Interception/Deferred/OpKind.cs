@@ -78,6 +78,12 @@ internal enum OpKind
     /// <summary>The softmax along an axis.</summary>
     Softmax,
 
+    /// <summary>Each part of an axis several times, one after the other.</summary>
+    Repeat,
+
+    /// <summary>Scaled dot-product attention; deferred only where the interceptor says so.</summary>
+    Attention,
+
     /// <summary>The largest value of each window of an image; deferred only where the interceptor says so.</summary>
     MaxPool,
 

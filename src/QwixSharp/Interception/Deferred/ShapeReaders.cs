@@ -22,38 +22,40 @@ internal static class ShapeReaders
         return shape ?? a;
     }
 
-    internal static long Count(long[] shape)
+    internal static long Count(ReadOnlySpan<long> shape)
     {
         var count = 1L;
         foreach (var length in shape) count *= length;
         return count;
     }
 
-    internal static bool Mean(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    internal static bool Mean(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
         // Along one axis that stays, without a change of type.
-        if (arguments[0] is not Tensor tensor || graph.ShapeOf(tensor) is not { } shape) return false;
-        if (arguments[1] is not long[] { Length: 1 } axes || arguments[2] is not true || arguments[3] is not null || Axis(axes[0], shape.Length) is not { } axis) return false;
-        long[] result = [.. shape];
+        if (arguments[1] is not long[] { Length: 1 } axes || arguments.Integer(2) == 0 || arguments[3] is not null) return false;
+        if (!graph.TryRead(arguments.Tensor(0), out var x) || Axis(axes[0], x.Shape.Length) is not { } axis) return false;
+        long[] result = [.. x.Shape];
         result[axis] = 1;
-        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = ([tensor], result, axis, graph.IsContiguous(tensor));
+        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = (new(x), result, axis, x.IsContiguous);
         return true;
     }
 
-    internal static bool Concatenate(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    internal static bool Concatenate(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
         // A list of the model's may be changed before the result is computed, so its tensors are kept.
-        Tensor[] parts = arguments[0] switch
+        Tensor?[] parts = arguments[0] switch
         {
             Tensor[] array => [.. array],
             IList<Tensor> list => [.. list],
             _ => [],
         };
-        if (parts.Length == 0 || parts[0] is null || graph.ShapeOf(parts[0]) is not { } first || Axis((long)arguments[1]!, first.Length) is not { } axis) return false;
-        long[] shape = [.. first];
+        if (parts.Length == 0 || !graph.TryRead(parts[0], out var first) || Axis(arguments.Integer(1), first.Shape.Length) is not { } axis) return false;
+        var operands = new ReadableTensor[parts.Length];
+        operands[0] = first;
+        long[] shape = [.. first.Shape];
         for (var i = 1; i < parts.Length; i++)
         {
-            if (parts[i] is null || graph.ShapeOf(parts[i]) is not { } other || other.Length != shape.Length) return false;
+            if (!graph.TryRead(parts[i], out operands[i]) || operands[i].Shape is var other && other.Length != shape.Length) return false;
             for (var k = 0; k < shape.Length; k++)
             {
                 if (k != axis && other[k] != shape[k]) return false;
@@ -62,90 +64,87 @@ internal static class ShapeReaders
             shape[axis] += other[axis];
         }
 
-        arguments[0] = arguments[0] is Tensor[]? parts : parts.ToList();
-        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = (parts, shape, axis, true);
+        arguments.Set(0, arguments[0] is Tensor[]? parts : parts.ToList());
+        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = (new(operands), shape, axis, true);
         return true;
     }
 
-    internal static bool Narrow(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    internal static bool Narrow(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
-        if (arguments[0] is not Tensor tensor || graph.ShapeOf(tensor) is not { } shape || Axis((long)arguments[1]!, shape.Length) is not { } axis) return false;
-        long start = (long)arguments[2]!, length = (long)arguments[3]!;
-        if (start < 0 || length < 0 || start + length > shape[axis]) return false;
-        Part(ref call, tensor, shape, axis, start, length);
+        if (!graph.TryRead(arguments.Tensor(0), out var x) || Axis(arguments.Integer(1), x.Shape.Length) is not { } axis) return false;
+        long start = arguments.Integer(2), length = arguments.Integer(3);
+        if (start < 0 || length < 0 || start + length > x.Shape[axis]) return false;
+        Part(ref call, x, axis, start, length);
         return true;
     }
 
     /// <summary>The first of the parts; the graph makes the others from it.</summary>
-    internal static bool Chunk(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    internal static bool Chunk(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
-        if (arguments[0] is not Tensor tensor || graph.ShapeOf(tensor) is not { } shape || Axis((long)arguments[2]!, shape.Length) is not { } axis) return false;
-        var chunks = (long)arguments[1]!;
+        if (!graph.TryRead(arguments.Tensor(0), out var x) || Axis(arguments.Integer(2), x.Shape.Length) is not { } axis) return false;
+        var chunks = arguments.Integer(1);
         // Parts of one length alone.
-        if (chunks < 1 || shape[axis] == 0 || shape[axis] % chunks != 0) return false;
-        Part(ref call, tensor, shape, axis, 0, shape[axis] / chunks);
+        if (chunks < 1 || x.Shape[axis] == 0 || x.Shape[axis] % chunks != 0) return false;
+        Part(ref call, x, axis, 0, x.Shape[axis] / chunks);
         return true;
     }
 
-    internal static bool Reshape(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    internal static bool Reshape(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
-        if (arguments[0] is not Tensor tensor || arguments[1] is not long[] wanted || graph.ShapeOf(tensor) is not { } shape) return false;
         // Of a tensor with gaps a view may be impossible.
-        return graph.IsContiguous(tensor) && Complete(wanted, Count(shape)) is { } result && As(ref call, tensor, result);
-    }
-
-    internal static bool Flatten(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
-    {
-        if (arguments[0] is not Tensor tensor || graph.ShapeOf(tensor) is not { Length: > 0 } shape) return false;
-        if (Axis((long)arguments[1]!, shape.Length) is not { } from || Axis((long)arguments[2]!, shape.Length) is not { } to || from > to) return false;
-        long[] result = [.. shape[..from], Count(shape[from..(to + 1)]), .. shape[(to + 1)..]];
-        call.IsContiguous = graph.IsContiguous(tensor);
-        (call.Operands, call.Shape) = ([tensor], result);
+        if (arguments[1] is not long[] wanted || !graph.TryRead(arguments.Tensor(0), out var x) || !x.IsContiguous || Complete(wanted, Count(x.Shape)) is not { } shape) return false;
+        (call.Operands, call.Shape, call.IsContiguous) = (new(x), shape, true);
         return true;
     }
 
-    internal static bool Transpose(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    internal static bool Flatten(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
-        if (arguments[0] is not Tensor tensor || graph.ShapeOf(tensor) is not { } shape) return false;
-        if (Axis((long)arguments[1]!, shape.Length) is not { } a || Axis((long)arguments[2]!, shape.Length) is not { } b) return false;
-        long[] result = [.. shape];
-        (result[a], result[b]) = (shape[b], shape[a]);
-        (call.Operands, call.Shape, call.Axis, call.Start) = ([tensor], result, a, b);
+        if (!graph.TryRead(arguments.Tensor(0), out var x) || x.Shape is not { Length: > 0 } shape) return false;
+        if (Axis(arguments.Integer(1), shape.Length) is not { } from || Axis(arguments.Integer(2), shape.Length) is not { } to || from > to) return false;
+        var result = new long[shape.Length - (to - from)];
+        shape.AsSpan(0, from).CopyTo(result);
+        result[from] = Count(shape.AsSpan(from, to + 1 - from));
+        shape.AsSpan(to + 1).CopyTo(result.AsSpan(from + 1));
+        (call.Operands, call.Shape, call.IsContiguous) = (new(x), result, x.IsContiguous);
+        return true;
+    }
+
+    internal static bool Transpose(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
+    {
+        if (!graph.TryRead(arguments.Tensor(0), out var x)) return false;
+        if (Axis(arguments.Integer(1), x.Shape.Length) is not { } a || Axis(arguments.Integer(2), x.Shape.Length) is not { } b) return false;
+        long[] result = [.. x.Shape];
+        (result[a], result[b]) = (x.Shape[b], x.Shape[a]);
+        (call.Operands, call.Shape, call.Axis, call.Start) = (new(x), result, a, b);
         return true;
     }
 
     /// <summary>Of as many axes on both sides, three at least, and without broadcasting.</summary>
-    internal static bool MatMul(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    internal static bool MatMul(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
-        if (arguments[0] is not Tensor a || arguments[1] is not Tensor b || graph.ShapeOf(a) is not { Length: > 2 } left || graph.ShapeOf(b) is not { } right) return false;
+        if (!graph.TryRead(arguments.Tensor(0), out var a) || !graph.TryRead(arguments.Tensor(1), out var b) || a.Shape is not { Length: > 2 } left || b.Shape is not { } right) return false;
         if (left.Length != right.Length || left[^1] != right[^2] || !left.AsSpan(0, left.Length - 2).SequenceEqual(right.AsSpan(0, right.Length - 2))) return false;
         if (!graph.AsksFor(arguments, left, ref call)) return false;
-        (call.Operands, call.Shape, call.IsContiguous) = ([a, b], [.. left[..^1], right[^1]], true);
+        (call.Operands, call.Shape, call.IsContiguous) = (new(a, b), [.. left[..^1], right[^1]], true);
         return true;
     }
 
     /// <summary>Without a change of type.</summary>
-    internal static bool Softmax(DeferredGraph graph, object?[] arguments, ref DeferredCall call)
+    internal static bool Softmax(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
-        if (arguments[0] is not Tensor tensor || arguments[2] is not null || graph.ShapeOf(tensor) is not { } shape || Axis((long)arguments[1]!, shape.Length) is not { } axis) return false;
-        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = ([tensor], shape, axis, graph.IsContiguous(tensor));
+        if (arguments[2] is not null || !graph.TryRead(arguments.Tensor(0), out var x) || Axis(arguments.Integer(1), x.Shape.Length) is not { } axis) return false;
+        (call.Operands, call.Shape, call.Axis, call.IsContiguous) = (new(x), x.Shape, axis, x.IsContiguous);
         return true;
     }
 
-    private static bool As(ref DeferredCall call, Tensor tensor, long[] shape)
+    private static void Part(ref DeferredCall call, in ReadableTensor x, int axis, long start, long length)
     {
-        (call.Operands, call.Shape, call.IsContiguous) = ([tensor], shape, true);
-        return true;
-    }
-
-    private static void Part(ref DeferredCall call, Tensor tensor, long[] shape, int axis, long start, long length)
-    {
-        long[] result = [.. shape];
+        long[] result = [.. x.Shape];
         result[axis] = length;
-        (call.Operands, call.Shape, call.Axis, call.Start) = ([tensor], result, axis, start);
+        (call.Operands, call.Shape, call.Axis, call.Start) = (new(x), result, axis, start);
     }
 
-    private static int? Axis(long axis, int rank)
+    internal static int? Axis(long axis, int rank)
     {
         if (axis < 0) axis += rank;
         return axis >= 0 && axis < rank ? (int)axis : null;

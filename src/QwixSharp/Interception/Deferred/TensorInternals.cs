@@ -23,24 +23,43 @@ internal static partial class TensorInternals
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "get_Disposables")]
     private static extern HashSet<IDisposable> Disposables(DisposeScope scope);
 
-    [UnsafeAccessor(UnsafeAccessorKind.StaticField, Name = "_totalCount")]
-    private static extern ref long TotalCount(Tensor? type);
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "get_OuterScope")]
+    private static extern DisposeScope? OuterScope(DisposeScope scope);
 
-    [UnsafeAccessor(UnsafeAccessorKind.StaticMethod, Name = "get_ThreadSingleton")]
-    private static extern DisposeScopeManager Scopes(DisposeScopeManager? type);
-
-    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "DisposingOnCurrentScope")]
-    private static extern void CountDisposal(DisposeScopeManager scopes, Tensor tensor);
-
-    /// <summary>A tensor object without a native tensor. TorchSharp counts it as one that lives, in the current scope if there is one.</summary>
-    internal static Tensor Empty() => Tensor.UnsafeCreateTensor(0);
-
-    /// <summary>TorchSharp forgets a tensor object without a native tensor, as if it were disposed.</summary>
-    internal static void Forget(Tensor tensor)
+    /// <summary>
+    /// A tensor object without a native tensor. It knows the current scope, but TorchSharp does not know of it: most never get a
+    /// value, and neither counting nor listing nor finalizing them would be for anything.
+    /// </summary>
+    internal static Tensor Empty()
     {
-        CountDisposal(Scopes(null), tensor);
-        Interlocked.Decrement(ref TotalCount(null));
-        Orphan(tensor);
+        var tensor = (Tensor)RuntimeHelpers.GetUninitializedObject(typeof(Tensor));
+        GC.SuppressFinalize(tensor);
+        SetOwningScope(tensor, CurrentDisposeScope);
+        return tensor;
+    }
+
+    /// <summary>A tensor object that has got a native tensor becomes one like any other.</summary>
+    internal static void Join(Tensor tensor)
+    {
+        GC.ReRegisterForFinalize(tensor);
+        Enlist(tensor);
+    }
+
+    /// <summary>The scope of a tensor object lists it.</summary>
+    internal static void Enlist(Tensor tensor)
+    {
+        if (OwningScope(tensor) is { } scope) Disposables(scope).Add(tensor);
+    }
+
+    /// <summary>A tensor object without a native tensor belongs to no scope any more.</summary>
+    internal static void Leave(Tensor tensor) => SetOwningScope(tensor, null);
+
+    /// <summary>A tensor object without a native tensor goes to the next outer scope.</summary>
+    internal static void MoveOut(Tensor tensor)
+    {
+        if (OwningScope(tensor) is not { } scope) return;
+        SetOwningScope(tensor, OuterScope(scope));
+        if (Disposables(scope).Remove(tensor)) Enlist(tensor);
     }
 
     /// <summary>The native tensor of a tensor object, which is empty afterwards and belongs to no scope; TorchSharp still counts it as one that lives.</summary>
@@ -50,14 +69,9 @@ internal static partial class TensorInternals
         var native = handle;
         handle = 0;
         if (OwningScope(tensor) is { } scope) Disposables(scope).Remove(tensor);
-        Orphan(tensor);
-        return native;
-    }
-
-    private static void Orphan(Tensor tensor)
-    {
         SetOwningScope(tensor, null);
         GC.SuppressFinalize(tensor);
+        return native;
     }
 
     /// <summary>The shape of a tensor that has a value.</summary>

@@ -53,19 +53,49 @@ internal static class OpShims
     private static void Defer(ILGenerator il, MethodInfo op, Type[] parameters, DeferrableOp deferrable)
     {
         var now = il.DefineLabel();
+        var arguments = il.DeclareLocal(typeof(CallArguments));
         var result = il.DeclareLocal(typeof(object));
         il.Emit(OpCodes.Call, OpaqueCallShims.Helper(nameof(Deferral.IsDeferring)));
         il.Emit(OpCodes.Brfalse, now);
+        SetArguments(il, parameters, arguments);
         il.Emit(OpCodes.Ldc_I4, ShimRegistry.Add(deferrable));
-        BoxArguments(il, parameters);
+        il.Emit(OpCodes.Ldloca, arguments);
         il.Emit(OpCodes.Call, OpaqueCallShims.Helper(nameof(Deferral.TryDefer)));
         il.Emit(OpCodes.Stloc, result);
         il.Emit(OpCodes.Ldloc, result);
         il.Emit(OpCodes.Brfalse, now);
         il.Emit(OpCodes.Ldloc, result);
-        il.Emit(OpCodes.Castclass, op.ReturnType);
+        OpaqueCallShims.Assume(il, op.ReturnType);
         il.Emit(OpCodes.Ret);
         il.MarkLabel(now);
+    }
+
+    private static void SetArguments(ILGenerator il, Type[] parameters, LocalBuilder arguments)
+    {
+        if (parameters.Length > CallArguments.MostPlaces)
+        {
+            il.Emit(OpCodes.Ldloca, arguments);
+            BoxArguments(il, parameters);
+            il.Emit(OpCodes.Call, Method(typeof(CallArguments), nameof(CallArguments.SetAll)));
+            return;
+        }
+
+        for (var i = 0; i < parameters.Length; i++)
+        {
+            il.Emit(OpCodes.Ldloca, arguments);
+            il.Emit(OpCodes.Ldc_I4, i);
+            if (!CallArguments.IsNumber(parameters[i]))
+            {
+                LoadBoxed(il, i, parameters[i]);
+                il.Emit(OpCodes.Call, Method(typeof(CallArguments), nameof(CallArguments.Set)));
+                continue;
+            }
+
+            var isReal = parameters[i] == typeof(double) || parameters[i] == typeof(float);
+            il.Emit(OpCodes.Ldarg, (short)i);
+            il.Emit(isReal ? OpCodes.Conv_R8 : OpCodes.Conv_I8);
+            il.Emit(OpCodes.Call, Method(typeof(CallArguments), isReal ? nameof(CallArguments.SetReal) : nameof(CallArguments.SetInteger)));
+        }
     }
 
     /// <summary>An op that is called now needs the values of its arguments; one that writes to them, all that was computed of the old ones.</summary>
@@ -153,19 +183,22 @@ internal static class OpShims
         {
             il.Emit(OpCodes.Dup);
             il.Emit(OpCodes.Ldc_I4, i);
-            if (OpClassifier.IsReadOnlySpan(parameters[i]))
-            {
-                il.Emit(OpCodes.Ldarga, (short)i);
-                il.Emit(OpCodes.Call, parameters[i].GetMethod(nameof(ReadOnlySpan<int>.ToArray))!);
-            }
-            else
-            {
-                il.Emit(OpCodes.Ldarg, (short)i);
-                if (parameters[i].IsValueType) il.Emit(OpCodes.Box, parameters[i]);
-            }
-
+            LoadBoxed(il, i, parameters[i]);
             il.Emit(OpCodes.Stelem_Ref);
         }
+    }
+
+    private static void LoadBoxed(ILGenerator il, int index, Type type)
+    {
+        if (OpClassifier.IsReadOnlySpan(type))
+        {
+            il.Emit(OpCodes.Ldarga, (short)index);
+            il.Emit(OpCodes.Call, type.GetMethod(nameof(ReadOnlySpan<int>.ToArray))!);
+            return;
+        }
+
+        il.Emit(OpCodes.Ldarg, (short)index);
+        if (type.IsValueType) il.Emit(OpCodes.Box, type);
     }
 
     private static void LoadDescriptor(ILGenerator il, int id)

@@ -14,10 +14,11 @@ internal sealed class OpaqueCallShims(MethodRewriter rewriter)
     private static readonly HashSet<string> OwnershipMethods =
     [
         "MoveToOuterDisposeScope", "MoveToOtherDisposeScope", "DetachFromDisposeScope", "DetatchFromDisposeScope",
-        "MoveToOuter", "MoveToOther", "Detach", "Attach", "Contains",
+        "MoveToOuter", "MoveToOther", "Detach", "Attach", "Contains", "get_DisposablesView", "get_DisposablesCount",
     ];
 
-    private static readonly Dictionary<string, string> MetadataQueries = new()
+    /// <summary>Methods of a tensor that are answered without its value.</summary>
+    private static readonly Dictionary<string, string> Answers = new()
     {
         ["get_shape"] = nameof(Deferral.Shape),
         ["size"] = nameof(Deferral.Size),
@@ -25,6 +26,7 @@ internal sealed class OpaqueCallShims(MethodRewriter rewriter)
         ["get_ndim"] = nameof(Deferral.Rank),
         ["get_Dimensions"] = nameof(Deferral.Rank),
         ["get_dtype"] = nameof(Deferral.ElementType),
+        ["MoveToOuterDisposeScope"] = nameof(Deferral.MoveToOuterDisposeScope),
     };
 
     /// <summary>A cast that costs nothing: what it is given is what was passed in.</summary>
@@ -68,7 +70,13 @@ internal sealed class OpaqueCallShims(MethodRewriter rewriter)
         if (typeof(Tensor).IsAssignableFrom(type)) il.Emit(OpCodes.Call, Helper(nameof(Deferral.ConcreteTensor)));
         else if (MayHold(type)) il.Emit(OpCodes.Call, Helper(nameof(Deferral.Concrete)));
         else return;
-        if (type != typeof(object) && type != typeof(Tensor)) il.Emit(OpCodes.Call, SameObject.MakeGenericMethod(type));
+        if (type != typeof(Tensor)) Assume(il, type);
+    }
+
+    /// <summary>Emits a cast of an object that is known to be of a type.</summary>
+    internal static void Assume(ILGenerator il, Type type)
+    {
+        if (type != typeof(object)) il.Emit(OpCodes.Call, SameObject.MakeGenericMethod(type));
     }
 
     internal static bool IsPassedOn(Type type) => MayHold(type) || IsTensorSpan(type) || (type.IsByRef && MayHold(type.GetElementType()!));
@@ -83,11 +91,13 @@ internal sealed class OpaqueCallShims(MethodRewriter rewriter)
         if (IsSpanElement(called)) return Young((MethodInfo)called);
         var type = called.DeclaringType!;
         var disposes = called is { Name: "Dispose", IsStatic: false } && called.GetParameters().Length == 0 && !type.IsValueType;
-        if (!disposes && type.Assembly == OpClassifier.TorchSharp && OwnershipMethods.Contains(called.Name)) return null;
-        if (type == typeof(Tensor) && MetadataQueries.TryGetValue(called.Name, out var query) && Fits(Helper(query), called)) return Query(Helper(query), called);
-        var computesAll = !disposes && TorchSharpCalls.MayChangeTensors(called);
+        if (type == typeof(Tensor) && Answers.TryGetValue(called.Name, out var answer) && Fits(Helper(answer), called)) return Answer(Helper(answer), called);
         var parameters = Parameters(opCode, called, constraint);
-        return disposes || computesAll || parameters.Any(IsPassedOn) ? Emit(opCode, called, constraint, parameters, disposes, computesAll) : null;
+        if (!disposes && type.Assembly == OpClassifier.TorchSharp && OwnershipMethods.Contains(called.Name))
+            return Emit(opCode, called, constraint, parameters, nameof(Deferral.LookingIntoScopes), passesOn: false);
+        if (disposes) return Emit(opCode, called, constraint, parameters, nameof(Deferral.Disposing), passesOn: false);
+        var computesAll = TorchSharpCalls.MayChangeTensors(called);
+        return computesAll || parameters.Any(IsPassedOn) ? Emit(opCode, called, constraint, parameters, computesAll ? nameof(Deferral.ComputeAll) : null, passesOn: true) : null;
     }
 
     private static Type[] Parameters(OpCode opCode, MethodBase called, Type? constraint)
@@ -97,24 +107,29 @@ internal sealed class OpaqueCallShims(MethodRewriter rewriter)
         return [type, .. MethodShape.Parameters(called)];
     }
 
-    private static DynamicMethod Emit(OpCode opCode, MethodBase called, Type? constraint, Type[] parameters, bool disposes, bool computesAll)
+    /// <param name="opCode">The instruction.</param>
+    /// <param name="called">The method.</param>
+    /// <param name="constraint">The type of a <c>constrained.</c> prefix, or null.</param>
+    /// <param name="parameters">The types of the arguments.</param>
+    /// <param name="before">The helper that is called before, or null.</param>
+    /// <param name="passesOn">Whether the method gets to see the tensors, which need their values then.</param>
+    private static DynamicMethod Emit(OpCode opCode, MethodBase called, Type? constraint, Type[] parameters, string? before, bool passesOn)
     {
         var result = opCode == OpCodes.Newobj ? called.DeclaringType! : MethodShape.ReturnType(called);
         var shim = MethodShape.Dynamic("opaque " + MethodShape.DisplayName(called), result, parameters, called.Module);
         var il = shim.GetILGenerator();
         if (ChecksShape(called)) SkipForImages(il, result);
-        if (disposes)
+        if (before == nameof(Deferral.Disposing))
         {
             il.Emit(OpCodes.Ldarg_0);
             if (parameters[0].IsByRef) il.Emit(OpCodes.Ldind_Ref);
-            il.Emit(OpCodes.Call, Helper(nameof(Deferral.Disposing)));
         }
 
-        if (computesAll) il.Emit(OpCodes.Call, Helper(nameof(Deferral.ComputeAll)));
+        if (before is not null) il.Emit(OpCodes.Call, Helper(before));
         for (var i = 0; i < parameters.Length; i++)
         {
-            if (disposes) il.Emit(OpCodes.Ldarg, (short)i);
-            else LoadConcrete(il, i, parameters[i]);
+            if (passesOn) LoadConcrete(il, i, parameters[i]);
+            else il.Emit(OpCodes.Ldarg, (short)i);
         }
 
         if (constraint is not null) il.Emit(OpCodes.Constrained, constraint);
@@ -143,7 +158,7 @@ internal sealed class OpaqueCallShims(MethodRewriter rewriter)
     private static bool Fits(MethodInfo helper, MethodBase query) =>
         MethodShape.Parameters(helper).SequenceEqual(MethodShape.CallParameters(query)) && helper.ReturnType == MethodShape.ReturnType(query);
 
-    private static DynamicMethod Query(MethodInfo helper, MethodBase query)
+    private static DynamicMethod Answer(MethodInfo helper, MethodBase query)
     {
         var parameters = MethodShape.CallParameters(query);
         var shim = MethodShape.Dynamic("deferred " + MethodShape.DisplayName(query), helper.ReturnType, parameters, query.Module);

@@ -15,14 +15,15 @@ internal static unsafe class BlockProduct
     /// <summary>c = a · b, or c += a · b.</summary>
     /// <param name="a">[rows, depth], rows at a distance of <paramref name="aStride"/>.</param>
     /// <param name="aStride">In elements.</param>
-    /// <param name="b">[depth, columns], without gaps.</param>
+    /// <param name="b">[depth, columns], rows at a distance of <paramref name="bStride"/>.</param>
+    /// <param name="bStride">In elements.</param>
     /// <param name="c">[rows, columns], without gaps.</param>
     /// <param name="rows">A multiple of <see cref="Rows"/>.</param>
     /// <param name="columns">A multiple of <see cref="Columns"/>.</param>
     /// <param name="depth">The length of the sums.</param>
     /// <param name="adds">Whether the product is added to c.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Multiply(float* a, nint aStride, float* b, float* c, int rows, int columns, int depth, bool adds)
+    public static void Multiply(float* a, nint aStride, float* b, nint bStride, float* c, int rows, int columns, int depth, bool adds)
     {
         for (var row = 0; row < rows; row += Rows)
             for (var column = 0; column < columns; column += Columns)
@@ -36,7 +37,7 @@ internal static unsafe class BlockProduct
                     (l0, r0, l1, r1) = (Vector256.Load(c0), Vector256.Load(c0 + 8), Vector256.Load(c1), Vector256.Load(c1 + 8));
                     (l2, r2, l3, r3) = (Vector256.Load(c2), Vector256.Load(c2 + 8), Vector256.Load(c3), Vector256.Load(c3 + 8));
                 }
-                for (nint k = 0; k < depth; k++, from += columns)
+                for (nint k = 0; k < depth; k++, from += bStride)
                 {
                     var left = Vector256.Load(from);
                     var right = Vector256.Load(from + 8);

@@ -4,14 +4,11 @@ namespace QwixSharp.Kernels.Attention;
 /// The memory of a quantized key-value cache: for each head of each sequence the codes and scales of its tokens.
 /// </summary>
 /// <remarks>
-/// Keys are stored in blocks of <see cref="BlockTokens"/> tokens, <c>[block][feature][token]</c>, so that the scores of
+/// Keys are stored in blocks of <see cref="AttentionSource.BlockTokens"/> tokens, <c>[block][feature][token]</c>, so that the scores of
 /// neighbouring tokens are lanes of a vector; values are <c>[token][feature]</c>, so that the features of their sum are.
 /// </remarks>
-internal sealed unsafe class CacheStore : IDisposable
+internal sealed unsafe class CacheStore : AttentionSource, IDisposable
 {
-    /// <summary>The tokens of a block of keys.</summary>
-    public const int BlockTokens = 32;
-
     private AlignedMemory _keys = new(0);
     private AlignedMemory _values = new(0);
     private AlignedMemory _keyScales = new(0);
@@ -31,11 +28,11 @@ internal sealed unsafe class CacheStore : IDisposable
     /// <summary>How vectors are kept.</summary>
     public CacheCodec Codec { get; }
 
-    /// <summary>The heads of all sequences.</summary>
-    public int Heads { get; }
+    /// <inheritdoc/>
+    public override int Heads { get; }
 
-    /// <summary>The features of a head.</summary>
-    public int HeadSize { get; }
+    /// <inheritdoc/>
+    public override int HeadSize { get; }
 
     /// <summary>The tokens that there is room for.</summary>
     public int Capacity { get; private set; }
@@ -43,7 +40,7 @@ internal sealed unsafe class CacheStore : IDisposable
     /// <summary>The memory that the store holds, in bytes.</summary>
     public long Bytes => _keys.Bytes + _values.Bytes + _keyScales.Bytes + _valueScales.Bytes;
 
-    /// <summary>The codes of a block of keys: [feature][<see cref="BlockTokens"/>].</summary>
+    /// <summary>The codes of a block of keys: [feature][<see cref="AttentionSource.BlockTokens"/>].</summary>
     /// <param name="head">The head.</param>
     /// <param name="block">The block.</param>
     public byte* Keys(int head, int block) => _keys.Pointer + Codec.Bytes(((long)head * Capacity + (long)block * BlockTokens) * HeadSize);
@@ -53,15 +50,11 @@ internal sealed unsafe class CacheStore : IDisposable
     /// <param name="token">The token.</param>
     public byte* Values(int head, int token) => _values.Pointer + Codec.Bytes(((long)head * Capacity + token) * HeadSize);
 
-    /// <summary>The scales of keys from one token on.</summary>
-    /// <param name="head">The head.</param>
-    /// <param name="token">The token.</param>
-    public float* KeyScales(int head, int token) => (float*)_keyScales.Pointer + (long)head * Capacity + token;
+    /// <inheritdoc/>
+    public override float* KeyScales(int head, int token) => (float*)_keyScales.Pointer + (long)head * Capacity + token;
 
-    /// <summary>The scales of values from one token on.</summary>
-    /// <param name="head">The head.</param>
-    /// <param name="token">The token.</param>
-    public float* ValueScales(int head, int token) => (float*)_valueScales.Pointer + (long)head * Capacity + token;
+    /// <inheritdoc/>
+    public override float* ValueScales(int head, int token) => (float*)_valueScales.Pointer + (long)head * Capacity + token;
 
     /// <summary>Makes room, keeping what is there.</summary>
     /// <param name="tokens">The least capacity.</param>
@@ -95,6 +88,21 @@ internal sealed unsafe class CacheStore : IDisposable
         var values = Values(head, token);
         for (var i = 0; i < HeadSize; i++)
             Codec.Store(values, i, codes[i]);
+    }
+
+    /// <inheritdoc/>
+    public override void Scores(int head, int token, int used, float* queries, int rows, float* scratch, float* scores)
+    {
+        Codec.Decode(Keys(head, token / BlockTokens), BlockTokens * HeadSize, scratch);
+        BlockProduct.Multiply(queries, HeadSize, scratch, BlockTokens, scores, rows, BlockTokens, HeadSize, adds: false);
+    }
+
+    /// <inheritdoc/>
+    public override void AddValues(int head, int token, int used, float* weights, int rows, float* scratch, float* sums, int columns)
+    {
+        for (var i = 0; i < used; i++)
+            Codec.Decode(Values(head, token + i), HeadSize, scratch + i * columns);
+        BlockProduct.Multiply(weights, BlockTokens, scratch, columns, sums, rows, columns, used, adds: true);
     }
 
     /// <summary>The codes of a head's keys or values in the order of tokens.</summary>

@@ -9,13 +9,13 @@ namespace QwixSharp.Kernels.Attention;
 /// </summary>
 internal static unsafe class OnlineSoftmax
 {
-    private const int Tokens = CacheStore.BlockTokens;
+    private const int Tokens = AttentionSource.BlockTokens;
 
     /// <summary>Takes a block of scores in.</summary>
     /// <param name="scores">The scores of a block's tokens before their scales; they become exponentials times the values' scales.</param>
     /// <param name="visible">How many of the tokens count: 0 … <see cref="Tokens"/>.</param>
-    /// <param name="keyScales">The scales of the block's keys.</param>
-    /// <param name="valueScales">The scales of the block's values.</param>
+    /// <param name="keyScales">The scales of the block's keys; null where there are none.</param>
+    /// <param name="valueScales">The scales of the block's values; null where there are none.</param>
     /// <param name="largest">The largest score so far; −∞ in the beginning.</param>
     /// <param name="sum">The sum of exponentials so far.</param>
     /// <returns>What sums over earlier tokens must be multiplied with.</returns>
@@ -27,44 +27,38 @@ internal static unsafe class OnlineSoftmax
             new Span<float>(scores, Tokens).Clear();
             return 1;
         }
-        var most = Vector256.Create(float.NegativeInfinity);
-        for (var i = 0; i < Tokens; i += 8)
-            (Vector256.Load(scores + i) * Vector256.Load(keyScales + i)).Store(scores + i);
+        if (keyScales != null)
+            for (var i = 0; i < Tokens; i += 8)
+                (Vector256.Load(scores + i) * Vector256.Load(keyScales + i)).Store(scores + i);
         for (var i = visible; i < Tokens; i++)
             scores[i] = float.NegativeInfinity;
-        for (var i = 0; i < Tokens; i += 8)
-            most = Vector256.Max(most, Vector256.Load(scores + i));
         var before = *largest;
-        var now = before;
-        for (var lane = 0; lane < 8; lane++)
-            now = MathF.Max(now, most.GetElement(lane));
+        var now = MathF.Max(before, Largest(scores));
         *largest = now;
         var total = Vector256<float>.Zero;
         var shift = Vector256.Create(now);
         for (var i = 0; i < Tokens; i += 8)
         {
-            var exponentials = Vector256.Exp(Vector256.Load(scores + i) - shift);
+            var exponentials = Exponential.OfNegative(Vector256.Load(scores + i) - shift);
             total += exponentials;
-            (exponentials * Vector256.Load(valueScales + i)).Store(scores + i);
+            (valueScales == null ? exponentials : exponentials * Vector256.Load(valueScales + i)).Store(scores + i);
         }
         // A scale that is not a number must not reach queries that do not see its token.
         for (var i = visible; i < Tokens; i++)
             scores[i] = 0;
-        var factor = MathF.Exp(before - now);
+        var factor = now == before ? 1 : MathF.Exp(before - now);
         *sum = *sum * factor + Vector256.Sum(total);
         return factor;
     }
 
-    /// <summary>row *= factor.</summary>
-    /// <param name="row">The values.</param>
-    /// <param name="count">How many; a multiple of 8.</param>
-    /// <param name="factor">The factor.</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Rescale(float* row, int count, float factor)
+    /// <summary>The largest score of a block; of one that is not a number, any.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Largest(float* scores)
     {
-        if (factor == 1)
-            return;
-        for (var i = 0; i < count; i += 8)
-            (Vector256.Load(row + i) * factor).Store(row + i);
+        var most = Vector256.Load(scores);
+        for (var i = 8; i < Tokens; i += 8)
+            most = Vector256.MaxNative(most, Vector256.Load(scores + i));
+        var half = Vector128.MaxNative(most.GetLower(), most.GetUpper());
+        return MathF.Max(MathF.Max(half[0], half[1]), MathF.Max(half[2], half[3]));
     }
 }

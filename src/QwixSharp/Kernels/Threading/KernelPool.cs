@@ -10,6 +10,12 @@ namespace QwixSharp.Kernels.Threading;
 /// Workers spin for a short while after a job and then park. The caller never waits for a worker that has not joined:
 /// jobs hand out chunks, so the caller does what a late worker would have done, and closes the job when nothing is left.
 /// A second caller that comes while a job runs does its own work alone instead of waiting.
+/// <para>
+/// libtorch's threads spin for some milliseconds after each of its parallel ops, on the cores that the workers want. A model that
+/// has such ops between its products shows in workers that come late; then the pool rests for a while, and libtorch's own
+/// threads do the work as an <see cref="OpenMpTeam"/>. A model without them is served by the workers: waking libgomp's threads takes
+/// three system calls, whether they sleep or not.
+/// </para>
 /// </remarks>
 internal sealed class KernelPool
 {
@@ -19,6 +25,15 @@ internal sealed class KernelPool
     private const long SeatMask = 0x7FFFL << SeatShift;
     private static readonly long SpinTicks = Stopwatch.Frequency / 5000;
 
+    /// <summary>A spinning worker joins within a microsecond, a parked one within some tens, and a chunk takes less than the third.</summary>
+    private static readonly long LongAbsence = Stopwatch.Frequency / 50_000, LongWaking = Stopwatch.Frequency / 10_000, LongWait = Stopwatch.Frequency / 2000;
+
+    /// <summary>
+    /// Workers that a garbage collection has stopped miss some jobs in a row; those that libtorch's threads hold up, every other. After
+    /// a rest these still spin for a while, which means nothing.
+    /// </summary>
+    private readonly TeamPatience _patience = new(waits: 12, graceMilliseconds: 10);
+
     private readonly Lock _growth = new();
     private readonly SemaphoreSlim _parked = new(0);
     private KernelJob? _job;
@@ -27,10 +42,13 @@ internal sealed class KernelPool
     private int _busy;
     private int _sleeping;
     private int _workers;
-    private bool _prefersOpenMp;
+    private bool _mayUseOpenMp;
 
-    /// <summary>The pool of the process; it leaves the work to libtorch's own threads where it can.</summary>
-    public static KernelPool Shared { get; } = new() { _prefersOpenMp = true };
+    /// <summary>The pool of the process; it leaves the work to libtorch's own threads while these are in the workers' way.</summary>
+    public static KernelPool Shared { get; } = new() { _mayUseOpenMp = true };
+
+    /// <summary>Whether its workers came late of late.</summary>
+    internal bool Rests => _patience.Rests;
 
     /// <summary>Runs the job to its end.</summary>
     /// <param name="job">The work.</param>
@@ -38,14 +56,17 @@ internal sealed class KernelPool
     public void Run(KernelJob job, int threads)
     {
         threads = Math.Min(threads, 1024);
-        if (threads > 1 && _prefersOpenMp && OpenMpTeam.IsAvailable && !OpenMpTeam.Rests)
-        {
-            OpenMpTeam.Run(job, threads);
-            return;
-        }
-        if (threads <= 1 || Interlocked.Exchange(ref _busy, 1) != 0)
+        if (threads <= 1)
         {
             job.Run(0);
+            return;
+        }
+        if (Rests && TryOpenMp(job, threads))
+            return;
+        if (Interlocked.Exchange(ref _busy, 1) != 0)
+        {
+            if (!TryOpenMp(job, threads))
+                job.Run(0);
             return;
         }
         try
@@ -62,21 +83,32 @@ internal sealed class KernelPool
         failure?.Throw();
     }
 
+    private bool TryOpenMp(KernelJob job, int threads)
+    {
+        if (!_mayUseOpenMp || !OpenMpTeam.IsAvailable || OpenMpTeam.Rests)
+            return false;
+        OpenMpTeam.Run(job, threads);
+        return true;
+    }
+
     private void RunShared(KernelJob job, int helpers)
     {
         _job = job;
         var generation = (uint)(Volatile.Read(ref _state) >> 32) + 1;
         Interlocked.Exchange(ref _state, (long)generation << 32 | Open | (long)helpers << SeatShift);
-        var toWake = Math.Min(Volatile.Read(ref _sleeping), helpers) - _parked.CurrentCount;
+        var sleeping = Volatile.Read(ref _sleeping);
+        var toWake = Math.Min(sleeping, helpers) - _parked.CurrentCount;
         if (toWake > 0)
             _parked.Release(toWake);
+        var began = Stopwatch.GetTimestamp();
         try
         {
             job.Run(0);
         }
         finally
         {
-            Interlocked.And(ref _state, ~Open);
+            var closed = Interlocked.And(ref _state, ~Open);
+            var worked = Stopwatch.GetTimestamp();
             var spins = 0;
             while ((Volatile.Read(ref _state) & CountMask) != 0)
             {
@@ -85,6 +117,8 @@ internal sealed class KernelPool
                 else
                     Thread.Yield();
             }
+            var isAbsent = (closed & SeatMask) >> SeatShift == helpers && worked - began >= (sleeping == 0 ? LongAbsence : LongWaking);
+            _patience.Judge(isAbsent || TeamPatience.IsLong(Stopwatch.GetTimestamp() - worked, worked - began, LongWait));
         }
     }
 

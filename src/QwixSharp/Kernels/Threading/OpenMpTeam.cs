@@ -10,16 +10,20 @@ namespace QwixSharp.Kernels.Threading;
 /// <remarks>
 /// After each of its own parallel ops libtorch's threads spin for some milliseconds, waiting for the next. Threads of our
 /// own would have to share the cores with them, and a product would wait until the system lets both run. As one of
-/// libtorch's parallel regions, a product starts at once and fights nobody. But a region ends only when all of its threads
+/// libtorch's parallel regions, a product starts at once and fights nobody; so <see cref="KernelPool"/> leaves its work to the team
+/// where such ops come often. But a region ends only when all of its threads
 /// have run, and where other processes use the processor too, one of them may have to wait for a time slice, thousands of
 /// times longer than a small product takes. After some such waits close to each other the team rests for a while, and products
-/// run on our own threads, which nobody waits for. One now and then, as on any machine, is no reason. <c>QWIXSHARP_OPENMP=0</c> turns the team off.
+/// run on our own threads all the same. One now and then, as on any machine, is no reason. <c>QWIXSHARP_OPENMP=0</c> turns the team off.
 /// </remarks>
 internal static unsafe class OpenMpTeam
 {
     private const long SearchIntervalMilliseconds = 500;
 
-    private static readonly TeamPatience Patience = new();
+    /// <summary>A wait that no chunk of work explains.</summary>
+    private static readonly long LongWait = Stopwatch.Frequency / 500;
+
+    private static readonly TeamPatience Patience = new(waits: 3);
 
     private static readonly bool IsAllowed = OperatingSystem.IsLinux() && Environment.GetEnvironmentVariable("QWIXSHARP_OPENMP") != "0";
 
@@ -44,7 +48,7 @@ internal static unsafe class OpenMpTeam
         var team = _team ??= new Team();
         team.Begin(job);
         _parallel(&Body, team.Handle, (uint)threads, 0);
-        Patience.Judge(team.Waited, team.Worked);
+        Patience.Judge(TeamPatience.IsLong(team.Waited, team.Worked, LongWait));
         team.End();
     }
 

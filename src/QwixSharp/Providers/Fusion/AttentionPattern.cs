@@ -15,10 +15,19 @@ internal static class AttentionPattern
     {
         if (node.Kind == OpKind.MatMul)
             return node.Shape.Length == 4 ? Compute(node, node.Shape, Contiguous(node.Shape), graph) : null;
-        if (node.Source(0) is not { Kind: OpKind.Transpose } transpose || transpose.Source(0) is not { Kind: OpKind.MatMul, Shape: [var batch, var heads, var queries, var size] } product)
+        if (WithHeadsTogether(node) is not { Kind: OpKind.MatMul, Shape: [_, var heads, var queries, var size] } product)
             return null;
-        var bringsHeadsTogether = (transpose.Axis, transpose.Start) is (1, 2) or (2, 1) && node.Shape.AsSpan().SequenceEqual([batch, queries, heads * size]);
-        return bringsHeadsTogether ? Compute(product, node.Shape, [queries * heads * size, size, heads * size, 1], graph) : null;
+        return Compute(product, node.Shape, [queries * heads * size, size, heads * size, 1], graph);
+    }
+
+    /// <summary>What gives the heads [batch, heads, queries, size] that a node has side by side, as [batch, queries, heads · size]; or null.</summary>
+    internal static DeferredNode? WithHeadsTogether(DeferredNode node)
+    {
+        if (node.Kind != OpKind.Reshape || node.Source(0) is not { Kind: OpKind.Transpose } transpose || (transpose.Axis, transpose.Start) is not ((1, 2) or (2, 1)))
+            return null;
+        return transpose.Source(0) is { Shape: [var batch, var heads, var queries, var size] } source && node.Shape.AsSpan().SequenceEqual([batch, queries, heads * size])
+            ? source
+            : null;
     }
 
     private static Tensor? Compute(DeferredNode product, long[] shape, long[] strides, DeferredGraph graph)

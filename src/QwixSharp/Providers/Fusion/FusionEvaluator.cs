@@ -14,32 +14,33 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
     private readonly ImageOps _images = new(state);
 
     /// <inheritdoc/>
-    public bool MayRead(Tensor tensor) => state.UseOf(tensor) is not { } use || !state.IsReleased(use);
+    public bool MayRead(Tensor tensor) => !state.HasReleased || state.UseOf(tensor) is not { } use || !state.IsReleased(use);
 
     /// <inheritdoc/>
     public bool MayRearrange(Tensor tensor) => state.UseOf(tensor) is null;
 
     /// <inheritdoc/>
-    public bool Agrees(DeferrableOp op, object?[] arguments, long[] input, InterceptionScope scope, ref DeferredCall call)
+    public bool Agrees(DeferrableOp op, in CallArguments arguments, long[] input, InterceptionScope scope, ref DeferredCall call)
     {
         if (op.Kind == OpKind.MatMul)
             return !scope.Module.training && IsPlainProduct(arguments, scope.Path);
+        // Whether gradients are recorded is asked first: it costs less than a look at the module.
+        if (TensorInternals.GradientsAreRecorded() && scope.Module.training)
+            return false;
+        if (op.Kind == OpKind.Attention)
+            return !scope.Module.training && KeepsActivations(scope.Path);
         if (op.Kind != OpKind.Linear)
-            return !(scope.Module.training && is_grad_enabled()) && _images.Agrees(op, arguments, input, scope, ref call);
-        if (arguments[1] is not Tensor weight || (scope.Module.training && is_grad_enabled()))
+            return _images.Agrees(op, arguments, input, scope, ref call);
+        if (arguments.Tensor(1) is not { } weight || state.Remembered(weight, scope) is not { } layer || layer.ResultShape(input) is not { } shape)
             return false;
-        if (state.Remembered(weight, scope.Path) is not { } layer || layer.ResultShape(input) is not { } shape)
-            return false;
-        var tensor = (Tensor)arguments[0]!;
-        if (arguments[2] is Tensor bias)
+        if (arguments.Tensor(2) is { } bias)
         {
             // An activation as a bias is left to the general way.
             if (bias is not TorchSharp.Modules.Parameter || (bias.requires_grad && is_grad_enabled()) || bias.dtype != ScalarType.Float32 || !bias.is_contiguous() || bias.device_type != DeviceType.CPU)
                 return false;
-            call.Operands = [tensor, bias];
+            call.Operands.Add(bias);
         }
 
-        call.Operands ??= [tensor];
         (call.Shape, call.IsContiguous, call.Payload) = (shape, true, layer);
         return true;
     }
@@ -51,14 +52,24 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
             return LinearGroup.TryCompute(node, graph);
         if (ImageChain.TryCompute(node, graph))
             return true;
+        switch (node.Kind)
+        {
+            case OpKind.Multiply:
+                return RmsNormPattern.TryCompute(node, graph) || GatePattern.TryCompute(node, graph);
+            case OpKind.Divide:
+                return RmsNormPattern.TryCompute(node, graph);
+            case OpKind.Add:
+                return RotaryPattern.TryCompute(node, graph) || TrySum(node, graph);
+            case OpKind.Attention:
+            case OpKind.Reshape when AttentionPattern.WithHeadsTogether(node)?.Kind == OpKind.Attention:
+                return ScaledAttentionPattern.TryCompute(node, graph);
+        }
+
         var result = node.Kind switch
         {
-            OpKind.Multiply => RmsNormPattern.TryCompute(node, graph) ?? GatePattern.TryCompute(node, graph),
-            OpKind.Divide => RmsNormPattern.TryCompute(node, graph),
             OpKind.Gelu => LinearGeluPattern.TryCompute(node, graph),
             OpKind.LayerNorm => LayerNormPattern.TryCompute(node, graph),
             OpKind.MatMul or OpKind.Reshape => AttentionPattern.TryCompute(node, graph),
-            OpKind.Add => RotaryPattern.TryCompute(node, graph) ?? Sum(node, graph),
             _ => null,
         };
         if (result is null)
@@ -68,23 +79,29 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
     }
 
     /// <summary>Whether a product is one of activations that no rule quantizes.</summary>
-    private bool IsPlainProduct(object?[] arguments, string path)
+    private bool IsPlainProduct(in CallArguments arguments, string path)
     {
-        foreach (var argument in arguments)
-        {
-            if (argument is not Tensor tensor || state.UseOf(tensor) is not null)
-                return false;
-        }
-
+        if (arguments.Tensor(0) is not { } left || arguments.Tensor(1) is not { } right || state.UseOf(left) is not null || state.UseOf(right) is not null)
+            return false;
         return state.Providers.All(provider => provider.Match(path, OpNames.DotGeneral) is null);
     }
 
-    private static Tensor? Sum(DeferredNode node, DeferredGraph graph)
+    /// <summary>Whether products of two activations are computed as they are.</summary>
+    private bool KeepsActivations(string path) => state.Providers.All(provider => provider.Match(path, OpNames.DotGeneral)?.ActQType is null);
+
+    private static bool TrySum(DeferredNode node, DeferredGraph graph)
     {
         if (node.Operands.Length != 2)
-            return null;
-        Tensor a = graph.Value(node, 0), b = graph.Value(node, 1);
-        var fits = graph.ShapeOf(a)!.AsSpan().SequenceEqual(node.Shape) && graph.ShapeOf(b)!.AsSpan().SequenceEqual(node.Shape);
-        return fits && a.is_contiguous() && b.is_contiguous() ? FusedOps.Add(a, b, node.Shape) : null;
+            return false;
+        NodeInput left = NodeInput.Of(node, 0), right = NodeInput.Of(node, 1);
+        if (!left.Shape(graph).AsSpan().SequenceEqual(node.Shape) || !right.Shape(graph).AsSpan().SequenceEqual(node.Shape))
+            return false;
+        StridedTensor a = left.View(graph), b = right.View(graph);
+        if (!a.IsContiguous || !b.IsContiguous)
+            return false;
+        var output = new NodeOutput(node, graph);
+        FusedOps.Add(a, b, output.Address);
+        output.Give(graph);
+        return true;
     }
 }

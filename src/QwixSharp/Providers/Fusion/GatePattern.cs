@@ -1,23 +1,27 @@
 using QwixSharp.Interception.Deferred;
 using QwixSharp.Ops;
-using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Fusion;
 
 /// <summary>silu(gate) · x, with silu as an op or as gate · sigmoid(gate).</summary>
 internal static class GatePattern
 {
-    /// <summary>The gated product that a product is, or null.</summary>
-    internal static Tensor? TryCompute(DeferredNode node, DeferredGraph graph)
+    /// <summary>Computes a product that is a gated one.</summary>
+    internal static bool TryCompute(DeferredNode node, DeferredGraph graph)
     {
         if (node.Operands.Length != 2)
-            return null;
+            return false;
         NodeInput left = NodeInput.Of(node, 0), right = NodeInput.Of(node, 1);
         var (gate, x) = Gate(left) is { } first ? (first, right) : Gate(right) is { } second ? (second, left) : default;
         if (gate.Tensor is null || !gate.Shape(graph).AsSpan().SequenceEqual(x.Shape(graph)))
-            return null;
-        Tensor g = gate.Value(graph), value = x.Value(graph);
-        return g.is_contiguous() && value.is_contiguous() ? FusedOps.SiluTimes(g, value, node.Shape) : null;
+            return false;
+        StridedTensor g = gate.View(graph), value = x.View(graph);
+        if (!g.IsContiguous || !value.IsContiguous)
+            return false;
+        var output = new NodeOutput(node, graph);
+        FusedOps.SiluTimes(g, value, output.Address);
+        output.Give(graph);
+        return true;
     }
 
     private static NodeInput? Gate(NodeInput input)

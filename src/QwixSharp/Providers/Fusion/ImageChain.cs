@@ -51,13 +51,8 @@ internal sealed class ImageChain
     }
 
     /// <summary>The op of the chain that gives an operand, or null where the operand has a value.</summary>
-    internal DeferredNode? Source(DeferredNode node, int operand)
-    {
-        var source = node.Source(operand);
-        while (source is { Kind: OpKind.Reshape } && source.Shape.AsSpan().SequenceEqual(source.Source(0)?.Shape))
-            source = source.Source(0);
-        return source is not null && _readers.ContainsKey(source) ? source : null;
-    }
+    internal DeferredNode? Source(DeferredNode node, int operand) =>
+        ImageBefore(node, operand) is { } source && _readers.ContainsKey(source) ? source : null;
 
     /// <summary>The value of an operand that no op of the chain gives.</summary>
     internal Tensor Leaf(DeferredNode node, int operand) => _graph.Value(node, operand);
@@ -70,14 +65,19 @@ internal sealed class ImageChain
 
     private static ImageChain? Of(DeferredNode root, DeferredGraph graph)
     {
+        // Most sums are of no images at all: nothing is made for them.
+        if (root.Kind != OpKind.Convolution && !HasImage(root))
+            return null;
         while (true)
         {
             var chain = new ImageChain(root, graph);
             chain.Collect(root);
+            if (!chain._nodes.Exists(n => n.Kind == OpKind.Convolution))
+                return null;
+            chain.ComputeLeaves();
             // What is no op on images was computed, and may have had some of the chain computed.
-            if (chain._nodes.Exists(n => n.IsComputed))
-                continue;
-            return chain._nodes.Exists(n => n.Kind == OpKind.Convolution) ? chain : null;
+            if (!chain._nodes.Exists(n => n.HasValue))
+                return chain;
         }
     }
 
@@ -86,21 +86,46 @@ internal sealed class ImageChain
         _readers[node] = [];
         for (int i = 0; i < Images(node); i++)
         {
-            var source = node.Source(i);
-            while (source is { Kind: OpKind.Reshape } && source.Shape.AsSpan().SequenceEqual(source.Source(0)?.Shape))
-                source = source.Source(0);
-            if (source is null || source.IsPlain || !IsOnImages(source))
-            {
-                _graph.Value(node, i);
+            if (ImageBefore(node, i) is not { } source)
                 continue;
-            }
-
             if (!_readers.ContainsKey(source))
                 Collect(source);
             _readers[source].Add(node);
         }
 
         _nodes.Add(node);
+    }
+
+    private void ComputeLeaves()
+    {
+        foreach (var node in _nodes)
+        {
+            for (int i = 0; i < Images(node); i++)
+            {
+                if (ImageBefore(node, i) is null)
+                    _graph.Value(node, i);
+            }
+        }
+    }
+
+    private static bool HasImage(DeferredNode node)
+    {
+        for (int i = 0; i < Images(node); i++)
+        {
+            if (ImageBefore(node, i) is not null)
+                return true;
+        }
+
+        return false;
+    }
+
+    /// <summary>The op on images that gives an operand, or null.</summary>
+    private static DeferredNode? ImageBefore(DeferredNode node, int operand)
+    {
+        var source = node.Source(operand);
+        while (source is { Kind: OpKind.Reshape } && source.Shape.AsSpan().SequenceEqual(source.Source(0)?.Shape))
+            source = source.Source(0);
+        return source is { IsPlain: false } && IsOnImages(source) ? source : null;
     }
 
     private static bool IsOnImages(DeferredNode node) => node.Shape.Length == 4 && node.Kind switch

@@ -22,7 +22,7 @@ internal sealed record PoolPayload(long[] Size, long[] Strides, long[] Padding);
 internal sealed class ImageOps(ModelState state)
 {
     /// <summary>Whether an op is deferred, and what it means.</summary>
-    internal bool Agrees(DeferrableOp op, object?[] arguments, long[] input, InterceptionScope scope, ref DeferredCall call) => op.Kind switch
+    internal bool Agrees(DeferrableOp op, in CallArguments arguments, long[] input, InterceptionScope scope, ref DeferredCall call) => op.Kind switch
     {
         OpKind.Convolution => Convolution(arguments, input, scope, ref call),
         OpKind.BatchNorm => FollowsConvolution(arguments, input) && Norm(arguments, input, ref call),
@@ -32,9 +32,9 @@ internal sealed class ImageOps(ModelState state)
     };
 
     /// <summary>What comes after a convolution has no value yet.</summary>
-    private static bool FollowsConvolution(object?[] arguments, long[] input) => input.Length == 4 && TensorInternals.Handle((Tensor)arguments[0]!) == 0;
+    private static bool FollowsConvolution(in CallArguments arguments, long[] input) => input.Length == 4 && TensorInternals.Handle(arguments.Tensor(0)!) == 0;
 
-    private bool Convolution(object?[] arguments, long[] input, InterceptionScope scope, ref DeferredCall call)
+    private bool Convolution(in CallArguments arguments, long[] input, InterceptionScope scope, ref DeferredCall call)
     {
         if (arguments[1] is not Tensor weight || scope.Interceptor is not ModelRun run || state.RememberedConvolution(weight, scope.Path) is not { } known)
             return false;
@@ -49,12 +49,13 @@ internal sealed class ImageOps(ModelState state)
         if (!run.TryCount(scope.Path, OpNames.ConvGeneralDilated, known.Count))
             return false;
         var form = CodeForm.Of(numbers.Scale, numbers.ZeroPoint, layer.QType);
-        call.Operands = bias is null ? [(Tensor)arguments[0]!] : [(Tensor)arguments[0]!, bias];
+        if (bias is not null)
+            call.Operands.Add(bias);
         (call.Shape, call.IsContiguous, call.Payload) = (shape, true, new ConvolutionPayload(layer, scale, form, bias));
         return true;
     }
 
-    private static bool Norm(object?[] arguments, long[] input, ref DeferredCall call)
+    private static bool Norm(in CallArguments arguments, long[] input, ref DeferredCall call)
     {
         if (arguments[5] is true || arguments[1] is not Tensor mean || arguments[2] is not Tensor variance)
             return false;
@@ -62,12 +63,12 @@ internal sealed class ImageOps(ModelState state)
         Tensor[] parameters = [mean, variance, .. new[] { weight, bias }.OfType<Tensor>()];
         if (!parameters.All(p => IsPlainVector(p, input[1])))
             return false;
-        call.Operands = [(Tensor)arguments[0]!, .. parameters];
+        call.Operands.Add(parameters);
         (call.Shape, call.IsContiguous, call.Payload) = (input, true, new NormPayload(mean, variance, weight, bias, (double)arguments[7]!));
         return true;
     }
 
-    private static bool MaxPool(object?[] arguments, long[] input, ref DeferredCall call)
+    private static bool MaxPool(in CallArguments arguments, long[] input, ref DeferredCall call)
     {
         long[] size = Pair(arguments[1], null), strides = Pair(arguments[2], size), padding = Pair(arguments[3], [0, 0]), dilation = Pair(arguments[4], [1, 1]);
         if (arguments[5] is true || dilation is not [1, 1] || size is not [> 0, > 0] || strides is not [> 0, > 0])
@@ -81,15 +82,15 @@ internal sealed class ImageOps(ModelState state)
             shape[axis + 2] = (room / strides[axis]) + 1;
         }
 
-        (call.Operands, call.Shape, call.IsContiguous, call.Payload) = ([(Tensor)arguments[0]!], shape, true, new PoolPayload(size, strides, padding));
+        (call.Shape, call.IsContiguous, call.Payload) = (shape, true, new PoolPayload(size, strides, padding));
         return true;
     }
 
-    private static bool AveragePool(object?[] arguments, long[] input, ref DeferredCall call)
+    private static bool AveragePool(in CallArguments arguments, long[] input, ref DeferredCall call)
     {
         if (arguments[1] is not long[] { Length: > 0 } size || size.Any(s => s != 1))
             return false;
-        (call.Operands, call.Shape, call.IsContiguous) = ([(Tensor)arguments[0]!], [input[0], input[1], 1, 1], true);
+        (call.Shape, call.IsContiguous) = ([input[0], input[1], 1, 1], true);
         return true;
     }
 

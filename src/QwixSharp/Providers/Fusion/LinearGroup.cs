@@ -16,21 +16,28 @@ internal static class LinearGroup
         var nodes = graph.WaitingFor(node, MostLayers);
         var layers = new PackedLinear[nodes.Count];
         var biases = new Tensor?[nodes.Count];
-        var results = new Tensor[nodes.Count];
         for (int i = 0; i < layers.Length; i++)
         {
             layers[i] = (PackedLinear)nodes[i].Payload!;
             biases[i] = nodes[i].Operands.Length > 1 ? nodes[i].Operands[1] : null;
         }
 
+        using var copy = input.IsContiguous ? null : graph.Value(node, 0).contiguous();
         // A view without gaps is read where it lies.
-        bool isComputed = input.IsContiguous
-            ? PackedLinear.TryComputeGroup(input, layers, biases, results)
-            : PackedLinear.TryComputeGroup(graph.Value(node, 0), layers, biases, results);
-        if (!isComputed)
+        var x = copy is null ? input : StridedTensor.Of(copy);
+        if (!PackedLinear.CanComputeGroup(x, layers, biases))
             return false;
-        for (int i = 0; i < layers.Length; i++)
-            graph.Give(nodes[i], results[i]);
+        var outputs = new NodeOutput[layers.Length];
+        var results = new nint[layers.Length];
+        for (int i = 0; i < outputs.Length; i++)
+        {
+            outputs[i] = new NodeOutput(nodes[i], graph);
+            results[i] = outputs[i].Address;
+        }
+
+        PackedLinear.ComputeGroup(x, layers, biases, results);
+        foreach (var output in outputs)
+            output.Give(graph);
         return true;
     }
 }

@@ -1,6 +1,5 @@
 using QwixSharp.Interception.Deferred;
 using QwixSharp.Ops;
-using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Fusion;
 
@@ -10,23 +9,26 @@ namespace QwixSharp.Providers.Fusion;
 /// </summary>
 internal static class RmsNormPattern
 {
-    /// <summary>The norm that a product or quotient is, or null.</summary>
-    internal static Tensor? TryCompute(DeferredNode node, DeferredGraph graph)
+    /// <summary>Computes a product or quotient that is a norm.</summary>
+    internal static bool TryCompute(DeferredNode node, DeferredGraph graph)
     {
         if (node.Operands.Length != 2)
-            return null;
+            return false;
         NodeInput left = NodeInput.Of(node, 0), right = NodeInput.Of(node, 1);
         var found = node.Kind == OpKind.Divide ? Quotient(left, right) : Product(left, right) ?? Product(right, left);
         if (found is not var (x, weight, epsilon))
-            return null;
+            return false;
         long[] shape = x.Shape(graph);
         if (shape.Length == 0 || !shape.AsSpan().SequenceEqual(node.Shape) || (weight is { } given && !IsRow(given.Shape(graph), shape[^1])))
-            return null;
-        var input = x.Value(graph);
-        var factors = weight?.Value(graph);
-        if (!input.is_contiguous() || factors?.is_contiguous() == false || input.numel() == 0)
-            return null;
-        return FusedOps.RmsNorm(input, shape, factors, epsilon);
+            return false;
+        var input = x.View(graph);
+        var factors = weight?.View(graph);
+        if (!input.IsContiguous || factors?.IsContiguous == false || input.Count == 0)
+            return false;
+        var output = new NodeOutput(node, graph);
+        FusedOps.RmsNorm(input, factors, epsilon, output.Address);
+        output.Give(graph);
+        return true;
     }
 
     /// <summary>Whether a shape is that of one row, so that all rows are multiplied with the same.</summary>

@@ -1,37 +1,41 @@
 using QwixSharp.Interception.Deferred;
 using QwixSharp.Ops;
-using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Fusion;
 
 /// <summary>x · cos + cat(−x₂, x₁) · sin, where x₁ and x₂ are the halves of x along its last axis.</summary>
 internal static class RotaryPattern
 {
-    /// <summary>The rotation that a sum is, or null.</summary>
-    internal static Tensor? TryCompute(DeferredNode node, DeferredGraph graph)
+    /// <summary>Computes a sum that is a rotation.</summary>
+    internal static bool TryCompute(DeferredNode node, DeferredGraph graph)
     {
         if (node.Operands.Length != 2 || node.Shape.Length != 4)
-            return null;
+            return false;
         NodeInput left = NodeInput.Of(node, 0), right = NodeInput.Of(node, 1);
-        return TryCompute(node, left, right, graph) ?? TryCompute(node, right, left, graph);
+        return TryCompute(node, left, right, graph) || TryCompute(node, right, left, graph);
     }
 
-    private static Tensor? TryCompute(DeferredNode node, NodeInput straight, NodeInput turned, DeferredGraph graph)
+    private static bool TryCompute(DeferredNode node, NodeInput straight, NodeInput turned, DeferredGraph graph)
     {
         if (!straight.IsOfTensors(OpKind.Multiply) || !turned.IsOfTensors(OpKind.Multiply))
-            return null;
+            return false;
         var (x, sin) = Turned(turned[0]) is { } first ? (first, turned[1]) : Turned(turned[1]) is { } second ? (second, turned[0]) : default;
         if (x.Tensor is null)
-            return null;
+            return false;
         var cos = straight[0].Same(x) ? straight[1] : straight[1].Same(x) ? straight[0] : default;
         long[] shape = node.Shape;
         if (cos.Tensor is null || !x.Shape(graph).AsSpan().SequenceEqual(shape) || !IsTable(cos.Shape(graph), shape) || !IsTable(sin.Shape(graph), shape))
-            return null;
+            return false;
         if (ShapeReaders.Count(shape) == 0)
-            return null;
+            return false;
         var view = x.View(graph);
-        Tensor c = cos.Value(graph), s = sin.Value(graph);
-        return view.Strides[3] == 1 && c.is_contiguous() && s.is_contiguous() ? FusedOps.Rotate(view, c, s) : null;
+        StridedTensor c = cos.View(graph), s = sin.View(graph);
+        if (view.Strides[3] != 1 || !c.IsContiguous || !s.IsContiguous)
+            return false;
+        var output = new NodeOutput(node, graph);
+        FusedOps.Rotate(view, c, s, output.Address);
+        output.Give(graph);
+        return true;
     }
 
     /// <summary>Whether a shape is [tokens, size], up to axes of length 1 before.</summary>

@@ -24,6 +24,7 @@ internal sealed class ModelState : IDisposable
     private readonly HashSet<string> _released = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<WeightUse, (string ModulePath, PackedLinear Layer)> _linears = new(ReferenceEqualityComparer.Instance);
     private readonly ConcurrentDictionary<WeightUse, (string ModulePath, RememberedConvolution Convolution)> _convolutions = new(ReferenceEqualityComparer.Instance);
+    private readonly ConcurrentDictionary<nn.Module, (Tensor Weight, PackedLinear Layer)> _lastLinears = new(ReferenceEqualityComparer.Instance);
     private Dictionary<Tensor, WeightUse> _parameters = [];
     private Dictionary<nint, WeightUse> _byAddress = [];
     private Dictionary<string, Tensor> _frozen = [];
@@ -127,6 +128,18 @@ internal sealed class ModelState : IDisposable
     internal PackedLinear? Remembered(Tensor weight, string modulePath) =>
         UseOf(weight) is { } use && _linears.TryGetValue(use, out var known) && known.ModulePath == modulePath ? known.Layer : null;
 
+    /// <summary>What is remembered of the linear layer of the module that runs, or null. Most modules have one, which is found at once.</summary>
+    internal PackedLinear? Remembered(Tensor weight, InterceptionScope scope)
+    {
+        if (_lastLinears.TryGetValue(scope.Module, out var last) && ReferenceEquals(last.Weight, weight))
+            return last.Layer;
+        var layer = Remembered(weight, scope.Path);
+        // The path of any other module depends on who calls it.
+        if (layer is not null && Paths.Of(scope.Module) is not null)
+            _lastLinears[scope.Module] = (weight, layer);
+        return layer;
+    }
+
     /// <summary>Remembers how a module's convolution is computed whose input has a static scale.</summary>
     internal void Remember(WeightUse weight, string modulePath, RememberedConvolution convolution)
     {
@@ -185,6 +198,9 @@ internal sealed class ModelState : IDisposable
         _released.UnionWith(_parameters.Values.Where(u => u.Parameter.device_type == DeviceType.META && IsReplaced(u.Name)).Select(u => u.Name));
         EndLearning();
     }
+
+    /// <summary>Whether the values of any parameter were given up.</summary>
+    internal bool HasReleased => _released.Count > 0;
 
     internal bool IsReleased(WeightUse use) => IsReleased(use.Name);
 
@@ -266,6 +282,7 @@ internal sealed class ModelState : IDisposable
         (_parameters, _byAddress) = (parameters, byAddress);
         Paths = new ModulePaths(Model);
         _linears.Clear();
+        _lastLinears.Clear();
         _convolutions.Clear();
     }
 

@@ -38,11 +38,18 @@ public class DeferredEffectTests
         ["asked for its shape"] = (_, x) => { var y = x * 2; return y.view(y.shape[1], -1) * y.dim() + y.size(-1); },
         ["of chunks"] = (_, x) => { var h = x.chunk(2, -1); var z = cat([-h[1], h[0]], -1); return z * x; },
         ["of a list of chunks"] = (_, x) => { var h = (x * 2).chunk(2, -1); return cat(new List<Tensor> { h[1], h[0] }, 1) + x; },
+        ["of repeated parts"] = (_, x) => { var r = (x * 2).repeat_interleave(3, dim: 1); x.zero_(); return r.narrow(1, 2, 4) + x; },
         ["an op fails"] = (_, x) => { var y = x * 2; try { return y + ones(3, 3); } catch (Exception) { return y - 1; } },
         ["an exception passes"] = (_, x) => { var y = x * 2; try { Fail(x + 1); } catch (InvalidOperationException) { x.zero_(); } return y; },
         ["random numbers"] = (_, x) => { using var g = new Generator(3); var y = x * rand(2, 4, generator: g); var z = rand(2, 4, generator: g) + y; return z; },
         ["a longer chain than is walked"] = (_, x) => { var y = x; for (var i = 0; i < 1000; i++) y = y * 1.001 + 0.1; return y; },
         ["many at once"] = (_, x) => { var all = new Tensor[600]; for (var i = 0; i < all.Length; i++) all[i] = x * i; return all[599] - all[3]; },
+        ["in place on a result that was computed for another"] = (_, x) => { Tensor y = x * 2, n = -y, z = (y * 3).exp(); y.add_(1); return n * y + z; },
+        ["in place on a viewed result that was computed for another"] = (_, x) => { Tensor y = x * 2, v = y.view(-1), z = (y * 3).exp(); y.add_(1); return v.view(2, 4) + z; },
+        ["in place on a view of a result that was computed for another"] = (_, x) => { Tensor y = x * 2, z = (y * 3).exp(); y.view(-1).mul_(2); return y + z; },
+        ["an operand changes after a result was computed for another"] = (_, x) => { Tensor y = x * 2, z = (y * 3).exp(); x.zero_(); return y + z; },
+        ["a result is disposed that was computed for another"] = (_, x) => { Tensor y = x * 2, n = -y, z = (y * 3).exp(); y.Dispose(); return n + z; },
+        ["a result that was computed for another is returned"] = (_, x) => { Tensor y = x * 2, z = (y * 3).exp(); return z[0, 0].item<float>() > 0 ? y : z; },
         ["gradient mode changes"] = (_, x) => { Tensor y; using (no_grad()) y = x * 2; using (enable_grad()) return y * 3; },
     };
 
@@ -61,6 +68,25 @@ public class DeferredEffectTests
 
         for (var run = 0; run < 2; run++)
             Assert.True(Intercepted.BitEqual(plain, Intercepted.Run(model, x.clone(), new DeferringInterceptor())), name);
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void TheResultIsTheSameWhereValuesAreKeptInOtherMemory(string name)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        random.manual_seed(7);
+        var x = randn(2, 4);
+        var plain = new LambdaModel(Programs[name]).call(x.clone());
+        using var model = new LambdaModel(Programs[name]);
+
+        for (var run = 0; run < 2; run++)
+        {
+            var keeping = new KeepingInterceptor();
+            Assert.True(Intercepted.BitEqual(plain, Intercepted.Run(model, x.clone(), keeping)), name);
+            Assert.Equal(0, keeping.Left);
+        }
     }
 
     [Theory]
@@ -130,6 +156,7 @@ public class DeferredEffectTests
     {
         using var noGrad = no_grad();
         var chance = new Random(11);
+        var kept = 0;
         for (var round = 0; round < 200; round++)
         {
             using var scope = NewDisposeScope();
@@ -138,7 +165,13 @@ public class DeferredEffectTests
             var x = randn(2, 4);
             var plain = model.call(x.clone());
             Assert.True(Intercepted.BitEqual(plain, Intercepted.Run(model, x.clone(), new DeferringInterceptor())), string.Join(",", program));
+            var keeping = new KeepingInterceptor();
+            Assert.True(Intercepted.BitEqual(plain, Intercepted.Run(model, x.clone(), keeping)), string.Join(",", program));
+            Assert.Equal(0, keeping.Left);
+            kept += keeping.Kept;
         }
+
+        Assert.True(kept > 0);
     }
 
     private static Tensor Execute(int[] program, Tensor a)

@@ -22,7 +22,7 @@ internal sealed class DeferringInterceptor : IDefersOps, IDeferredEvaluator
 
     public bool MayRearrange(Tensor tensor) => true;
 
-    public bool Agrees(DeferrableOp op, object?[] arguments, long[] input, InterceptionScope scope, ref DeferredCall call) => false;
+    public bool Agrees(DeferrableOp op, in CallArguments arguments, long[] input, InterceptionScope scope, ref DeferredCall call) => false;
 
     public bool TryCompute(DeferredNode node, DeferredGraph graph)
     {

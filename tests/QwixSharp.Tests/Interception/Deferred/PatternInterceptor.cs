@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace QwixSharp.Tests.Interception.Deferred;
 
 /// <summary>Defers all that can be, computes one pattern by its own way, and counts how often it was found.</summary>
-internal sealed class PatternInterceptor(OpKind root, Func<DeferredNode, DeferredGraph, Tensor?> pattern) : IDefersOps, IDeferredEvaluator
+internal sealed class PatternInterceptor(OpKind root, Func<DeferredNode, DeferredGraph, bool> pattern) : IDefersOps, IDeferredEvaluator
 {
     public IDeferredEvaluator? Evaluator => this;
 
@@ -21,13 +21,12 @@ internal sealed class PatternInterceptor(OpKind root, Func<DeferredNode, Deferre
 
     public bool MayRearrange(Tensor tensor) => true;
 
-    public bool Agrees(DeferrableOp op, object?[] arguments, long[] input, InterceptionScope scope, ref DeferredCall call) => false;
+    public bool Agrees(DeferrableOp op, in CallArguments arguments, long[] input, InterceptionScope scope, ref DeferredCall call) => false;
 
     public bool TryCompute(DeferredNode node, DeferredGraph graph)
     {
-        if (node.Kind != root || pattern(node, graph) is not { } result) return false;
+        if (node.Kind != root || !pattern(node, graph)) return false;
         Matches++;
-        graph.Give(node, result);
         return true;
     }
 }
