@@ -15,6 +15,9 @@ internal sealed class GraphTensor(LiteRtType type, int[] shape, string name = ""
     /// <summary>The values of a constant, possibly a view with other strides; null for an activation.</summary>
     internal Tensor? Constant { get; init; }
 
+    /// <summary>Whether the constant's values are nobody else's, so that they can be freed as soon as they are written.</summary>
+    internal bool OwnsConstant { get; init; }
+
     /// <summary>The integers that it has on the device: of a fake-quantized constant, or of the result of a fake-quant.</summary>
     internal FakeQuant? FakeQuant { get; set; }
 

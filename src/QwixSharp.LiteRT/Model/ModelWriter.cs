@@ -84,6 +84,8 @@ internal sealed class ModelWriter
     private Offset<Table> Tensor(GraphTensor tensor)
     {
         int buffer = tensor.Constant is { } values ? Store(tensor, values) : 0;
+        if (tensor.OwnsConstant)
+            tensor.Constant!.Dispose();
         var shape = Ints(tensor.Shape);
         var name = _builder.CreateSharedString(tensor.Name);
         var quantization = tensor.Quantization is { } q ? Quantization(q) : default;

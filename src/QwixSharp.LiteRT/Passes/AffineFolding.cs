@@ -103,9 +103,14 @@ internal static class AffineFolding
             long[] shape = [.. Enumerable.Repeat(1L, weight.Rank)];
             shape[product.Op == BuiltinOp.DepthwiseConv2D ? 3 : 0] = channels;
             using var factors = factor.reshape(shape).to(ScalarType.Float32);
-            var scaled = GraphBuilder.Constant(weight.Constant! * factors, weight.Name);
-            scaled.FakeQuant = weight.FakeQuant is { } codes ? codes with { Scales = ScaledBy(codes.Scales, factor) } : null;
-            product.Inputs[1] = scaled;
+            product.Inputs[1] = new GraphTensor(weight.Type, weight.Shape, weight.Name)
+            {
+                Constant = weight.Constant! * factors,
+                OwnsConstant = true,
+                FakeQuant = weight.FakeQuant is { } codes ? codes with { Scales = ScaledBy(codes.Scales, factor) } : null,
+            };
+            if (weight.OwnsConstant)
+                weight.Constant!.Dispose();
             bias = bias * factor;
         }
 

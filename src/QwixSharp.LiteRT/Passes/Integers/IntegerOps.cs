@@ -1,5 +1,7 @@
 using QwixSharp.LiteRT.FlatBuffers;
 using QwixSharp.LiteRT.Graphs;
+using QwixSharp.Providers.Odml;
+using static TorchSharp.torch;
 
 namespace QwixSharp.LiteRT.Passes.Integers;
 
@@ -33,7 +35,7 @@ internal static class IntegerOps
     /// <summary>Ops that cut values off: where nothing else is known, their input has the codes of the output.</summary>
     private static readonly HashSet<BuiltinOp> Cutting = [BuiltinOp.Relu, BuiltinOp.Relu6];
 
-    internal static bool Moves(GraphOp op) => Moving.Contains(op.Op) && !op.KeepsFractions;
+    internal static bool Moves(GraphOp op) => Moving.Contains(op.Op) && !op.KeepsFractions && !IsMasked(op);
 
     /// <summary>Whether an op that moves codes has an exact kernel for a type.</summary>
     internal static bool IsExact(GraphOp op, LiteRtType type) => type != LiteRtType.Int16 || op.Op != BuiltinOp.ResizeBilinear;
@@ -63,4 +65,8 @@ internal static class IntegerOps
         BuiltinOp.Concatenation => Enumerable.Range(0, op.Inputs.Count),
         _ => [0],
     };
+
+    /// <summary>Whether an op puts a number into places that a softmax shall not see: no codes hold both that and the scores.</summary>
+    private static bool IsMasked(GraphOp op) =>
+        op.Op == BuiltinOp.SelectV2 && ValueInputs(op).Any(i => op.Inputs[i]!.Constant is { } constant && !(constant.abs().max().to(ScalarType.Float64).item<double>() < Masks.Huge));
 }

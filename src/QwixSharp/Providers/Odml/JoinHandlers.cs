@@ -1,4 +1,5 @@
 using QwixSharp.Interception;
+using QwixSharp.Providers.Odml.Device;
 using QwixSharp.Providers.OpMap;
 using static TorchSharp.torch;
 
@@ -17,8 +18,9 @@ internal static class JoinHandlers
         object?[] arguments = [.. call.Arguments];
         if (!site.QuantizesActivations)
             arguments[position] = inputs.Select((t, i) => run.Quantize(t, tags[i]?.Pending, site, $"input{i}")).ToArray();
+        var kernels = DeviceKernels.Then(run, call, name, moves: site.QuantizesActivations);
         var result = run.Proceed(call, arguments);
-        run.Tag(result, site.Rule, new() { Range = CommonRange(tags) });
+        run.Tag(result, site.Rule, new() { Range = CommonRange(tags), Kernel = kernels(0) });
         return result;
     }
 

@@ -12,7 +12,7 @@ namespace QwixSharp.Providers.Odml;
 internal static class Masks
 {
     /// <summary>Models mask with −1e4 (what float16 can bear) and less; no score comes near.</summary>
-    private const double Huge = 1e4;
+    internal const double Huge = 1e4;
 
     private static readonly QuantizationRule StaysFloat = new();
 

@@ -26,7 +26,7 @@ internal sealed record DeviceOperand(Tensor Values, FakeQuantAnnotation Codes)
 /// </summary>
 internal static class DeviceKernels
 {
-    private static readonly HashSet<string> Cuts = ["relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "pad"];
+    private static readonly HashSet<string> Cuts = ["relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "pad", "where", "masked_fill"];
 
     /// <summary>The kernel of an op, whose arguments are quantized; null where floating-point arithmetic rounds as well.</summary>
     internal static DeviceKernel? Of(OdmlRun run, in OpCall call, string name, object?[] arguments)
@@ -37,6 +37,8 @@ internal static class DeviceKernels
         {
             case "add" or "sub" or "mul" or "div":
                 return ElementwiseKernels.Of(run, call, name, arguments);
+            case "maximum" or "minimum":
+                return ElementwiseKernels.Extreme(run, arguments, name == "maximum" ? maximum : minimum);
             case "leaky_relu" when Operand(run, arguments[0]) is { } x && Number(Arguments.Named(call, "negative_slope")) is { } slope:
                 return output => ElementwiseKernels.LeakyRelu(x, (float)slope, output);
             case "gelu" when Operand(run, arguments[0]) is { } x:
@@ -57,24 +59,37 @@ internal static class DeviceKernels
         }
     }
 
-    /// <summary>An op that moves codes or cuts them off, after a kernel: it sees the kernel's output.</summary>
+    /// <summary>An op that moves codes, joins them or cuts them off, after kernels: it sees their outputs, and what it joins in the output's codes.</summary>
     /// <param name="run">The forward pass.</param>
     /// <param name="call">The call.</param>
     /// <param name="name">The op's name.</param>
-    /// <param name="moves">Whether it moves codes rather than cutting them off.</param>
+    /// <param name="moves">Whether it moves or joins codes rather than cutting them off.</param>
     internal static Func<int, DeviceKernel?> Then(OdmlRun run, in OpCall call, string name, bool moves)
     {
-        var tensors = TensorTree.Leaves(call.Arguments).ToList();
-        if (!run.RoundsAsDevice || tensors is not [var source] || run.Tags[source]?.Kernel is not { } kernel || !ReferenceEquals(call.Arguments[0], source) || !(moves || Cuts.Contains(name)))
+        var kernels = new Dictionary<Tensor, DeviceKernel>(ReferenceEqualityComparer.Instance);
+        if (!run.RoundsAsDevice || !(moves || Cuts.Contains(name)))
+            return _ => null;
+        bool joins = TensorTree.Leaves(call.Arguments).Count(t => t.is_floating_point()) > 1;
+        DeviceKernel? Source(Tensor tensor) => run.Tags[tensor]?.Kernel ?? (joins && Operand(run, tensor) is { } coded ? output => ElementwiseKernels.Requantize(coded, output) : null);
+        if (TensorTree.Leaves(call.Arguments).All(t => Source(t) is null))
             return _ => null;
         var copy = call;
         bool inPlace = OpNaming.IsInPlace(call);
+        // The model may free its tensors before the output's codes are known.
+        object?[] arguments = Array.ConvertAll(call.Arguments, a => TensorTree.Map(a, tensor =>
+        {
+            var kept = run.Own(tensor.alias());
+            if (Source(tensor) is { } kernel)
+                kernels[kept] = kernel;
+            return kept;
+        }));
         return index => output =>
         {
-            if (kernel(output) is not { } values)
+            var values = Array.ConvertAll(arguments, a => TensorTree.Map(a, t => kernels.GetValueOrDefault(t)?.Invoke(output) ?? t));
+            if (inPlace && ReferenceEquals(values[0], arguments[0]))
                 return null;
-            var result = run.Execute(copy, copy.Op, [values, .. copy.Arguments[1..]]);
-            var picked = inPlace ? values : TensorTree.Leaves(result).ElementAt(index);
+            var result = run.Execute(copy, copy.Op, values);
+            var picked = inPlace ? (Tensor)values[0]! : TensorTree.Leaves(result).ElementAt(index);
             return picked.is_floating_point() ? DeviceRounding.FakeQuantize(picked, output) : null;
         };
     }

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Odml.Device;
 
-/// <summary>Sums, differences, products, leaky ReLU and means.</summary>
+/// <summary>Sums, differences, products, maxima and minima, leaky ReLU and means.</summary>
 internal static class ElementwiseKernels
 {
     /// <summary>Before XNNPACK leaves an op to other kernels, the ratio of its scales has to be far out.</summary>
@@ -38,6 +38,25 @@ internal static class ElementwiseKernels
             return steps is null ? null : DeviceCodes.Values(steps, output);
         };
     }
+
+    /// <summary>The larger or smaller of two, which are first brought to the output's codes. The file has constants in these.</summary>
+    internal static DeviceKernel? Extreme(OdmlRun run, object?[] arguments, Func<Tensor, Tensor, Tensor> choose)
+    {
+        if (DeviceKernels.Operand(run, arguments[0]) is not { } a || DeviceKernels.Operand(run, arguments[1]) is not { } b)
+            return null;
+        bool[] isConstant = [.. arguments.Take(2).Select(x => run.Tags[(Tensor)x!] is { IsConstant: true })];
+        return output =>
+        {
+            if (a.Codes.QType != output.QType || b.Codes.QType != output.QType)
+                return null;
+            Tensor Codes(DeviceOperand x, bool constant) => constant ? DeviceCodes.Steps(x.Values, output).to(ScalarType.Int64) : Requantized(x, output);
+            return DeviceCodes.Values(choose(Codes(a, isConstant[0]), Codes(b, isConstant[1])), output);
+        };
+    }
+
+    /// <summary>Codes as others.</summary>
+    internal static Tensor? Requantize(DeviceOperand x, FakeQuantAnnotation output) =>
+        x.Codes.QType == output.QType ? DeviceCodes.Values(Requantized(x, output), output) : null;
 
     internal static Tensor? LeakyRelu(DeviceOperand x, float slope, FakeQuantAnnotation output)
     {
@@ -101,6 +120,15 @@ internal static class ElementwiseKernels
         if (scale is < 1f / 65536 or >= Most)
             return null;
         return ((a.Steps() * b.Steps()).to(ScalarType.Float32) * scale).round();
+    }
+
+    /// <summary>QUANTIZE of codes to others: XNNPACK has it for int8, and scales that are not far apart.</summary>
+    private static Tensor Requantized(DeviceOperand x, FakeQuantAnnotation output)
+    {
+        float factor = x.Scale / output.Scale[0];
+        return output.QType == QType.Int8 && factor is >= 1f / 256 and <= 128
+            ? Times256th(x.IntegerSteps(), factor)
+            : FixedPoint.Scale(x.IntegerSteps(), FixedPoint.Factor((double)x.Scale / output.Scale[0]));
     }
 
     private static Tensor Times256th(Tensor steps, float factor) => FixedPoint.ShiftRight((steps * (long)MathF.Round(256 * factor)) + 128, 8);

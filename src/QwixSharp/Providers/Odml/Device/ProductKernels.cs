@@ -95,7 +95,10 @@ internal static class ProductKernels
             var (sign, step) = (sums.Steps.sign(), sums.Steps.abs());
             var bias = (sums.Rounded / step).round();
             var total = (product.Sum().transpose(sums.Channels, -1) * sign) + bias;
-            var result = output.QType == QType.Int16 ? Scaled16(product, total, step, bias, output) : Scaled(total, step, product.Input.Scale[0], output.Scale[0]);
+            float input = product.Input.Scale[0];
+            var result = output.QType == QType.Int16
+                ? Scaled16(product, total, step, bias, output)
+                : Scaled(total, (step / (double)input).to(ScalarType.Float32) * input / output.Scale[0]);
             return DeviceCodes.Values(result.transpose(sums.Channels, -1), output);
         };
     }
@@ -110,8 +113,13 @@ internal static class ProductKernels
         {
             if (output.QType != left.Codes.QType || output.QType != right.Codes.QType)
                 return null;
-            var factor = FixedPoint.Factor((double)(left.Scale * right.Scale) / output.Scale[0]);
-            var total = sum().to(ScalarType.Int64);
+            var total = sum();
+            float product = left.Scale * right.Scale;
+            if (output.QType == QType.Int8 && DeviceCodes.ZeroPoint(right.Codes) == 0)
+                return DeviceCodes.Values(Scaled(total, product / output.Scale[0]), output);
+            // XNNPACK leaves int16, and a right side with a zero point, to LiteRT's own kernels.
+            var factor = FixedPoint.Factor((double)product / output.Scale[0]);
+            total = total.to(ScalarType.Int64);
             return DeviceCodes.Values(output.QType == QType.Int16 ? FixedPoint.ScaleWide(total, factor) : FixedPoint.Scale(total, factor), output);
         };
     }
@@ -127,11 +135,7 @@ internal static class ProductKernels
     }
 
     /// <summary>XNNPACK scales in floating point, and takes ties to even codes.</summary>
-    private static Tensor Scaled(Tensor total, Tensor step, float input, float output)
-    {
-        var scale = (step / (double)input).to(ScalarType.Float32) * input / output;
-        return (total.to(ScalarType.Float32) * scale).round();
-    }
+    private static Tensor Scaled(Tensor total, Tensor scale) => (total.to(ScalarType.Float32) * scale).round();
 
     private static Tensor Scaled16(CodeProduct product, Tensor total, Tensor step, Tensor bias, FakeQuantAnnotation output)
     {
