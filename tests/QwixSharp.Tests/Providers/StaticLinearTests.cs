@@ -1,6 +1,5 @@
 using QwixSharp.Providers;
 using QwixSharp.Rules;
-using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
