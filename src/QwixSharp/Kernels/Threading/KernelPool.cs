@@ -11,10 +11,10 @@ namespace QwixSharp.Kernels.Threading;
 /// jobs hand out chunks, so the caller does what a late worker would have done, and closes the job when nothing is left.
 /// A second caller that comes while a job runs does its own work alone instead of waiting.
 /// <para>
-/// libtorch's threads spin for some milliseconds after each of its parallel ops, on the cores that the workers want. A model that
-/// has such ops between its products shows in workers that come late; then the pool rests for a while, and libtorch's own
-/// threads do the work as an <see cref="OpenMpTeam"/>. A model without them is served by the workers: waking libgomp's threads takes
-/// three system calls, whether they sleep or not.
+/// libtorch's threads spin for some milliseconds after each of its parallel ops, on the cores that the workers want. So libtorch's own
+/// threads do the work, as an <see cref="OpenMpTeam"/>, until jobs come as a <see cref="JobStream"/>: the workers are faster then, since waking
+/// libgomp's threads takes three system calls, whether they sleep or not. A model that has parallel ops of libtorch between its products shows in
+/// workers that come late; then the pool rests for a while.
 /// </para>
 /// </remarks>
 internal sealed class KernelPool
@@ -34,6 +34,7 @@ internal sealed class KernelPool
     /// </summary>
     private readonly TeamPatience _patience = new(waits: 12, graceMilliseconds: 10);
 
+    private readonly JobStream _stream = new();
     private readonly Lock _growth = new();
     private readonly SemaphoreSlim _parked = new(0);
     private KernelJob? _job;
@@ -61,7 +62,20 @@ internal sealed class KernelPool
             job.Run(0);
             return;
         }
-        if (Rests && TryOpenMp(job, threads))
+        var isStream = _stream.Begin(Stopwatch.GetTimestamp());
+        try
+        {
+            RunOn(job, threads, isStream);
+        }
+        finally
+        {
+            _stream.End(Stopwatch.GetTimestamp());
+        }
+    }
+
+    private void RunOn(KernelJob job, int threads, bool isStream)
+    {
+        if ((Rests || !isStream) && TryOpenMp(job, threads))
             return;
         if (Interlocked.Exchange(ref _busy, 1) != 0)
         {
