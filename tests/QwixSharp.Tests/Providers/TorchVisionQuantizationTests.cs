@@ -7,6 +7,7 @@ using static TorchSharp.torch;
 namespace QwixSharp.Tests.Providers;
 
 /// <summary>Every classification model of a library that was built long before, quantized whole.</summary>
+[Collection(RandomState.Name)]
 public class TorchVisionQuantizationTests
 {
     public static TheoryData<string> Names => TorchVisionTests.Names;
