@@ -331,6 +331,7 @@ internal sealed partial class DeferredGraph
         else if (node.IsComputed && !node.IsReachable && _temporary.Remove(node)) node.Tensor.Dispose();
     }
 
+    // Methods of their own, so that their callers make an object for the captured argument only where they get here.
     private void ComputeReadersOfOne(Tensor tensor) => ComputeReadersOf(leaf => ReferenceEquals(leaf, tensor));
 
     private void ComputeReadersOfAll(DisposeScope scope) => ComputeReadersOf(leaf => ReferenceEquals(TensorInternals.OwningScope(leaf), scope));

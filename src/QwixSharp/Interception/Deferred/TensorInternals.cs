@@ -91,10 +91,6 @@ internal static partial class TensorInternals
     internal static partial long Size(nint tensor, long axis);
 
     [SuppressGCTransition]
-    [LibraryImport(Library, EntryPoint = "THSTensor_stride")]
-    internal static partial long Stride(nint tensor, long axis);
-
-    [SuppressGCTransition]
     [LibraryImport(Library, EntryPoint = "THSTensor_type")]
     internal static partial sbyte ElementType(nint tensor);
 
