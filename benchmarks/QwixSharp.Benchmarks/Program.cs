@@ -51,7 +51,7 @@ switch (args.FirstOrDefault())
         CheckpointBenchmark.Run(double.Parse(Option("--size") ?? "4", CultureInfo.InvariantCulture), Option("--folder"));
         return 0;
     case "export":
-        ExportBenchmark.Run(args.ElementAtOrDefault(1));
+        ExportBenchmark.Run(args.ElementAtOrDefault(1), onlyFirst: args.Contains("first"));
         return 0;
     case "digits":
         DigitsBenchmark.Run();
@@ -73,7 +73,7 @@ switch (args.FirstOrDefault())
                    -- passes [--processor-time]                            element-wise passes of training against memory bandwidth
                    -- overhead                                              cost of interception
                    -- llm [model.gguf [rounds [peers|caches|profile]]]      a language model against llama.cpp
-                   -- export [model]                                        time and memory of writing .tflite files
+                   -- export [model [first]]                                time and memory of writing .tflite files
                    -- checkpoint [--size GB] [--folder PATH]                quantizing a checkpoint against copying it
                    -- lora [--processor-time]                               training steps with adapters against full fine-tuning
             """);

@@ -17,31 +17,11 @@ internal static class StandIns
     internal static object? Run(in OpCall call, string op)
     {
         using var scope = NewDisposeScope();
-        if (op.StartsWith("conv", StringComparison.Ordinal) && Convolution(call, op) is { } shape)
+        if (op.StartsWith("conv", StringComparison.Ordinal) && ConvolutionShapes.Of(call, op) is { } shape)
             return empty(shape, dtype: ((Tensor)call.Arguments[0]!).dtype, device: META).MoveToOuterDisposeScope();
         bool meta = Abstract.Contains(op), written = OpKinds.IsInPlace(op) || OpKinds.IsMarkedInPlace(call);
         object?[] arguments = [.. call.Arguments.Select(a => StandIn(a, meta, written))];
         return ToMeta(call.Proceed(arguments));
-    }
-
-    /// <summary>
-    /// The shape of a convolution's result, by one of a single channel in each group, which costs little. Null where channels do not fit: the
-    /// op itself says so best.
-    /// </summary>
-    private static long[]? Convolution(in OpCall call, string op)
-    {
-        Tensor input = (Tensor)call.Arguments[0]!, weight = (Tensor)call.Arguments[1]!;
-        long groups = (long)call.Arguments[Array.FindIndex(call.Op.Method.GetParameters(), p => p.Name == "groups")]!;
-        bool transposed = op.Contains("transpose", StringComparison.Ordinal);
-        int channel = (int)(input.dim() - weight.dim()) + 1;
-        long[] shape = input.shape, kernel = [groups, 1, .. weight.shape[2..]];
-        if (channel < 0 || shape[channel] != (transposed ? weight.shape[0] : weight.shape[1] * groups))
-            return null;
-        shape[channel] = groups;
-        var result = (Tensor)call.Proceed([zeros(shape, input.dtype), zeros(kernel, weight.dtype), null, .. call.Arguments[3..]])!;
-        shape = result.shape;
-        shape[channel] = transposed ? weight.shape[1] * groups : weight.shape[0];
-        return shape;
     }
 
     private static object? StandIn(object? argument, bool meta, bool written) => argument switch

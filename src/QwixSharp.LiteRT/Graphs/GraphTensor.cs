@@ -12,20 +12,41 @@ internal sealed class GraphTensor(LiteRtType type, int[] shape, string name = ""
 
     internal int[] Shape { get; } = shape;
 
-    /// <summary>The values of a constant, possibly a view with other strides; null for an activation.</summary>
-    internal Tensor? Constant { get; init; }
+    /// <summary>
+    /// The values of a constant, possibly a view with other strides; null for an activation. With a <see cref="Factor"/> each reading makes
+    /// a new tensor, which is the reader's to free.
+    /// </summary>
+    internal Tensor? Constant
+    {
+        get => Factor is null ? Stored : Stored! * Factor;
+        init => Stored = value;
+    }
 
-    /// <summary>Whether the constant's values are nobody else's, so that they can be freed as soon as they are written.</summary>
-    internal bool OwnsConstant { get; init; }
+    /// <summary>The values of a constant before they are multiplied with <see cref="Factor"/>.</summary>
+    internal Tensor? Stored { get; private init; }
+
+    /// <summary>
+    /// What a weight is multiplied with, a number for each output channel; null for nothing. The product is made where the weight is written,
+    /// so that weights are not in memory twice.
+    /// </summary>
+    internal Tensor? Factor { get; init; }
 
     /// <summary>The integers that it has on the device: of a fake-quantized constant, or of the result of a fake-quant.</summary>
     internal FakeQuant? FakeQuant { get; set; }
 
     internal LiteRtQuantization? Quantization { get; set; }
 
-    internal bool IsConstant => Constant is not null;
+    internal bool IsConstant => Stored is not null;
 
     internal int Rank => Shape.Length;
+
+    /// <summary>Some rows of a constant, in the same memory.</summary>
+    internal GraphTensor Rows(long start, long count) => new(Type, [checked((int)count), .. Shape[1..]], Name)
+    {
+        Constant = Stored!.narrow(0, start, count),
+        Factor = Factor is { } factor && factor.shape[0] > 1 ? factor.narrow(0, start, count) : Factor,
+        FakeQuant = FakeQuant,
+    };
 
     internal long Elements => Shape.Aggregate(1L, (product, size) => product * size);
 }

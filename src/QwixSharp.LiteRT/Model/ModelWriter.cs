@@ -1,27 +1,25 @@
 using Google.FlatBuffers;
-using QwixSharp.Arrays;
 using QwixSharp.LiteRT.FlatBuffers;
 using QwixSharp.LiteRT.Graphs;
-using static TorchSharp.torch;
 
 namespace QwixSharp.LiteRT;
 
 /// <summary>Writes a graph as the bytes of a file. Field numbers are their positions in the schema's tables.</summary>
 internal sealed class ModelWriter
 {
-    private const long Limit = int.MaxValue;
-    private const int BufferAlignment = 16;
+    /// <summary>The most bytes of a file.</summary>
+    internal const long Limit = int.MaxValue;
 
     private readonly Graph _graph;
     private readonly FlatBufferBuilder _builder;
-    private readonly List<Offset<Table>> _buffers = [];
+    private readonly BufferWriter _buffers;
     private readonly Dictionary<GraphTensor, int> _indices = [];
-    private readonly Dictionary<string, int> _stored = [];
 
     private ModelWriter(Graph graph, long size)
     {
         _graph = graph;
         _builder = new FlatBufferBuilder(checked((int)size));
+        _buffers = new BufferWriter(_builder);
     }
 
     /// <summary>A table of the schema: offsets need a type.</summary>
@@ -35,10 +33,10 @@ internal sealed class ModelWriter
     /// <exception cref="LiteRtException">The file would be larger than 2 GB.</exception>
     internal static ArraySegment<byte> Write(Graph graph, string signature, string description, IReadOnlyDictionary<string, byte[]> metadata)
     {
-        var constants = graph.Ops.SelectMany(o => o.Inputs).OfType<GraphTensor>().Where(t => t.IsConstant).Distinct();
+        var constants = graph.Ops.SelectMany(o => o.Inputs).OfType<GraphTensor>().Where(t => t.IsConstant).Distinct().ToList();
         long weights = constants.Sum(t => ((t.Elements * t.Type.Bits()) + 7) / 8);
-        // Everything but the weights takes some hundred bytes a tensor and op; the estimate spares copies while the file grows.
-        long size = weights + (1024L * (graph.Ops.Count + 16));
+        // A scale and a zero point take 12 bytes, all else some hundred bytes a tensor and op; the estimate spares copies while the file grows.
+        long size = weights + constants.Sum(t => 12L * (t.Quantization?.Scales.Count ?? 0)) + (1024L * (graph.Ops.Count + 16));
         if (size > Limit)
             throw new LiteRtException($"The file would take {weights / 1e9:F1} GB, and the format allows 2 GB. Quantize the weights, or split the model.");
         var writer = new ModelWriter(graph, size);
@@ -48,7 +46,6 @@ internal sealed class ModelWriter
 
     private void WriteModel(string signatureKey, string description, IReadOnlyDictionary<string, byte[]> metadata)
     {
-        _buffers.Add(EmptyTable()); // buffer 0 is that of tensors without values
         var tensors = Tensors();
         var codes = new Dictionary<(BuiltinOp, int), int>();
         var operators = _graph.Ops.Select(o => Operator(o, codes)).ToList();
@@ -56,7 +53,7 @@ internal sealed class ModelWriter
         var signature = Signature(signatureKey);
         var entries = metadata.Select(m => Metadata(m.Key, m.Value)).ToList();
         var codeTables = codes.OrderBy(c => c.Value).Select(c => Code(c.Key.Item1, c.Key.Item2)).ToList();
-        var (codeVector, graphVector, text, bufferVector) = (Vector(codeTables), Vector([subgraph]), _builder.CreateString(description), Vector(_buffers));
+        var (codeVector, graphVector, text, bufferVector) = (Vector(codeTables), Vector([subgraph]), _builder.CreateString(description), Vector([.. _buffers.Buffers.Select(Buffer)]));
         var (entryVector, signatureVector) = (Vector(entries), Vector([signature]));
         _builder.StartTable(8);
         _builder.AddUint(0, 3, 0);
@@ -83,9 +80,7 @@ internal sealed class ModelWriter
 
     private Offset<Table> Tensor(GraphTensor tensor)
     {
-        int buffer = tensor.Constant is { } values ? Store(tensor, values) : 0;
-        if (tensor.OwnsConstant)
-            tensor.Constant!.Dispose();
+        int buffer = tensor.IsConstant ? _buffers.Add(tensor) : 0;
         var shape = Ints(tensor.Shape);
         var name = _builder.CreateSharedString(tensor.Name);
         var quantization = tensor.Quantization is { } q ? Quantization(q) : default;
@@ -115,55 +110,6 @@ internal sealed class ModelWriter
         _builder.AddOffset(3, zeroPoints.Value, 0);
         _builder.AddInt(6, quantization.Dimension, 0);
         return End();
-    }
-
-    /// <summary>The number of the buffer that holds a constant; equal small constants share one.</summary>
-    private int Store(GraphTensor tensor, Tensor values)
-    {
-        using var contiguous = values.contiguous();
-        if (tensor.Type == LiteRtType.Int4)
-            return Add(Pack(contiguous.bytes), null);
-        long bytes = contiguous.NumberOfElements * contiguous.element_size();
-        // Views of one tensor with the same strides are the same bytes, as tied embeddings are.
-        var key = bytes <= 4096
-            ? $"{Convert.ToHexString(contiguous.bytes)}"
-            : $"{TensorMemory.Address(values)} {string.Join(',', values.stride())} {string.Join(',', values.shape)} {values.dtype}";
-        return Add(contiguous.bytes, key);
-    }
-
-    private int Add(ReadOnlySpan<byte> bytes, string? key)
-    {
-        if (key is not null && _stored.TryGetValue(key, out int known))
-            return known;
-        if (_builder.Offset + (long)bytes.Length + 4096 > Limit)
-            throw new LiteRtException("The file would take more than 2 GB, which the format does not allow. Quantize the weights, or split the model.");
-        VectorOffset data;
-        unsafe
-        {
-            fixed (byte* first = bytes)
-            {
-                _builder.StartVector(1, bytes.Length, BufferAlignment);
-                if (bytes.Length > 0)
-                    _builder.Add<byte>((IntPtr)first, bytes.Length);
-                data = _builder.EndVector();
-            }
-        }
-
-        _builder.StartTable(1);
-        _builder.AddOffset(0, data.Value, 0);
-        _buffers.Add(End());
-        if (key is not null)
-            _stored[key] = _buffers.Count - 1;
-        return _buffers.Count - 1;
-    }
-
-    /// <summary>Two codes a byte, the first in the low half.</summary>
-    private static byte[] Pack(ReadOnlySpan<byte> codes)
-    {
-        var packed = new byte[(codes.Length + 1) / 2];
-        for (int i = 0; i < codes.Length; i++)
-            packed[i / 2] |= (byte)((codes[i] & 15) << (4 * (i % 2)));
-        return packed;
     }
 
     private Offset<Table> Operator(GraphOp op, Dictionary<(BuiltinOp, int), int> codes)
@@ -252,7 +198,7 @@ internal sealed class ModelWriter
 
     private Offset<Table> Metadata(string name, byte[] bytes)
     {
-        int buffer = Add(bytes, null);
+        int buffer = _buffers.Add(bytes);
         var text = _builder.CreateString(name);
         _builder.StartTable(2);
         _builder.AddOffset(0, text.Value, 0);
@@ -270,9 +216,11 @@ internal sealed class ModelWriter
         return End();
     }
 
-    private Offset<Table> EmptyTable()
+    private Offset<Table> Buffer(VectorOffset? data)
     {
         _builder.StartTable(1);
+        if (data is { } bytes)
+            _builder.AddOffset(0, bytes.Value, 0);
         return End();
     }
 

@@ -102,15 +102,7 @@ internal static class AffineFolding
         {
             long[] shape = [.. Enumerable.Repeat(1L, weight.Rank)];
             shape[product.Op == BuiltinOp.DepthwiseConv2D ? 3 : 0] = channels;
-            using var factors = factor.reshape(shape).to(ScalarType.Float32);
-            product.Inputs[1] = new GraphTensor(weight.Type, weight.Shape, weight.Name)
-            {
-                Constant = weight.Constant! * factors,
-                OwnsConstant = true,
-                FakeQuant = weight.FakeQuant is { } codes ? codes with { Scales = ScaledBy(codes.Scales, factor) } : null,
-            };
-            if (weight.OwnsConstant)
-                weight.Constant!.Dispose();
+            product.Inputs[1] = Scaled(weight, factor.reshape(shape), weight.FakeQuant is { } codes ? codes with { Scales = ScaledBy(codes.Scales, factor) } : null);
             bias = bias * factor;
         }
 
@@ -118,6 +110,18 @@ internal static class AffineFolding
             bias = bias + shift;
         product.Inputs[place] = GraphBuilder.Constant(bias.to(ScalarType.Float32), product.Inputs[place]?.Name ?? "");
         product.Outputs[0] = output;
+    }
+
+    /// <summary>A weight times a factor for each channel, which is multiplied with one that it has for the same channels.</summary>
+    private static GraphTensor Scaled(GraphTensor weight, Tensor factor, FakeQuant? codes)
+    {
+        bool sameChannels = weight.Factor is null || weight.Factor.shape.SequenceEqual(factor.shape);
+        return new GraphTensor(weight.Type, weight.Shape, weight.Name)
+        {
+            Constant = sameChannels ? weight.Stored : weight.Constant,
+            Factor = (sameChannels && weight.Factor is { } before ? before * factor : factor).to(ScalarType.Float32),
+            FakeQuant = codes,
+        };
     }
 
     /// <summary>The codes of a weight stay, but for signs; the scale of each channel takes the factor. A factor of 0 makes all codes 0.</summary>
@@ -136,7 +140,7 @@ internal static class AffineFolding
         }
 
         if (factor is not null)
-            product.Inputs[1] = GraphBuilder.Constant(weight.Constant! * factor.to(ScalarType.Float32), weight.Name);
+            product.Inputs[1] = Scaled(weight, factor.unsqueeze(0), null);
         product.Inputs[0] = operand;
     }
 }

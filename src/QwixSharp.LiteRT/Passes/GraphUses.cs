@@ -23,7 +23,7 @@ internal sealed class GraphUses
                 if (!_readers.TryGetValue(input, out var readers))
                     _readers[input] = readers = [];
                 readers.Add(op);
-                if (input.Constant is { } values)
+                if (input.Stored is { } values)
                     _constants[Arrays.TensorMemory.Address(values)] = _constants.GetValueOrDefault(Arrays.TensorMemory.Address(values)) + 1;
             }
         }
@@ -40,5 +40,5 @@ internal sealed class GraphUses
         Producer(tensor) is { } producer && producer.Outputs.Count == 1 && !IsOutput(tensor!) && Readers(tensor!).Count == 1 && (kind is null || producer.Op == kind) ? producer : null;
 
     /// <summary>Whether several ops use the memory of a constant: a changed copy of it would be stored beside it.</summary>
-    internal bool IsShared(GraphTensor constant) => _constants.GetValueOrDefault(Arrays.TensorMemory.Address(constant.Constant!)) > 1;
+    internal bool IsShared(GraphTensor constant) => _constants.GetValueOrDefault(Arrays.TensorMemory.Address(constant.Stored!)) > 1;
 }

@@ -1,6 +1,5 @@
 using QwixSharp.LiteRT.FlatBuffers;
 using QwixSharp.LiteRT.Graphs;
-using QwixSharp.LiteRT.Lowering;
 
 namespace QwixSharp.LiteRT.Passes.Integers;
 
@@ -31,7 +30,7 @@ internal static class ProductSplitting
                 {
                     if (constant is null)
                         return null;
-                    var part = GraphBuilder.Moved(constant, constant.Constant!.narrow(0, start, length));
+                    var part = constant.Rows(start, length);
                     if (part.FakeQuant is { Scales.Length: > 1 } codes)
                         part.FakeQuant = codes with { Scales = codes.Scales[(int)start..(int)(start + length)] };
                     return part;
