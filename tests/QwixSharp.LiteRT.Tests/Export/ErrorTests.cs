@@ -97,6 +97,49 @@ public sealed class ErrorTests
         Assert.Contains("ActStaticScale = false", message);
     }
 
+    /// <summary>What a floating-point model may not do, a converted one may not either.</summary>
+    [Theory]
+    [InlineData("op", "erfinv in module \"second\"")]
+    [InlineData("control flow", "torch.where")]
+    [InlineData("shape", "torch.where")]
+    public void ConvertedModelsAreCheckedToo(string fault, string message)
+    {
+        using var scope = NewDisposeScope();
+        var model = nn.Sequential(("first", nn.Linear(4, 4)), ("second", new Function(x => fault switch
+        {
+            "op" => x.erfinv(),
+            "control flow" => x.sum().item<float>() > 0 ? x : x * 2,
+            _ => x[TensorIndex.Tensor(x > 0)],
+        })));
+        var (converted, training) = OnDevice.Convert(model, [rand(2, 4)], OnDevice.Static());
+        using (training)
+        using (converted)
+            Assert.Contains(message, Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(converted, zeros(2, 4))).Message);
+    }
+
+    [Fact]
+    public void ABiasThatTakesMoreThan32BitsIsRefused()
+    {
+        using var scope = NewDisposeScope();
+        var model = nn.Sequential(("fc", nn.Linear(4, 4)));
+        using (no_grad())
+        {
+            model.get_parameter("fc.weight")!.fill_(1e-9f);
+            model.get_parameter("fc.bias")!.fill_(10);
+        }
+
+        var (converted, training) = OnDevice.Convert(model, [rand(2, 4)], OnDevice.Static());
+        using (training)
+        using (converted)
+        {
+            var error = Assert.Throws<LiteRtException>(() => LiteRtConverter.Convert(converted, zeros(2, 4)));
+            Assert.Contains("linear in module \"fc\"", error.Message);
+            Assert.Contains("\"fc.bias\"", error.Message);
+            Assert.Contains("\"fc.weight\"", error.Message);
+            Assert.Contains("disablePerChannelWeights", error.Message);
+        }
+    }
+
     [Fact]
     public void Int4ActivationsAreRefused()
     {

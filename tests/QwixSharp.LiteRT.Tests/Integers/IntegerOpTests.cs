@@ -61,6 +61,30 @@ public sealed class IntegerOpTests(LiteRtRuntime runtime)
     [InlineData("multihead attention", "int8")]
     public void DynamicRangesAgree(string name, string weights) => Check(name, [new() { WeightQType = weights, ActQType = "int8", ActStaticScale = false }]);
 
+    /// <summary>
+    /// A step of the sums is more than all codes of the output, whose range is a mean of many that are 0. XNNPACK refuses such linear layers, and leaves such
+    /// products of activations to other kernels.
+    /// </summary>
+    [Theory]
+    [InlineData(true, 0)]
+    [InlineData(true, 0.3)]
+    [InlineData(false, 0)]
+    public void OutputsThatHardlyMoveAgree(bool isWeight, double bias)
+    {
+        using var scope = NewDisposeScope();
+        var (weight, step) = (tensor([0f, 1, 127, 0]), tensor((float)bias));
+        var linear = nn.Linear(4, 5);
+        using (no_grad())
+        {
+            linear.weight!.copy_(weight);
+            linear.bias!.copy_(step);
+        }
+
+        nn.Module model = isWeight ? linear : new Function2((a, b) => a.matmul(b));
+        Tensor[] Batch(float moved) => isWeight ? [tensor([127, moved, 0, 0]).expand(3, 4)] : [tensor([127, moved, 0, 0]).expand(2, 3, 4), weight.unsqueeze(-1).expand(2, 4, 5)];
+        OnDevice.Check(runtime, model, [.. Enumerable.Repeat(Batch(0), 7), Batch(1)], OnDevice.Static(), equal: 1);
+    }
+
     private void Check(string name, Rules.QuantizationRule[] rules, double equal = 0.99)
     {
         using var scope = NewDisposeScope();

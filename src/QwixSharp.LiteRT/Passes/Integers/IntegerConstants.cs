@@ -1,5 +1,6 @@
 using QwixSharp.LiteRT.FlatBuffers;
 using QwixSharp.LiteRT.Graphs;
+using QwixSharp.LiteRT.Lowering;
 using QwixSharp.Providers.Odml.Device;
 using static TorchSharp.torch;
 
@@ -37,7 +38,7 @@ internal static class IntegerConstants
             return;
         using var scope = NewDisposeScope();
         var steps = tensor(weight.FakeQuant!.Scales);
-        var magnitudes = (weight.Constant!.abs().to(ScalarType.Float64).sum([1, 2, 3]) / steps) + weight.Constant![0].NumberOfElements;
+        var magnitudes = (weight.Constant!.abs().to(ScalarType.Float64).sum([1, 2, 3]) / steps) + (weight.Elements / weight.Shape[0]);
         var biases = bias is null ? zeros_like(magnitudes) : bias.Constant!.to(ScalarType.Float64) / (steps * input.Scale);
         if (DeviceCodes.SumsAreNarrow(magnitudes, biases))
             op.Options[BiasType] = (int)LiteRtType.Int32;
@@ -47,9 +48,9 @@ internal static class IntegerConstants
     internal static GraphTensor Bias(GraphOp op, GraphTensor bias, FakeQuant input, FakeQuant weight)
     {
         bool wide = input.Type == LiteRtType.Int16 && op.Option(BiasType) == 0;
-        double[] scales = [.. weight.Scales.Select(s => s * input.Scale)];
+        double[] scales = SumScales(input, weight);
         using var scope = NewDisposeScope();
-        var codes = (bias.Constant!.to(ScalarType.Float64) / tensor(scales)).round();
+        var codes = BiasCodes(bias, scales);
         if (!wide && codes.abs().max().item<double>() > int.MaxValue)
             throw new LiteRtException($"{op.Place} cannot be exported: its bias \"{bias.Name}\" takes more than 32 bits in steps of {scales.Min():G3}, the input's scale times the weight's \"{weight.Place}\". A weight's channel is close to 0: train again, or pass disablePerChannelWeights: true.");
         var values = codes.to(wide ? ScalarType.Int64 : ScalarType.Int32).MoveToOuterDisposeScope();
@@ -59,6 +60,19 @@ internal static class IntegerConstants
             Quantization = new LiteRtQuantization([.. scales.Select(s => (float)s)], new long[scales.Length]),
         };
     }
+
+    /// <summary>A bias in floating point, of the values that it has in whole steps of the sums.</summary>
+    internal static GraphTensor RoundedBias(GraphTensor bias, FakeQuant input, FakeQuant weight)
+    {
+        double[] scales = SumScales(input, weight);
+        using var scope = NewDisposeScope();
+        return GraphBuilder.Constant((BiasCodes(bias, scales) * tensor(scales)).to(ScalarType.Float32).MoveToOuterDisposeScope(), bias.Name);
+    }
+
+    /// <summary>The steps of a product's sums, one or one for each channel.</summary>
+    internal static double[] SumScales(FakeQuant input, FakeQuant weight) => [.. weight.Scales.Select(s => s * input.Scale)];
+
+    private static Tensor BiasCodes(GraphTensor bias, double[] scales) => (bias.Constant!.to(ScalarType.Float64) / tensor(scales)).round();
 
     /// <summary>
     /// A constant operand of an op on activations: by its own fake-quant, or, for a single number, with a scale that holds it

@@ -12,6 +12,9 @@ internal sealed class IntegerPass
 {
     private const int SmallWeight = 160;
 
+    /// <summary>XNNPACK scales the sums of int8 products by less than this, and refuses the whole file otherwise.</summary>
+    private const double LargestFactor = 256;
+
     private readonly Graph _graph;
     private readonly IntegerRanges _ranges;
     private readonly List<GraphOp> _ops = [];
@@ -126,6 +129,13 @@ internal sealed class IntegerPass
         if (_ranges.Of(op.Inputs[place]) is not { } before || before.Type != after.Type || weight.FakeQuant is not { IsDynamic: false } codes || !weight.IsConstant)
             return false;
         var bias = op.Inputs.ElementAtOrDefault(biasPlace);
+        if (after.Type == LiteRtType.Int8 && IntegerConstants.SumScales(before, codes).Max() / after.Scale >= LargestFactor)
+        {
+            // Sums that are not 0 are beyond all codes, in floating point too.
+            op.Inputs[biasPlace] = bias is null ? null : IntegerConstants.RoundedBias(bias, before, codes);
+            return false;
+        }
+
         IntegerConstants.NarrowSums(op, weight, bias, before);
         if (bias is not null)
             op.Inputs[biasPlace] = IntegerConstants.Bias(op, bias, before, codes);
