@@ -75,9 +75,10 @@ internal static class OnDevice
         if (tensor.Quantization is not { } quantization)
             return values.alias();
         var (scale, zeroPoint) = (quantization.Scales[0], quantization.ZeroPoints[0]);
-        // As QUANTIZE does: for int16 it divides and rounds ties away from zero, for int8 it multiplies by the reciprocal and rounds them to even.
+        // As QUANTIZE does: for int16 it divides in double precision and rounds ties away from zero, for int8 it multiplies by the reciprocal and rounds them to even.
+        var steps = values.to(ScalarType.Float64) / (double)scale;
         return tensor.Type == LiteRtType.Int16
-            ? ((values / scale).sign() * ((values / scale).abs() + 0.5f).floor()).clamp(-32768, 32767).to(ScalarType.Int16)
+            ? (steps.sign() * (steps.abs() + 0.5).floor()).clamp(-32768, 32767).to(ScalarType.Int16)
             : ((values * (1 / scale)).round() + zeroPoint).clamp(-128, 127).to(ScalarType.Int8);
     }
 

@@ -27,14 +27,15 @@ internal static class DeviceRounding
 
     /// <summary>
     /// Numbers as QUANTIZE rounds them: XNNPACK multiplies by the scale's reciprocal for int8 and takes ties to even, LiteRT's own kernel divides for
-    /// int16 and takes them away from zero.
+    /// int16, in double precision, and takes them away from zero.
     /// </summary>
     internal static Tensor FakeQuantize(Tensor values, FakeQuantAnnotation codes)
     {
         using var scope = NewDisposeScope();
         var exact = values.to(ScalarType.Float32);
-        var steps = codes.QType == QType.Int16 ? exact / codes.Scale[0] : exact * (1 / codes.Scale[0]);
-        steps = codes.QType == QType.Int16 ? FixedPoint.RoundAway(steps) : steps.round();
+        var steps = codes.QType == QType.Int16
+            ? FixedPoint.RoundAway(exact.to(ScalarType.Float64) / (double)codes.Scale[0])
+            : (exact * (1 / codes.Scale[0])).round();
         return DeviceCodes.Values(steps, codes).to(values.dtype).MoveToOuterDisposeScope();
     }
 

@@ -50,6 +50,14 @@ internal static class DeviceKernels
                 return output => TableKernels.Tanh(x, output);
             case "softmax" when Operand(run, arguments[0]) is { } x && Number(Arguments.Named(call, "dim")) is { } axis:
                 return output => TableKernels.Softmax(x, (long)axis, output);
+            case "softmax" when arguments[0] is Tensor { dtype: ScalarType.Float32 } x && run.Tags[x]?.Codes is null && Number(Arguments.Named(call, "dim")) is { } axis:
+                return FloatSoftmax.Of(run, x, (long)axis);
+            case "layer_norm" when Operand(run, arguments[0]) is { } x:
+                return FloatKernels.LayerNorm(run, call, x);
+            case "sum" when Operand(run, arguments[0]) is { } x:
+                return FloatKernels.Sum(call, x);
+            case "normalize" when Operand(run, arguments[0]) is { } x:
+                return FloatKernels.Normalize(call, x);
             case "mean" when Operand(run, arguments[0]) is { } x:
                 var copy = call;
                 object?[] others = arguments[1..];
