@@ -85,6 +85,15 @@ public sealed class IntegerOpTests(LiteRtRuntime runtime)
         OnDevice.Check(runtime, model, [.. Enumerable.Repeat(Batch(0), 7), Batch(1)], OnDevice.Static(), equal: 1);
     }
 
+    /// <summary>The range behind a ReLU has no negative numbers, which the other reader of its input needs.</summary>
+    [Fact]
+    public void WhatAReluCutsOffIsKeptForOthers()
+    {
+        using var scope = NewDisposeScope();
+        manual_seed(11);
+        OnDevice.Check(runtime, new Function(x => cat([x, x.relu() * 0.37f], 1)), [randn(4, 300), randn(4, 300)], OnDevice.Static());
+    }
+
     private void Check(string name, Rules.QuantizationRule[] rules, double equal = 0.99)
     {
         using var scope = NewDisposeScope();

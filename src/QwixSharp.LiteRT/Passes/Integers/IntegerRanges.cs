@@ -53,6 +53,9 @@ internal sealed class IntegerRanges
         foreach (var op in ops)
         {
             GraphTensor[] inputs = [.. IntegerOps.ValueInputs(op).Select(i => op.Inputs[i]!).Where(t => !t.IsConstant)];
+            // What other ops read too is not cut off for them.
+            if (IntegerOps.Cuts(op) && !uses.Readers(op.Inputs[0]!).All(IntegerOps.Cuts))
+                continue;
             // The widest of several, so that none is cut off.
             if (op.Outputs.Select(Of).OfType<FakeQuant>().OrderByDescending(c => c.Scale).FirstOrDefault() is { } after)
                 changed |= inputs.Count(t => TryAddOperand(t, after, uses)) + op.Outputs.Count(t => _codes.TryAdd(t, after)) > 0;

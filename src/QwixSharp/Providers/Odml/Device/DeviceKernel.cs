@@ -78,7 +78,15 @@ internal static class DeviceKernels
         if (!run.RoundsAsDevice || !(moves || Cuts.Contains(name)))
             return _ => null;
         bool joins = TensorTree.Leaves(call.Arguments).Count(t => t.is_floating_point()) > 1;
-        DeviceKernel? Source(Tensor tensor) => run.Tags[tensor]?.Kernel ?? (joins && Operand(run, tensor) is { } coded ? output => ElementwiseKernels.Requantize(coded, output) : null);
+        DeviceKernel? Source(Tensor tensor)
+        {
+            if (!joins)
+                return run.Tags[tensor]?.Kernel;
+            // A tensor that another op has quantized before has those codes in the file, and is brought to the output's from there.
+            var coded = Operand(run, run.Tags.FormOf(tensor)?.Value) ?? (run.Tags[tensor]?.Kernel is null ? Operand(run, tensor) : null);
+            return coded is null ? run.Tags[tensor]?.Kernel : output => ElementwiseKernels.Requantize(coded, output);
+        }
+
         if (TensorTree.Leaves(call.Arguments).All(t => Source(t) is null))
             return _ => null;
         var copy = call;
