@@ -44,7 +44,7 @@ public unsafe class AssembledCodeTests
     [Fact]
     public void KernelsOfTwoPanelsOfBothConventionsAgree()
     {
-        Assert.SkipUnless(AssembledMachine.IsAvailable && !OperatingSystem.IsWindows(), "needs AVX-512 and the System V convention");
+        Assert.SkipUnless(AssembledMachine.HasAvx512 && !OperatingSystem.IsWindows(), "needs AVX-512 and the System V convention");
         foreach (var rows in new[] { 1, 8, PairEmitter.MostRows })
             Assert.Equal(
                 RunFloat(PairCode.Get(new PairShape(rows, IsWindows: false)), tiles: 3, rows, panels: 2, throughBridge: false),
@@ -74,7 +74,7 @@ public unsafe class AssembledCodeTests
     public void FloatKernelsOfBothConventionsAgree(string formatName, int shift)
     {
         var format = Enum.Parse<CodeFormat>(formatName);
-        Assert.SkipUnless(AssembledMachine.IsAvailable && !OperatingSystem.IsWindows(), "needs AVX-512 and the System V convention");
+        Assert.SkipUnless(AssembledMachine.HasAvx512 && !OperatingSystem.IsWindows(), "needs AVX-512 and the System V convention");
         foreach (var rows in new[] { 1, 2, 8, 9, 24 })
             foreach (var tiled in new[] { false, true })
             {
