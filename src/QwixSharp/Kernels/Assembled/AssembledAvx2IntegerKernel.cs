@@ -9,7 +9,8 @@ namespace QwixSharp.Kernels.Assembled;
 
 /// <summary>
 /// Integer products with AVX2 code assembled at run time. Codes of a panel are unpacked into the first-level cache, a part of K at a
-/// time, for all rows of a block. Up to four rows go to <see cref="Avx2IntegerKernel"/>, which unpacks in registers.
+/// time, for all rows of a block. One row of short tiles, and up to four rows else, unpack in registers: <see cref="ShortTileRow"/>,
+/// <see cref="Avx2IntegerKernel"/>.
 /// </summary>
 internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
 {
@@ -51,7 +52,8 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     /// <inheritdoc/>
     public override void Run(IntegerTileArgs* args, CodeFormat format, bool tiled, int rows, int panels)
     {
-        if (rows <= FewRows)
+        var areTilesShort = tiled && format == CodeFormat.Int4 && args->Groups <= ShortTileRow.MostGroups;
+        if (rows <= FewRows && !areTilesShort)
         {
             _fewRows.Run(args, format, tiled, rows, panels);
             return;
@@ -63,12 +65,21 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
             var result = (int*)args->Result + panel * rows * Columns;
             if (!tiled)
                 SumTile(args, 0, weights, format, rows, result);
-            else if (format == CodeFormat.Int4 && args->Groups * StepsPerGroup <= SumsEmitter.MostTileSteps)
+            else if (areTilesShort && rows == 1)
+                ShortTileRow.Sum(args, weights, scales, (float*)result);
+            else if (areTilesShort)
                 SumShortTiles(args, weights, rows, scales, (float*)result);
             else
                 SumTiles(args, weights, format, rows, scales, (float*)result);
         }
     }
+
+    /// <inheritdoc/>
+    public override int MaxJoinedRows(PackedWeight weight, int rows) =>
+        rows == 1 && weight.Format == CodeFormat.Int4 && weight.Tiles > 1 && weight.PaddedTile <= ShortTileRow.MostGroups * 8 ? 1 : 0;
+
+    /// <inheritdoc/>
+    public override void RunJoined(IntegerTileArgs* args, int rows) => ShortTileRow.SumPlanes(args);
 
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -18,13 +18,19 @@ internal unsafe struct SumsArgs
     /// <summary>How many steps; even.</summary>
     public nint Steps;
 
-    /// <summary>[row][16] sums, which are added to: int32, or float32 of floats and of tiles.</summary>
+    /// <summary>[row][16] sums, int32 or, of floats and of tiles, float32; added to but for those of segments.</summary>
     public void* Sums;
 
     /// <summary>Of tiles: how many.</summary>
     public nint Tiles;
 
-    /// <summary>Of tiles: where the sums of the first begin, one a row.</summary>
+    /// <summary>Of segments: their distances from <see cref="Activations"/>.</summary>
+    public nint* Segments;
+
+    /// <summary>Of segments: how many, of <see cref="Steps"/> each, whose weights follow each other.</summary>
+    public nint SegmentCount;
+
+    /// <summary>Of tiles: where the sums of the first begin, one a row. Of segments: where those of all rows begin, one a column.</summary>
     public int* Start;
 
     /// <summary>From one tile's start values and scales of rows to the next one's.</summary>

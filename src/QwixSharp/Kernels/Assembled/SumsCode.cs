@@ -13,13 +13,10 @@ internal static unsafe class SumsCode
     /// <summary>Entries by kind, rows and steps of a tile: a block is too short a work for a dictionary.</summary>
     private static readonly nint[] Entries = new nint[3 << 3 << 4];
 
-    /// <summary>The kernel of a shape.</summary>
-    /// <param name="kind">What is multiplied.</param>
-    /// <param name="rows">Rows, up to <see cref="SumsEmitter.MostRows"/>.</param>
-    /// <param name="rowBytes">From one row's word to the next row's.</param>
-    /// <param name="tileSteps">As in <see cref="SumsShape"/>.</param>
-    public static nint Find(SumsKind kind, int rows, int rowBytes, int tileSteps) =>
-        (nint)Code.Get(new SumsShape(kind, rows, rowBytes, tileSteps, OperatingSystem.IsWindows()));
+    /// <summary>The kernel of a convolution.</summary>
+    /// <param name="windows">Windows, up to <see cref="SumsEmitter.MostRows"/>.</param>
+    /// <param name="step">From one window to the next, in bytes.</param>
+    public static nint Find(int windows, int step) => Made(new SumsShape(SumsKind.Words, windows, step, 0, HasSegments: true, OperatingSystem.IsWindows()));
 
     /// <summary>Runs a kernel.</summary>
     /// <param name="kernel">What <see cref="Find"/> gave.</param>
@@ -43,7 +40,7 @@ internal static unsafe class SumsCode
             var (first, count) = (parts.Start(part), parts.Size(part));
             ref var entry = ref Entries[((int)kind << 3 | count) << 4 | tileSteps];
             if (entry == 0)
-                entry = Find(kind, count, WordBytes, tileSteps);
+                entry = Made(new SumsShape(kind, count, WordBytes, tileSteps, HasSegments: false, OperatingSystem.IsWindows()));
             var args = block;
             args.Activations += (first * allSteps + firstStep * count) * WordBytes;
             args.StepBytes = count * WordBytes;
@@ -53,4 +50,6 @@ internal static unsafe class SumsCode
             Run(entry, &args);
         }
     }
+
+    private static nint Made(SumsShape shape) => (nint)Code.Get(shape);
 }

@@ -22,15 +22,16 @@ internal enum SumsKind
 /// <param name="Rows">Rows of the activations, up to <see cref="SumsEmitter.MostRows"/>.</param>
 /// <param name="RowBytes">From one row's word to the next row's.</param>
 /// <param name="TileSteps">Half bytes: the steps of a tile, up to <see cref="SumsEmitter.MostTileSteps"/>, whose sums are scaled; 0 for one sum over all.</param>
+/// <param name="HasSegments">Words: whether the steps are those of segments that lie apart in the activations.</param>
 /// <param name="IsWindows">The calling convention.</param>
-internal readonly record struct SumsShape(SumsKind Kind, int Rows, int RowBytes, int TileSteps, bool IsWindows);
+internal readonly record struct SumsShape(SumsKind Kind, int Rows, int RowBytes, int TileSteps, bool HasSegments, bool IsWindows);
 
 /// <summary>Emits the inner loops of AVX2: rows × 16 columns of sums in registers, over steps of one 32-bit word of each side.</summary>
 /// <remarks>
 /// Register plan.
 /// <list type="bullet">
 /// <item>rax: args. rcx: activations. rdx: weights. r8: distance between steps. r9: steps left, then a pointer for scales.
-/// r10: sums. r11: steps left until sums of 16 bits are full, or scales of the weight.</item>
+/// r10: sums. r11: steps left until sums of 16 bits are full, scales of the weight, or distances of segments.</item>
 /// <item>sums: two registers a row. Two for the weight, one for a row's word, which is also the second product, one for the
 /// first product: 16 with six rows.</item>
 /// </list>
@@ -86,12 +87,34 @@ internal sealed class SumsEmitter
 
     private void WholeSums()
     {
-        _asm.mov(r9, Field(nameof(SumsArgs.Steps)));
-        for (var sum = 0; sum < _sums.Length; sum++)
-            _asm.vmovups(_sums[sum], Sum(sum));
-        StepLoop(r9);
+        if (_shape.HasSegments)
+            Segments();
+        else
+        {
+            for (var sum = 0; sum < _sums.Length; sum++)
+                _asm.vmovups(_sums[sum], Sum(sum));
+            _asm.mov(r9, Field(nameof(SumsArgs.Steps)));
+            StepLoop(r9);
+        }
         for (var sum = 0; sum < _sums.Length; sum++)
             _asm.vmovups(Sum(sum), _sums[sum]);
+    }
+
+    private void Segments()
+    {
+        _asm.mov(r9, Field(nameof(SumsArgs.Start)));
+        for (var sum = 0; sum < _sums.Length; sum++)
+            _asm.vmovdqu(_sums[sum], __ymmword_ptr[r9 + Half * (sum % 2)]);
+        _asm.mov(r11, Field(nameof(SumsArgs.Segments)));
+        var segment = _asm.CreateLabel();
+        _asm.Label(ref segment);
+        _asm.mov(rcx, Field(nameof(SumsArgs.Activations)));
+        _asm.add(rcx, __qword_ptr[r11]);
+        _asm.mov(r9, Field(nameof(SumsArgs.Steps)));
+        StepLoop(r9);
+        _asm.add(r11, sizeof(long));
+        _asm.dec(Field(nameof(SumsArgs.SegmentCount)));
+        _asm.jnz(segment);
     }
 
     private void HalfBytes()
