@@ -16,11 +16,11 @@ internal static class LlmBenchmark
 {
     private const int Threads = 2, Context = 1024, Prompt = 64, Answer = 128, LongPrompt = 512, LongContext = 2048;
 
-    private static readonly Scheme[] Schemes = [new(QType.Int4, 64, QType.Int8), new(QType.Int4, 32, QType.Int8), new(QType.Int8, null, QType.Int8)];
+    private static readonly Scheme[] Schemes = [new(QType.Int4, 64, QType.Int8), new(QType.Int4, 32, QType.Int8, torch.ScalarType.Float16), new(QType.Int8, null, QType.Int8)];
 
     /// <param name="path">A GGUF file of a Llama model.</param>
     /// <param name="rounds">How often each measurement is repeated; the medians are shown.</param>
-    /// <param name="part">What to measure: <c>peers</c>, <c>caches</c>, <c>profile</c>; all if empty.</param>
+    /// <param name="part">What to measure: <c>peers</c>, <c>prompts</c>, <c>caches</c>, <c>profile</c>; all if empty.</param>
     public static void Run(string path, int rounds, string part)
     {
         torch.set_num_threads(Threads);
