@@ -20,7 +20,7 @@ internal static class LlmBenchmark
 
     /// <param name="path">A GGUF file of a Llama model.</param>
     /// <param name="rounds">How often each measurement is repeated; the medians are shown.</param>
-    /// <param name="part">What to measure: <c>peers</c>, <c>prompts</c>, <c>caches</c>, <c>profile</c>; all if empty.</param>
+    /// <param name="part">What to measure: <c>peers</c>, <c>caches</c>, <c>profile</c>; all if empty.</param>
     public static void Run(string path, int rounds, string part)
     {
         torch.set_num_threads(Threads);
