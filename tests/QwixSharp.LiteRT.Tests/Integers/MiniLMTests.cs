@@ -35,7 +35,7 @@ public sealed class MiniLMTests(LiteRtRuntime runtime)
     public void Int16ActivationsKeepTheEmbeddings()
     {
         using var scope = NewDisposeScope();
-        var (expected, floats, result, output, _) = Run("int16");
+        var (expected, floats, result, output, file) = Run("int16");
         var embeddings = (result.to(ScalarType.Float32) - output.Quantization!.ZeroPoints[0]) * output.Quantization.Scales[0];
         float Least(Tensor others) => nn.functional.cosine_similarity(embeddings, others, dim: 1).min().item<float>();
         TestContext.Current.TestOutputHelper?.WriteLine($"cosine to floating point {Least(floats):F6}");
