@@ -31,6 +31,30 @@ public sealed class NetworkTests(LiteRtRuntime runtime)
         TestContext.Current.TestOutputHelper?.WriteLine($"{file.Length / weights:F3} {string.Join(' ', graph.Operators.CountBy(o => o.Name))}");
     }
 
+    /// <summary>One of each other family of TorchVision's. They take long, and run when asked for: <c>-explicit on</c>.</summary>
+    [Theory(Explicit = true)]
+    [InlineData("alexnet", 96)]
+    [InlineData("googlenet", 64)]
+    [InlineData("inception_v3", 128)]
+    [InlineData("mobilenet_v3_small", 64)]
+    [InlineData("resnext50_32x4d", 64)]
+    [InlineData("vgg11_bn", 64)]
+    public void OtherFamiliesAgree(string name, int size)
+    {
+        using var scope = NewDisposeScope();
+        manual_seed(11);
+        nn.Module<Tensor, Tensor> network = name switch
+        {
+            "alexnet" => models.alexnet(),
+            "googlenet" => models.googlenet(),
+            "inception_v3" => models.inception_v3(),
+            "mobilenet_v3_small" => models.mobilenet_v3_small(),
+            "resnext50_32x4d" => models.resnext50_32x4d(),
+            _ => models.vgg11_bn(),
+        };
+        OnDevice.Check(runtime, network, [.. Enumerable.Range(0, 3).Select(_ => randn(1, 3, size, size))], OnDevice.Static());
+    }
+
     [Fact]
     public void ResNet18WithItsWeightsAgrees()
     {

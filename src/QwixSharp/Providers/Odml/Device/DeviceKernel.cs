@@ -83,7 +83,8 @@ internal static class DeviceKernels
             if (!joins)
                 return run.Tags[tensor]?.Kernel;
             // A tensor that another op has quantized before has those codes in the file, and is brought to the output's from there.
-            var coded = Operand(run, run.Tags.FormOf(tensor)?.Value) ?? (run.Tags[tensor]?.Kernel is null ? Operand(run, tensor) : null);
+            var coded = moves ? Operand(run, run.Tags.FormOf(tensor)?.Value) : null;
+            coded ??= run.Tags[tensor]?.Kernel is null ? Operand(run, tensor) : null;
             return coded is null ? run.Tags[tensor]?.Kernel : output => ElementwiseKernels.Requantize(coded, output);
         }
 

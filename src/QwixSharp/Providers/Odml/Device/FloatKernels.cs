@@ -75,14 +75,14 @@ internal static class FloatKernels
     /// <summary>Sums along the last axis, which stays with a size of one.</summary>
     internal static Tensor RowSums(Tensor values)
     {
-        using var rows = values.contiguous();
+        using var rows = values.cpu().contiguous();
         int length = (int)rows.shape[^1];
         var sums = empty([.. rows.shape[..^1], 1]);
         ReadOnlySpan<float> from = MemoryMarshal.Cast<byte, float>(rows.bytes);
         var to = MemoryMarshal.Cast<byte, float>(sums.bytes);
         for (int i = 0; i < to.Length; i++)
             to[i] = RowSum(from.Slice(i * length, length));
-        return sums;
+        return sums.to(values.device);
     }
 
     /// <summary>Four sums of four lanes take turns, and become one; then two numbers, if there are so many left, and the last.</summary>

@@ -26,12 +26,12 @@ internal static class FloatSoftmax
         return output =>
         {
             using var scope = NewDisposeScope();
-            using var rows = kept.to(ScalarType.Float32).transpose(axis, -1).contiguous().clone();
+            using var rows = kept.transpose(axis, -1).cpu().contiguous().clone();
             var values = MemoryMarshal.Cast<byte, float>(rows.bytes);
             int length = (int)rows.shape[^1];
             for (int start = 0; start < values.Length; start += length)
                 Compute(values.Slice(start, length));
-            return DeviceRounding.FakeQuantize(rows.transpose(axis, -1), output).MoveToOuterDisposeScope();
+            return DeviceRounding.FakeQuantize(rows.transpose(axis, -1).to(kept.device), output).MoveToOuterDisposeScope();
         };
     }
 
