@@ -33,7 +33,7 @@ internal static class ElementwiseKernels
                 ("add", true) => Sum16(left, right, 1, output),
                 ("sub", true) => Sum16(left, right, -1, output),
                 (_, false) => Product(left, right, output),
-                (_, true) => FixedPoint.Scale(left.IntegerSteps() * right.IntegerSteps(), FixedPoint.Factor((double)(left.Scale * right.Scale / output.Scale[0]))),
+                (_, true) => Product16(left, right, output),
             };
             return steps is null ? null : DeviceCodes.Values(steps, output);
         };
@@ -95,7 +95,7 @@ internal static class ElementwiseKernels
     }
 
     /// <summary>XNNPACK: both factors have 21 bits, and the sum is rounded once, upwards at ties.</summary>
-    private static Tensor? Sum(DeviceOperand a, DeviceOperand b, int sign, FakeQuantAnnotation output)
+    internal static Tensor? Sum(DeviceOperand a, DeviceOperand b, int sign, FakeQuantAnnotation output)
     {
         float ratioA = a.Scale / output.Scale[0], ratioB = b.Scale / output.Scale[0], larger = Math.Max(ratioA, ratioB);
         if (Math.Min(ratioA, ratioB) < Least || larger >= Most)
@@ -106,7 +106,7 @@ internal static class ElementwiseKernels
     }
 
     /// <summary>Both operands are brought to half of the larger's scale, with 15 bits behind the point.</summary>
-    private static Tensor Sum16(DeviceOperand a, DeviceOperand b, int sign, FakeQuantAnnotation output)
+    internal static Tensor Sum16(DeviceOperand a, DeviceOperand b, int sign, FakeQuantAnnotation output)
     {
         double twice = 2 * Math.Max(a.Scale, b.Scale);
         Tensor Scaled(DeviceOperand x) => FixedPoint.Scale(x.IntegerSteps() * (1L << 15), FixedPoint.Factor(x.Scale / twice));
@@ -114,13 +114,17 @@ internal static class ElementwiseKernels
     }
 
     /// <summary>XNNPACK scales in floating point, and takes ties to even codes.</summary>
-    private static Tensor? Product(DeviceOperand a, DeviceOperand b, FakeQuantAnnotation output)
+    internal static Tensor? Product(DeviceOperand a, DeviceOperand b, FakeQuantAnnotation output)
     {
         float scale = a.Scale * b.Scale / output.Scale[0];
         if (scale is < 1f / 65536 or >= Most)
             return null;
         return ((a.Steps() * b.Steps()).to(ScalarType.Float32) * scale).round();
     }
+
+    /// <summary>In fixed point.</summary>
+    internal static Tensor Product16(DeviceOperand a, DeviceOperand b, FakeQuantAnnotation output) =>
+        FixedPoint.Scale(a.IntegerSteps() * b.IntegerSteps(), FixedPoint.Factor((double)(a.Scale * b.Scale / output.Scale[0])));
 
     /// <summary>QUANTIZE of codes to others: XNNPACK has it for int8, and scales that are not far apart.</summary>
     private static Tensor Requantized(DeviceOperand x, FakeQuantAnnotation output)
