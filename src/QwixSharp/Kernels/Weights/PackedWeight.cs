@@ -1,3 +1,5 @@
+using QwixSharp.Kernels.Threading;
+
 namespace QwixSharp.Kernels.Weights;
 
 /// <summary>
@@ -24,6 +26,7 @@ internal sealed unsafe partial class PackedWeight : IDisposable
     private readonly AlignedMemory _codes;
     private readonly AlignedMemory _scales;
     private readonly AlignedMemory? _table;
+    private readonly ReadBlock _scaleReads, _codeReads;
     private readonly MemoryPool? _pool;
     private readonly Lock _sumsLock = new();
     private AlignedMemory? _columnSums;
@@ -48,6 +51,7 @@ internal sealed unsafe partial class PackedWeight : IDisposable
         _pool = pool;
         _codes = Allocate(checked((long)PanelBytes * Panels));
         _scales = Allocate(checked((long)Panels * Tiles * PanelColumns * sizeof(float)));
+        (_scaleReads, _codeReads) = (new ReadBlock((nint)_scales.Pointer, _scales.Bytes), new ReadBlock((nint)_codes.Pointer, _codes.Bytes));
         if (table is null)
             return;
         _table = new AlignedMemory(table.Length * sizeof(float));
@@ -150,6 +154,13 @@ internal sealed unsafe partial class PackedWeight : IDisposable
     /// <param name="row">The row n.</param>
     /// <param name="k">The column k.</param>
     public float Scale(int row, int k) => Scales(row / PanelColumns)[k / TileSize * PanelColumns + row % PanelColumns];
+
+    /// <summary>Tells a thread what a product with the weight reads.</summary>
+    public void NoteReads(ReadAhead ahead)
+    {
+        ahead.Note(_scaleReads);
+        ahead.Note(_codeReads);
+    }
 
     /// <summary>Frees the memory, or gives it back to the pool that it came from.</summary>
     public void Dispose()
