@@ -155,6 +155,9 @@ public sealed partial class QArray : IDisposable
     /// <summary>A form that a kernel already reads, or null.</summary>
     internal T? FindKernelForm<T>() where T : class, IKernelForm => _storage.FindKernelForm<T>();
 
+    /// <summary>Stands for the kernels' forms that there are: another object as soon as any comes or goes.</summary>
+    internal object KernelForms => _storage.KernelForms;
+
     /// <summary>Forgets the kernels' forms, after the codes or scales were written to.</summary>
     internal void DropKernelForms() => _storage.DropKernelForms();
 

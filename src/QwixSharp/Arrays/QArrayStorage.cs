@@ -96,6 +96,9 @@ internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelF
 
     private IKernelForm Restoring => _forms.First(f => f.CanRestore);
 
+    /// <summary>The list of forms, which is never changed: another takes its place.</summary>
+    internal object KernelForms => _forms;
+
     /// <summary>A form that was made already, or null.</summary>
     internal T? FindKernelForm<T>() where T : class, IKernelForm
     {

@@ -1,6 +1,8 @@
 using QwixSharp.Arrays;
+using QwixSharp.Interception.Deferred;
 using QwixSharp.Kernels.Attention;
 using QwixSharp.Numerics;
+using QwixSharp.Ops;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -71,24 +73,32 @@ public sealed class QuantizedKvCache : IDisposable
     /// <param name="keys">[batch, heads, tokens, head size], floating-point, on the CPU.</param>
     /// <param name="values">Of the same shape.</param>
     /// <exception cref="ArgumentException">A shape, dtype or device is another.</exception>
-    public unsafe void Append(Tensor keys, Tensor values)
+    [TakesDeferred]
+    public void Append(Tensor keys, Tensor values)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         int tokens = Check(keys, nameof(keys), Heads);
-        if (Check(values, nameof(values), Heads) != tokens)
-            throw new ArgumentException($"The keys are of {tokens} tokens, but the values of {values.size(2)}.", nameof(values));
-        using var noGrad = no_grad();
-        using var scope = NewDisposeScope();
-        Tensor k = Contiguous(keys), v = Contiguous(values);
+        if (Check(values, nameof(values), Heads) is var others && others != tokens)
+            throw new ArgumentException($"The keys are of {tokens} tokens, but the values of {others}.", nameof(values));
+        using var key = new HeadInput(keys);
+        using var value = new HeadInput(values);
+        key.Locate();
+        var located = value.Locate();
+        // Computing the values may have moved the keys.
+        Append(key.Locate(), located, tokens);
+    }
+
+    private unsafe void Append(HeadTensor keys, HeadTensor values, int tokens)
+    {
         int longest = checked(Length + tokens);
         if (longest > Capacity)
             _store.Reserve(Capacity == 0 ? longest : Math.Max(longest, checked(Capacity + (Capacity / 2))));
-        float* key = (float*)TensorMemory.Address(k), value = (float*)TensorMemory.Address(v);
         for (int head = 0; head < Batch * Heads; head++)
         {
-            int length = _lengths[head / Heads];
-            for (int token = 0; token < tokens; token++, key += HeadSize, value += HeadSize)
-                _store.Write(head, length + token, key, value);
+            var (sequence, place) = Math.DivRem(head, Heads);
+            float* key = keys.At(sequence, place), value = values.At(sequence, place);
+            for (int token = 0; token < tokens; token++, key += keys.Token, value += values.Token)
+                _store.Write(head, _lengths[sequence] + token, key, value);
         }
 
         for (int sequence = 0; sequence < Batch; sequence++)
@@ -106,24 +116,35 @@ public sealed class QuantizedKvCache : IDisposable
     /// <param name="scale">What the products are multiplied with; 1/√(head size) unless told.</param>
     /// <returns>A tensor of the shape and dtype of the queries that the caller owns.</returns>
     /// <exception cref="ArgumentException">A shape, dtype or device does not fit, or a sequence has fewer tokens than the queries.</exception>
+    [TakesDeferred]
     public Tensor Attend(Tensor queries, double? scale = null)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        int tokens = Check(queries, nameof(queries), null), queryHeads = (int)queries.size(1);
+        int tokens = Check(queries, nameof(queries), null), queryHeads = (int)(DeferredValues.ShapeOf(queries)?[1] ?? queries.size(1));
         if (queryHeads % Heads != 0)
             throw new ArgumentException($"{queryHeads} heads of queries cannot share {Heads} heads of keys evenly.", nameof(queries));
         if (_lengths.Min() < tokens)
             throw new ArgumentException($"There are queries of {tokens} tokens, but a sequence of the cache has {_lengths.Min()}. Append their keys and values first.", nameof(queries));
+        var shape = new AttentionShape(Heads, queryHeads, tokens, (float)(scale ?? 1 / Math.Sqrt(HeadSize)), IsCausal: true);
+        long[] resultShape = [Batch, queryHeads, tokens, HeadSize];
+        using var input = new HeadInput(queries);
+        var q = input.Locate();
+        // Of more tokens the heads are brought side by side next, which libtorch does with tensors.
+        if (input.Waits && tokens == 1)
+        {
+            var memory = new LentMemory((long)Batch * queryHeads * HeadSize);
+            BlockAttention.Run(_store, _lengths, shape, q, HeadsAt(memory.Address), get_num_threads());
+            return DeferredValues.Lend(resultShape, memory, memory.Address);
+        }
+
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        var q = Contiguous(queries);
-        var result = empty([Batch, queryHeads, tokens, HeadSize], dtype: ScalarType.Float32);
-        var shape = new AttentionShape(Heads, queryHeads, tokens, (float)(scale ?? 1 / Math.Sqrt(HeadSize)), IsCausal: true);
+        var result = empty(resultShape, dtype: ScalarType.Float32);
         if (tokens > 0)
-            BlockAttention.Run(_store, _lengths, shape, HeadsOf(q), HeadsOf(result), get_num_threads());
-        return (queries.dtype == ScalarType.Float32 ? result : result.to(queries.dtype)).MoveToOuterDisposeScope();
+            BlockAttention.Run(_store, _lengths, shape, q, HeadsAt(TensorMemory.Address(result)), get_num_threads());
+        return (input.Waits || queries.dtype == ScalarType.Float32 ? result : result.to(queries.dtype)).MoveToOuterDisposeScope();
 
-        HeadTensor HeadsOf(Tensor tensor) => new(TensorMemory.Address(tensor), (long)queryHeads * tokens * HeadSize, (long)tokens * HeadSize, HeadSize);
+        HeadTensor HeadsAt(nint address) => new(address, (long)queryHeads * tokens * HeadSize, (long)tokens * HeadSize, HeadSize);
     }
 
     /// <summary>The keys of a sequence as a quantized array.</summary>
@@ -203,9 +224,16 @@ public sealed class QuantizedKvCache : IDisposable
     private int Check(Tensor tensor, string name, int? heads)
     {
         ArgumentNullException.ThrowIfNull(tensor, name);
+        if (DeferredValues.ShapeOf(tensor) is { } shape)
+        {
+            if (shape.Length != 4 || shape[0] != Batch || shape[3] != HeadSize || (heads is { } wanted && shape[1] != wanted))
+                throw WrongShape(name, heads, shape);
+            return checked((int)shape[2]);
+        }
+
         // The sizes one by one: asking for the shape goes through a callback, which takes twenty times as long.
         if (tensor.dim() != 4 || tensor.size(0) != Batch || tensor.size(3) != HeadSize || (heads is { } number && tensor.size(1) != number))
-            throw new ArgumentException($"{name} must be [{Batch}, {heads?.ToString() ?? "heads"}, tokens, {HeadSize}], not {HowToQuantize.Format(tensor.shape)}.", name);
+            throw WrongShape(name, heads, tensor.shape);
         if (!Codec.IsQuantizable(tensor.dtype))
             throw new ArgumentException($"{name} must be floating-point, not {tensor.dtype}.", name);
         if (tensor.device_type != DeviceType.CPU)
@@ -213,7 +241,6 @@ public sealed class QuantizedKvCache : IDisposable
         return checked((int)tensor.size(2));
     }
 
-    /// <summary>A tensor as float32 without gaps: itself, or one of the current scope.</summary>
-    private static Tensor Contiguous(Tensor tensor) =>
-        tensor.dtype == ScalarType.Float32 && tensor.is_contiguous() ? tensor : tensor.to(ScalarType.Float32).contiguous();
+    private ArgumentException WrongShape(string name, int? heads, long[] shape) =>
+        new($"{name} must be [{Batch}, {heads?.ToString() ?? "heads"}, tokens, {HeadSize}], not {HowToQuantize.Format(shape)}.", name);
 }

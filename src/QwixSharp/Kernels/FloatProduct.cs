@@ -112,6 +112,13 @@ internal sealed unsafe class FloatProduct : KernelJob
             MultiplyPanels(worker);
     }
 
+    /// <inheritdoc/>
+    public override void NoteReads(ReadAhead ahead)
+    {
+        if (!_packing)
+            _weight.NoteReads(ahead);
+    }
+
     private void PackBlocks(int worker)
     {
         while (_shares.Take(worker, out var block, out _))

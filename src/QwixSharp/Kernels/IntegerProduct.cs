@@ -200,6 +200,13 @@ internal sealed unsafe class IntegerProduct : KernelJob
         MultiplyPanels(worker);
     }
 
+    /// <inheritdoc/>
+    public override void NoteReads(ReadAhead ahead)
+    {
+        for (var part = 0; part < _partCount; part++)
+            _parts[part].Weight.NoteReads(ahead);
+    }
+
     private void MultiplyOwnRows(int worker)
     {
         var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];

@@ -14,6 +14,8 @@ namespace QwixSharp.Ops;
 internal sealed partial class PackedLinear
 {
     private readonly QArray _weight;
+    private object? _forms;
+    private PackedWeight? _known;
 
     private PackedLinear(QArray weight, int actBits, bool scalePerTile)
     {
@@ -29,7 +31,21 @@ internal sealed partial class PackedLinear
     internal bool ScalePerTile { get; }
 
     /// <summary>The weight; null once its array is disposed.</summary>
-    internal PackedWeight? Weight => _weight.FindKernelForm<PackedForm>()?.Weight;
+    internal PackedWeight? Weight
+    {
+        get
+        {
+            // It is asked for at every call, and on the way to it nothing is in the processor's caches.
+            object forms = _weight.KernelForms;
+            if (!ReferenceEquals(forms, Volatile.Read(ref _forms)))
+            {
+                _known = _weight.FindKernelForm<PackedForm>()?.Weight;
+                Volatile.Write(ref _forms, forms);
+            }
+
+            return _known;
+        }
+    }
 
     /// <summary>Decides how a layer is computed.</summary>
     /// <param name="weight">[out, in], of which the general way has made the kernels' form.</param>

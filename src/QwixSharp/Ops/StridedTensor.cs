@@ -45,6 +45,48 @@ internal sealed record StridedTensor(Tensor? Base, long Offset, long[] Shape, lo
         }
     }
 
+    /// <summary>The addresses between which the elements lie.</summary>
+    private (nint From, nint To) Extent
+    {
+        get
+        {
+            long elements = Count == 0 ? 0 : 1;
+            for (int axis = 0; axis < Shape.Length && elements > 0; axis++)
+                elements += (Shape[axis] - 1) * Strides[axis];
+            return (Address, Address + (nint)(elements * sizeof(float)));
+        }
+    }
+
+    /// <summary>Whether elements of this one and another may lie in the same memory.</summary>
+    internal bool Overlaps(StridedTensor other) => Extent is var (from, to) && other.Extent is var (otherFrom, otherTo) && from < otherTo && otherFrom < to;
+
+    /// <summary>Copies the elements over those of a tensor of the same shape that <see cref="Overlaps">lies elsewhere</see>.</summary>
+    internal unsafe void CopyTo(StridedTensor target)
+    {
+        Copy((float*)Address, (float*)target.Address, 0);
+        GC.KeepAlive(this);
+        GC.KeepAlive(target);
+
+        void Copy(float* from, float* to, int axis)
+        {
+            if (axis == Shape.Length)
+            {
+                *to = *from;
+                return;
+            }
+
+            long length = Shape[axis], step = Strides[axis], targetStep = target.Strides[axis];
+            if (axis == Shape.Length - 1 && step == 1 && targetStep == 1)
+            {
+                Buffer.MemoryCopy(from, to, length * sizeof(float), length * sizeof(float));
+                return;
+            }
+
+            for (long i = 0; i < length; i++)
+                Copy(from + (i * step), to + (i * targetStep), axis + 1);
+        }
+    }
+
     /// <summary>A tensor as it is.</summary>
     internal static StridedTensor Of(Tensor tensor)
     {

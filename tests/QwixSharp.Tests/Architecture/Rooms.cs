@@ -12,7 +12,7 @@ internal static class Rooms
         ["Numerics"] = [],
         ["Interception"] = [],
         ["Arrays"] = ["Numerics", "Kernels"],
-        ["Caches"] = ["Arrays", "Numerics", "Kernels"],
+        ["Caches"] = ["Arrays", "Numerics", "Kernels", "Ops", "Interception"],
         ["Ops"] = ["Arrays", "Numerics", "Kernels"],
         ["Rules"] = ["Numerics"],
         ["Calibration"] = ["Arrays", "Numerics"],

@@ -43,6 +43,7 @@ internal static class CallReaders
     internal static (OpKind Kind, CallReader Reader)? For(string name, Type[] parameters)
     {
         if (parameters.Length == 0 || (parameters[0] != typeof(Tensor) && name != "cat" && !IsNumber(parameters[0]))) return null;
+        if (name == "copy_") return Fits(parameters, typeof(Tensor), typeof(Tensor), typeof(bool)) ? (OpKind.Copy, Copy) : null;
         if (name is "add_" or "relu_" or "relu6_") return For(name[..^1], parameters) is var (kind, plain) ? (kind, Overwriting(plain)) : null;
         if (Binary.TryGetValue(name, out var binary)) return ForBinary(binary, parameters) is { } reader ? (binary, reader) : null;
         if (Unary.TryGetValue(name, out var unary) && parameters.Skip(1).All(p => p == typeof(bool))) return (unary, name == "square" ? Square : InPlaceFlag);
@@ -140,6 +141,14 @@ internal static class CallReaders
         }
 
         return One(graph, ref arguments, ref call);
+    }
+
+    /// <summary>A copy of a tensor over another one of the same shape.</summary>
+    private static bool Copy(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
+    {
+        if (!graph.TryRead(arguments.Tensor(0), out var target) || !graph.TryRead(arguments.Tensor(1), out var source) || !target.Shape.AsSpan().SequenceEqual(source.Shape)) return false;
+        (call.Operands, call.Shape, call.IsContiguous) = (new(target.Operand, source.Operand), target.Shape, target.IsContiguous);
+        return true;
     }
 
     /// <summary>An op that writes its result over its first operand.</summary>

@@ -21,8 +21,21 @@ internal sealed partial class DeferredGraph
         _kept.Add(node);
         if (node.Op.NeedsConsent) _consented.Remove(node);
         ReleaseOperands(node);
+        node.ForgetOperands();
         if (!node.IsReachable && node.Readers == 0) Retire(node);
     }
+
+    /// <summary>A tensor that the model gets and whose value is known, but is no tensor.</summary>
+    internal Tensor Lend(long[] shape, IDisposable memory, nint address)
+    {
+        var node = Add(Alias, default, new DeferredCall { Shape = shape, IsContiguous = true });
+        (node.Memory, node.Address, node.Depth) = (memory, address, 0);
+        _kept.Add(node);
+        return node.Tensor;
+    }
+
+    /// <summary>Computes a node, if need be, and tells where its elements lie.</summary>
+    internal nint Locate(DeferredNode node, Span<long> strides) => _evaluator.Locate(node, this, strides);
 
     /// <summary>Computes a node whose value need not be a tensor.</summary>
     internal void Prepare(DeferredNode node)

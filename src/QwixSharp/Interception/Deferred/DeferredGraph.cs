@@ -58,6 +58,7 @@ internal sealed partial class DeferredGraph
         if (op.Rearranges && arguments.Tensor(0) is { } source && TensorInternals.Handle(source) != 0 && !_evaluator.MayRearrange(source)) return null;
         if (!op.Reader(this, ref arguments, ref call)) return null;
         Settle(ref call.Operands);
+        if (op.Kind == OpKind.Copy) return Copy(call);
         if (call.Overwrites) return Overwrite(op, arguments, call);
         return op.IsSplit ? Split(op, arguments, call) : Add(op, arguments, call).Tensor;
     }
@@ -163,6 +164,7 @@ internal sealed partial class DeferredGraph
     {
         Assign(node, value);
         ReleaseOperands(node);
+        node.ForgetOperands();
         if (node.Readers == 0) Retire(node);
     }
 
@@ -337,12 +339,12 @@ internal sealed partial class DeferredGraph
     private void ComputeReadersOfAll(DisposeScope scope) => ComputeReadersOf(leaf => ReferenceEquals(TensorInternals.OwningScope(leaf), scope));
 
     /// <summary>Computes the reachable nodes that read certain tensors with values, through others or by themselves.</summary>
-    private void ComputeReadersOf(Func<Tensor, bool> isLeaf)
+    private void ComputeReadersOf(Func<Tensor, bool> isLeaf, Func<DeferredNode, bool>? mayCompute = null)
     {
         for (var i = 0; i < _reachable.Count;)
         {
             _visit++;
-            if (!Reads(_reachable[i], isLeaf))
+            if (mayCompute?.Invoke(_reachable[i]) == false || !Reads(_reachable[i], isLeaf))
             {
                 i++;
                 continue;

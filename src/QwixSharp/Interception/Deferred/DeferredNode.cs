@@ -93,6 +93,9 @@ internal sealed class DeferredNode
     /// <summary>Which walk of the graph has been here last.</summary>
     internal int Visit { get; set; }
 
+    /// <summary>Whether the result, computed as the model wrote it, shows the memory of its operand.</summary>
+    internal bool IsView => Kind is OpKind.Part or OpKind.Transpose || (Kind == OpKind.Reshape && IsContiguous);
+
     /// <summary>Puts another tensor in the place of an operand.</summary>
     internal void Replace(Tensor operand, Tensor other)
     {
@@ -103,6 +106,9 @@ internal sealed class DeferredNode
 
         _arguments.Replace(operand, other);
     }
+
+    /// <summary>Forgets what it reads: it has its value. Otherwise the ops of a whole run would hold on to each other.</summary>
+    internal void ForgetOperands() => (_operands, _arguments) = (default, default);
 
     /// <summary>The arguments as the model passed them.</summary>
     internal object?[] Arguments() => _arguments.ToArray(Op.Parameters);

@@ -29,6 +29,17 @@ internal interface IDeferredEvaluator
     /// <param name="call">Has the first operand; takes others, the shape of the result and a payload for the node.</param>
     bool Agrees(DeferrableOp op, in CallArguments arguments, long[] input, InterceptionScope scope, ref DeferredCall call);
 
+    /// <summary>Computes a node, or what it is a view of, and tells where its elements lie.</summary>
+    /// <param name="node">The node.</param>
+    /// <param name="graph">Its graph.</param>
+    /// <param name="strides">The distances along its axes, in elements; written.</param>
+    /// <returns>Where the first element is, until anything else is computed.</returns>
+    nint Locate(DeferredNode node, DeferredGraph graph, Span<long> strides);
+
+    /// <summary>Copies a value over a tensor that has one, or over a view of such a tensor that is deferred itself.</summary>
+    /// <returns>False where nothing was written: the call is made as the model wrote it.</returns>
+    bool TryCopy(Operand source, Operand target, DeferredGraph graph);
+
     /// <summary>Computes a node from the values of other nodes, skipping those between.</summary>
     /// <returns>Whether the node is computed now; if not, it is computed as the model wrote it.</returns>
     bool TryCompute(DeferredNode node, DeferredGraph graph);

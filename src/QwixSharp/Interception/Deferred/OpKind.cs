@@ -87,6 +87,9 @@ internal enum OpKind
     /// <summary>The largest value of each window of an image; deferred only where the interceptor says so.</summary>
     MaxPool,
 
+    /// <summary>A copy over a tensor that has a value: it is made at once, but what it copies need not become a tensor for it.</summary>
+    Copy,
+
     /// <summary>The mean over an image; deferred only where the interceptor says so.</summary>
     AveragePool,
 }

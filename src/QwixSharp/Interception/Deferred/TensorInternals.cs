@@ -82,6 +82,19 @@ internal static partial class TensorInternals
         return shape;
     }
 
+    /// <summary>The addresses between which the elements of a float32 tensor that has a value lie.</summary>
+    internal static (nint From, nint To) Memory(nint handle)
+    {
+        var (from, elements) = (Data(handle), 1L);
+        for (var axis = NumberOfAxes(handle) - 1; axis >= 0; axis--)
+        {
+            if (Size(handle, axis) is var size && size == 0) return (from, from);
+            elements += (size - 1) * Stride(handle, axis);
+        }
+
+        return (from, from + (nint)(elements * sizeof(float)));
+    }
+
     [SuppressGCTransition]
     [LibraryImport(Library, EntryPoint = "THSTensor_ndimension")]
     internal static partial long NumberOfAxes(nint tensor);
@@ -89,6 +102,10 @@ internal static partial class TensorInternals
     [SuppressGCTransition]
     [LibraryImport(Library, EntryPoint = "THSTensor_size")]
     internal static partial long Size(nint tensor, long axis);
+
+    [SuppressGCTransition]
+    [LibraryImport(Library, EntryPoint = "THSTensor_stride")]
+    internal static partial long Stride(nint tensor, long axis);
 
     [SuppressGCTransition]
     [LibraryImport(Library, EntryPoint = "THSTensor_type")]

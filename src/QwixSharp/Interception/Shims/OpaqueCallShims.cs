@@ -88,6 +88,7 @@ internal sealed class OpaqueCallShims(MethodRewriter rewriter)
 
     private static DynamicMethod? Make(OpCode opCode, MethodBase called, Type? constraint)
     {
+        if (called.IsDefined(typeof(TakesDeferredAttribute))) return null;
         if (IsSpanElement(called)) return Young((MethodInfo)called);
         var type = called.DeclaringType!;
         var disposes = called is { Name: "Dispose", IsStatic: false } && called.GetParameters().Length == 0 && !type.IsValueType;

@@ -25,6 +25,9 @@ internal sealed unsafe class CacheCodec
     /// <summary>The bits of a stored code: 4 or 8.</summary>
     public int Bits { get; }
 
+    /// <summary>Whether a stored code is a signed byte and the number that it stands for.</summary>
+    public bool KeepsBytes => Bits == 8 && _table is null;
+
     /// <summary>Signed integers, of which those of 4 bits lie two to a byte, the low half first.</summary>
     /// <param name="bits">4 or 8.</param>
     public static CacheCodec Integers(int bits) => new(bits, CodeRange.OfBits(bits), null, null, 0);

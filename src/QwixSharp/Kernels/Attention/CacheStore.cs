@@ -82,24 +82,42 @@ internal sealed unsafe class CacheStore : AttentionSource, IDisposable
         var codes = stackalloc byte[HeadSize];
         *KeyScales(head, token) = Codec.Quantize(key, HeadSize, codes);
         var keys = Keys(head, token / BlockTokens);
-        for (var i = 0; i < HeadSize; i++)
-            Codec.Store(keys, i * BlockTokens + token % BlockTokens, codes[i]);
+        if (Codec.Bits == 8)
+            for (byte* place = keys + token % BlockTokens, code = codes, end = codes + HeadSize; code < end; code++, place += BlockTokens)
+                *place = *code;
+        else
+            for (var i = 0; i < HeadSize; i++)
+                Codec.Store(keys, i * BlockTokens + token % BlockTokens, codes[i]);
         *ValueScales(head, token) = Codec.Quantize(value, HeadSize, codes);
         var values = Values(head, token);
-        for (var i = 0; i < HeadSize; i++)
-            Codec.Store(values, i, codes[i]);
+        if (Codec.Bits == 8)
+            new Span<byte>(codes, HeadSize).CopyTo(new Span<byte>(values, HeadSize));
+        else
+            for (var i = 0; i < HeadSize; i++)
+                Codec.Store(values, i, codes[i]);
     }
 
     /// <inheritdoc/>
     public override void Scores(int head, int token, int used, float* queries, int rows, float* scratch, float* scores)
     {
-        Codec.Decode(Keys(head, token / BlockTokens), BlockTokens * HeadSize, scratch);
+        var keys = Keys(head, token / BlockTokens);
+        if (Codec.KeepsBytes && FewRows.CanMultiply(rows, HeadSize))
+        {
+            FewRows.Scores((sbyte*)keys, queries, HeadSize, scores);
+            return;
+        }
+        Codec.Decode(keys, BlockTokens * HeadSize, scratch);
         BlockProduct.Multiply(queries, HeadSize, scratch, BlockTokens, scores, rows, BlockTokens, HeadSize, adds: false);
     }
 
     /// <inheritdoc/>
     public override void AddValues(int head, int token, int used, float* weights, int rows, float* scratch, float* sums, int columns)
     {
+        if (Codec.KeepsBytes && columns == HeadSize && FewRows.CanMultiply(rows, HeadSize))
+        {
+            FewRows.AddValues((sbyte*)Values(head, token), used, weights, sums, columns);
+            return;
+        }
         for (var i = 0; i < used; i++)
             Codec.Decode(Values(head, token + i), HeadSize, scratch + i * columns);
         BlockProduct.Multiply(weights, BlockTokens, scratch, columns, sums, rows, columns, used, adds: true);

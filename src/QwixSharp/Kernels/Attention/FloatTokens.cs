@@ -31,6 +31,11 @@ internal sealed unsafe class FloatTokens(HeadTensor keys, HeadTensor values, int
     public override void Scores(int head, int token, int used, float* queries, int rows, float* scratch, float* scores)
     {
         var from = At(keys, head, token);
+        if (FewRows.CanMultiply(rows, headSize))
+        {
+            FewRows.Scores(from, keys.Token, used, queries, headSize, scores);
+            return;
+        }
         if (rows <= MostDots)
         {
             Dots(from, keys.Token, used, queries, headSize, scores);
@@ -41,8 +46,14 @@ internal sealed unsafe class FloatTokens(HeadTensor keys, HeadTensor values, int
     }
 
     /// <inheritdoc/>
-    public override void AddValues(int head, int token, int used, float* weights, int rows, float* scratch, float* sums, int columns) =>
-        BlockProduct.Multiply(weights, BlockTokens, At(values, head, token), (nint)values.Token, sums, rows, columns, used, adds: true);
+    public override void AddValues(int head, int token, int used, float* weights, int rows, float* scratch, float* sums, int columns)
+    {
+        var from = At(values, head, token);
+        if (columns == headSize && FewRows.CanMultiply(rows, headSize))
+            FewRows.AddValues(from, values.Token, used, weights, sums, columns);
+        else
+            BlockProduct.Multiply(weights, BlockTokens, from, (nint)values.Token, sums, rows, columns, used, adds: true);
+    }
 
     private float* At(HeadTensor tensor, int head, int token) => tensor.At(head / heads, head % heads) + token * tensor.Token;
 

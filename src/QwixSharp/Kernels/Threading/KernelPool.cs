@@ -153,6 +153,7 @@ internal sealed class KernelPool
     private void Loop()
     {
         uint seen = 0;
+        var ahead = new ReadAhead();
         var idleSince = Stopwatch.GetTimestamp();
         var spins = 0;
         while (true)
@@ -163,11 +164,13 @@ internal sealed class KernelPool
                 if (Interlocked.CompareExchange(ref _state, state + 1 - (1L << SeatShift), state) != state)
                     continue;
                 seen = (uint)(state >> 32);
-                Work((int)((state & SeatMask) >> SeatShift));
+                Work((int)((state & SeatMask) >> SeatShift), ahead);
+                ahead.Settle();
                 idleSince = Stopwatch.GetTimestamp();
                 continue;
             }
-            Thread.SpinWait(1);
+            if (!ahead.Step())
+                Thread.SpinWait(1);
             if ((++spins & 63) != 0 || Stopwatch.GetTimestamp() - idleSince < SpinTicks)
                 continue;
             Interlocked.Increment(ref _sleeping);
@@ -181,11 +184,13 @@ internal sealed class KernelPool
     private static bool IsJoinable(long state, uint seen) =>
         (state & Open) != 0 && (state & SeatMask) != 0 && (uint)(state >> 32) != seen;
 
-    private void Work(int worker)
+    private void Work(int worker, ReadAhead ahead)
     {
         try
         {
-            _job!.Run(worker);
+            var job = _job!;
+            job.Run(worker);
+            job.NoteReads(ahead);
         }
         catch (Exception e)
         {

@@ -1,3 +1,5 @@
+using QwixSharp.Kernels.Threading;
+
 namespace QwixSharp.Kernels.Weights;
 
 /// <summary>
@@ -24,6 +26,7 @@ internal sealed unsafe partial class PackedWeight : IDisposable
     private readonly AlignedMemory _codes;
     private readonly AlignedMemory _scales;
     private readonly AlignedMemory? _table;
+    private readonly ReadBlock _scaleReads, _codeReads;
     private readonly MemoryPool? _pool;
     private readonly Lock _sumsLock = new();
     private AlignedMemory? _columnSums;
@@ -49,6 +52,7 @@ internal sealed unsafe partial class PackedWeight : IDisposable
         _pool = pool;
         _codes = Allocate(checked((long)PanelBytes * Panels));
         _scales = Allocate(checked((long)Panels * PanelScaleBytes));
+        (_scaleReads, _codeReads) = (new ReadBlock((nint)_scales.Pointer, _scales.Bytes), new ReadBlock((nint)_codes.Pointer, _codes.Bytes));
         if (table is null)
             return;
         _table = new AlignedMemory(table.Length * sizeof(float));
@@ -163,6 +167,13 @@ internal sealed unsafe partial class PackedWeight : IDisposable
     /// <param name="row">The row n.</param>
     /// <param name="tile">The tile's number.</param>
     public float TileScale(int row, int tile) => Weights.NarrowScales.At(StoredScales(row / PanelColumns), ScaleFormat, tile * PanelColumns + row % PanelColumns);
+
+    /// <summary>Tells a thread what a product with the weight reads.</summary>
+    public void NoteReads(ReadAhead ahead)
+    {
+        ahead.Note(_scaleReads);
+        ahead.Note(_codeReads);
+    }
 
     /// <summary>Frees the memory, or gives it back to the pool that it came from.</summary>
     public void Dispose()

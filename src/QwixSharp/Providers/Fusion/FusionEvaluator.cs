@@ -4,6 +4,7 @@ using QwixSharp.Ops;
 using QwixSharp.Providers.Models;
 using QwixSharp.Rules;
 using TorchSharp;
+using DeferredOperand = QwixSharp.Interception.Deferred.Operand;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Fusion;
@@ -42,6 +43,25 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
         }
 
         (call.Shape, call.IsContiguous, call.Payload) = (shape, true, layer);
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public nint Locate(DeferredNode node, DeferredGraph graph, Span<long> strides)
+    {
+        var view = new NodeInput(node.Tensor, node).View(graph);
+        view.Strides.CopyTo(strides);
+        return view.Address;
+    }
+
+    /// <inheritdoc/>
+    public bool TryCopy(DeferredOperand source, DeferredOperand target, DeferredGraph graph)
+    {
+        var to = new NodeInput(target.Tensor, target.Source).View(graph);
+        var from = new NodeInput(source.Tensor, source.Source).View(graph);
+        if (from.Overlaps(to))
+            return false;
+        from.CopyTo(to);
         return true;
     }
 

@@ -14,6 +14,25 @@ public class DeferredEffectTests
         ["in place on a view of a result"] = (_, x) => { var y = x * 2; y.view(-1).add_(1); return y; },
         ["an index is set"] = (_, x) => { var y = x * 2; x[0] = 5; return y + x; },
         ["copied over"] = (_, x) => { var y = x + 1; x.copy_(y * 3); return x - y; },
+        ["copied over a view"] = (_, x) => { x.narrow(0, 0, 1).copy_(x.narrow(0, 1, 1) * 3); return x * 2; },
+        ["copied over what a waiting op reads"] = (_, x) => { Tensor y = x * 2, z = -x; x.copy_(z); return x + y; },
+        ["copied over what a waiting op reads by another tensor"] = (_, x) => { var v = x.detach(); var y = v * 2; x.narrow(0, 0, 1).copy_(v.narrow(0, 1, 1) + 1); return y + v; },
+        ["copied over what a waiting op reads through a view"] = (_, x) => { var y = x.view(4, 2) * 2; x.narrow(1, 1, 2).copy_(x.narrow(1, 0, 2) + 1); return y; },
+        ["copied over under waiting views"] = (_, x) => { Tensor v = x.view(-1), w = x.transpose(0, 1).narrow(0, 0, 4); x.narrow(0, 1, 1).copy_(x.narrow(0, 0, 1) * 2); return v.view(4, 2) + w.reshape(4, 2); },
+        ["copied over under a waiting copy"] = (_, x) => { Tensor f = x.transpose(0, 1).flatten(), y = x + 1; x.copy_(y); return f; },
+        ["copied over a result"] = (_, x) => { Tensor y = x * 2, z = x + 1; y.copy_(z); return y * x; },
+        ["copied over a view of a result"] = (_, x) => { Tensor y = x * 2, z = x + 1; y.narrow(0, 0, 1).copy_(z.narrow(0, 1, 1)); return y * x; },
+        ["copied over itself"] = (_, x) => { x.narrow(1, 0, 3).copy_(x.narrow(1, 1, 3).clone()); x.narrow(1, 0, 2).copy_(x.narrow(1, 2, 2)); return x * 1; },
+        ["copied over several times"] = (_, x) => { Tensor y = x * 2, z = x + 1; x.copy_(y); var s = x + y; x.copy_(z); x.narrow(0, 0, 1).copy_((s * 2).narrow(0, 1, 1)); return x - s; },
+        ["what a copy returns"] = (_, x) => { Tensor y = x * 2, c = x.copy_(y); c.add_(1); var z = x.narrow(0, 0, 1).copy_((y + 1).narrow(0, 0, 1)); x.mul_(2); return c + z; },
+        ["a view that was copied over is disposed"] = (_, x) => { Tensor y = x * 2; using (x.narrow(0, 0, 1).copy_((y + 1).narrow(0, 1, 1))) { } return x + y; },
+        ["what was copied over is disposed"] = (_, x) => { Tensor z = x.exp(), y = x * 2, w = z * 2; z.copy_(y); z.Dispose(); return w + y; },
+        ["copied over in a scope"] = (_, x) => { Tensor c; using (NewDisposeScope()) c = x.narrow(0, 0, 1).copy_((x * 2).narrow(0, 1, 1)).MoveToOuterDisposeScope(); return c - x; },
+        ["copied over with other shapes"] = (_, x) => { x.copy_((x * 2).narrow(0, 1, 1)); return x * 1; },
+        ["a copy that does not fit"] = (_, x) => { var y = x * 2; try { x.copy_((x + 1).view(4, 2)); } catch (Exception) { x.zero_(); } return y + x; },
+        ["a copy over repeated elements"] = (_, x) => { var e = x.narrow(0, 0, 1).expand(2, 4); var y = x * 2; try { e.copy_(y); return e * 0; } catch (Exception) { return y + e; } },
+        ["copied from another type"] = (_, x) => { var y = x * 2; x.copy_(y.to(float64)); return x + y; },
+        ["copied over another type"] = (_, x) => { var d = x.to(float64); d.copy_(x * 2); return d.to(float32) + x; },
         ["relu in place"] = (_, x) => { var y = x * 2; nn.functional.relu(x, true); return y + x; },
         ["an operand is disposed"] = (_, x) => { var z = x.exp(); var y = z + 1; z.Dispose(); return y; },
         ["a result is disposed"] = (_, x) => { var z = x * 2; var y = z + 1; z.Dispose(); return y; },
@@ -113,6 +132,23 @@ public class DeferredEffectTests
         Left(t => Intercepted.Run(model, t, new DeferringInterceptor()));
 
         Assert.InRange(Left(t => Intercepted.Run(model, t, new DeferringInterceptor())), long.MinValue, Left(model.call));
+    }
+
+    [Fact]
+    public void WhatIsCopiedNeedNotBecomeATensor()
+    {
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        var seen = new KeepingInterceptor();
+        var cache = zeros(3, 4);
+        using var model = new LambdaModel((_, x) => { cache.narrow(0, 1, 2).copy_(x * 2); return cache.narrow(0, 0, 2) + 1; });
+
+        var y = Intercepted.Run(model, ones(2, 4), seen);
+
+        Assert.Equal(1, seen.Copies);
+        Assert.Equal(1, y[0, 0].item<float>());
+        Assert.Equal(3, y[1, 0].item<float>());
+        Assert.Equal(2, cache[2, 3].item<float>());
     }
 
     [Fact]

@@ -24,6 +24,10 @@ internal sealed class DeferringInterceptor : IDefersOps, IDeferredEvaluator
 
     public bool Agrees(DeferrableOp op, in CallArguments arguments, long[] input, InterceptionScope scope, ref DeferredCall call) => false;
 
+    public nint Locate(DeferredNode node, DeferredGraph graph, Span<long> strides) => throw new NotSupportedException();
+
+    public bool TryCopy(Operand source, Operand target, DeferredGraph graph) => false;
+
     public bool TryCompute(DeferredNode node, DeferredGraph graph)
     {
         Computed.Add(node.Kind);

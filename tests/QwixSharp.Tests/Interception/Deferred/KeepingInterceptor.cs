@@ -28,6 +28,24 @@ internal sealed unsafe class KeepingInterceptor : IDefersOps, IDeferredEvaluator
 
     public bool Agrees(DeferrableOp op, in CallArguments arguments, long[] input, InterceptionScope scope, ref DeferredCall call) => false;
 
+    /// <summary>How many copies were made while what they copied was no tensor.</summary>
+    internal int Copies { get; private set; }
+
+    public nint Locate(DeferredNode node, DeferredGraph graph, Span<long> strides) => throw new NotSupportedException();
+
+    public bool TryCopy(Operand source, Operand target, DeferredGraph graph)
+    {
+        if (source.Source is not { } value) return false;
+        graph.Prepare(value);
+        if (value.IsComputed) return false;
+        var view = target.Source is { } node ? graph.Value(node) : target.Tensor;
+        using var copy = empty(value.Shape);
+        Copy(value.Address, TensorInternals.Data(TensorInternals.Handle(copy)), copy.NumberOfElements);
+        view.copy_(copy);
+        Copies++;
+        return true;
+    }
+
     public bool TryCompute(DeferredNode node, DeferredGraph graph)
     {
         if (node.Kind is not (OpKind.Add or OpKind.Multiply or OpKind.Negate)) return false;

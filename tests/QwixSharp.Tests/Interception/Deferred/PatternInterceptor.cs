@@ -23,6 +23,10 @@ internal sealed class PatternInterceptor(OpKind root, Func<DeferredNode, Deferre
 
     public bool Agrees(DeferrableOp op, in CallArguments arguments, long[] input, InterceptionScope scope, ref DeferredCall call) => false;
 
+    public nint Locate(DeferredNode node, DeferredGraph graph, Span<long> strides) => throw new NotSupportedException();
+
+    public bool TryCopy(Operand source, Operand target, DeferredGraph graph) => false;
+
     public bool TryCompute(DeferredNode node, DeferredGraph graph)
     {
         if (node.Kind != root || !pattern(node, graph)) return false;
