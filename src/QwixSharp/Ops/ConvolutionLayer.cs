@@ -89,10 +89,16 @@ internal sealed class ConvolutionLayer(QArray weight, ConvolutionKernel kernel, 
     {
         using var noGrad = no_grad();
         using var quantized = Quantizer.Quantize(input, qtype, scale, zeroPoint);
-        return ConvGeneralOp.Compute(
-            quantized, weight, [shape.StrideY, shape.StrideX], ConvPadding.Explicit((shape.PadTop, shape.PadBottom), (shape.PadLeft, shape.PadRight)),
-            lhsDilation: null, [shape.DilationY, shape.DilationX], dimensionNumbers: null, shape.Groups, batchGroupCount: 1, preferredElementType: null);
+        var result = Compute(quantized, weight);
+        if (!NotFinite.IsIn(input))
+            return result;
+        using var scope = NewDisposeScope();
+        return result.add_(Compute(NotFinite.Marks(input), ones([1]).expand(weight.Shape.ToArray())));
     }
+
+    private Tensor Compute(Operand input, Operand kernel) => ConvGeneralOp.Compute(
+        input, kernel, [shape.StrideY, shape.StrideX], ConvPadding.Explicit((shape.PadTop, shape.PadBottom), (shape.PadLeft, shape.PadRight)),
+        lhsDilation: null, [shape.DilationY, shape.DilationX], dimensionNumbers: null, shape.Groups, batchGroupCount: 1, preferredElementType: null);
 
     private static long Axis(long[]? numbers, int axis, long otherwise) => numbers is null ? otherwise : numbers.Length == 1 ? numbers[0] : numbers[axis];
 }

@@ -33,7 +33,7 @@ internal sealed class StaticLinear
             ? new StaticLinear(weight, qtype)
             : null;
 
-    /// <summary>Whether the layer can be computed: the general way gives values that are no numbers a code as well.</summary>
+    /// <summary>Whether the layer can be computed: values that are not finite are left to the general way.</summary>
     /// <param name="input">[…, in].</param>
     /// <param name="bias">[out], or null.</param>
     internal unsafe bool CanCompute(Tensor input, Tensor? bias)

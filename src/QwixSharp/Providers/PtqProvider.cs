@@ -47,7 +47,7 @@ public class PtqProvider : QuantizationProvider
             using var right = Prepare(site, rhs, "rhs", AxesKey(stored.RhsContracting), (q, t, c) => DotGeneralOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
             if (left.IsAbstract || right.IsAbstract)
                 return DotGeneralOp.Compute(lhs.Value, rhs.Value, dimensionNumbers, null);
-            var product = DotGeneralOp.Compute(left.Operand, right.Operand, stored, null);
+            var product = Spread(site, DotGeneralOp.Compute(left.Operand, right.Operand, stored, null), lhs, rhs, (l, r) => DotGeneralOp.Compute(l, r, dimensionNumbers, null));
             // What a derived provider does besides must be done at every call.
             if (rhs.IsWeight && !lhs.IsWeight && IsLinear(dimensionNumbers, lhsRank, rhsRank) && GetType() == typeof(PtqProvider))
                 site.RememberLinear(rhs, right.Operand.QArray!);
@@ -73,7 +73,7 @@ public class PtqProvider : QuantizationProvider
             using var right = Prepare(site, rhs, rightSide, key, (q, t, c) => EinsumOp.HowToQuantize(stored, lhsRank, rhsRank, false, q, t, c));
             return left.IsAbstract || right.IsAbstract
                 ? EinsumOp.Compute(equation, null, [lhs.Value, rhs.Value])
-                : EinsumOp.Compute(stored, null, [left.Operand, right.Operand]);
+                : Spread(site, EinsumOp.Compute(stored, null, [left.Operand, right.Operand]), lhs, rhs, (l, r) => EinsumOp.Compute(equation, null, [l, r]));
         });
     }
 
@@ -91,7 +91,7 @@ public class PtqProvider : QuantizationProvider
             using var activation = Prepare(site, input, "lhs", 0, (q, _, c) => Channelwise(0, q, c));
             if (activation.IsAbstract || kernel.IsAbstract)
                 return Convolve(input.Value, weight.Value, convolution);
-            var result = Convolve(activation.Operand, kernel.Operand, convolution);
+            var result = Spread(site, Convolve(activation.Operand, kernel.Operand, convolution), input, weight, (x, w) => Convolve(x, w, convolution));
             // What a derived provider does besides must be done at every call.
             if (weight.IsWeight && !input.IsWeight && GetType() == typeof(PtqProvider))
                 site.RememberConvolution(weight, kernel.Operand.QArray!, convolution);
@@ -162,6 +162,19 @@ public class PtqProvider : QuantizationProvider
             return new Prepared(operand.Value, null);
         var quantized = site.QuantizeActivation(operand.Value, how(qtype, site.ActTiling, rule.ActCalibrationMethod!), side);
         return new Prepared(quantized, quantized);
+    }
+
+    /// <summary>With a static scale, makes NaN of the results that depend on activations which are not finite.</summary>
+    private static Tensor Spread(OpSite site, Tensor result, ModelOperand lhs, ModelOperand rhs, Func<Operand, Operand, Tensor> compute)
+    {
+        if (site.Rule.ActStaticScale != true || !(IsNotFinite(lhs) || IsNotFinite(rhs)))
+            return result;
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        return result.add_(compute(Marks(lhs), Marks(rhs)));
+
+        static bool IsNotFinite(ModelOperand operand) => !operand.IsWeight && NotFinite.IsIn(operand.Value);
+        static Tensor Marks(ModelOperand operand) => operand.IsWeight ? NotFinite.Ones(operand.Value) : NotFinite.Marks(operand.Value);
     }
 
     private static bool IsLinear(DotDimensionNumbers numbers, int lhsRank, int rhsRank) =>

@@ -77,9 +77,11 @@ public unsafe class AssembledCodeTests
         var format = Enum.Parse<CodeFormat>(formatName);
         Assert.SkipUnless(AssembledMachine.HasAvx512 && !OperatingSystem.IsWindows(), "needs AVX-512 and the System V convention");
         foreach (var rows in new[] { 1, 2, 8, 9, 24 })
-            foreach (var tiled in new[] { false, true })
+            foreach (var (tiled, panels) in new[] { (false, 1), (true, 1), (false, 2), (true, 2) })
             {
-                var shape = new FloatShape(format, shift, tiled, FloatFormat.Float32, rows, IsWindows: false);
+                if (panels > 1 && rows > 1)
+                    continue;
+                var shape = new FloatShape(format, shift, tiled, FloatFormat.Float32, rows, panels, IsWindows: false);
                 Assert.Equal(RunFloat(shape, throughBridge: false), RunFloat(shape with { IsWindows = true }, throughBridge: true));
             }
     }
@@ -179,7 +181,7 @@ public unsafe class AssembledCodeTests
     }
 
     private static byte[] RunFloat(FloatShape shape, bool throughBridge) =>
-        RunFloat(FloatCode.Get(shape), shape.Tiled ? 3 : 1, shape.Rows, panels: 1, throughBridge);
+        RunFloat(FloatCode.Get(shape), shape.Tiled ? 3 : 1, shape.Rows, shape.Panels, throughBridge);
 
     private static byte[] RunFloat(void* kernel, int tiles, int rows, int panels, bool throughBridge)
     {

@@ -1,4 +1,5 @@
 using QwixSharp.Interception.Deferred;
+using QwixSharp.Ops;
 using QwixSharp.Providers;
 using QwixSharp.Providers.Fusion;
 using QwixSharp.Tests.Interception;
@@ -108,6 +109,27 @@ public class FusedOpsTests
         bool AfterImages(DeferredNode node, DeferredGraph graph) => !ImageChain.TryCompute(node, graph) && RotaryPattern.TryCompute(node, graph);
 
         Check(randn(2, 3, 5, 8), x => Rotations["chunk"](x, cos, sin), OpKind.Add, AfterImages);
+    }
+
+    [Fact]
+    public void APassThatFailsGivesItsMemoryBack()
+    {
+        const int Length = 7919;
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        nint address = 0;
+        bool Fail(DeferredNode node, DeferredGraph graph)
+        {
+            // The value of an operand is not needed as a tensor, so that its memory is lent.
+            using var output = new NodeOutput(node.Source(0)!, graph);
+            address = output.Address;
+            throw new ArithmeticException("as a kernel might");
+        }
+
+        using var model = new LambdaModel((_, x) => functional.silu(x) * x);
+        Assert.Throws<ArithmeticException>(() => Intercepted.Run(model, randn(Length), new PatternInterceptor(OpKind.Multiply, Fail)));
+        using var again = new LentMemory(Length);
+        Assert.Equal(address, again.Address);
     }
 
     [Fact]

@@ -26,7 +26,7 @@ internal sealed unsafe class AssembledFloatKernel : FloatKernel
     public override int MaxRows(PackedWeight weight, int rows) => TakesPairs(weight, rows) ? PairEmitter.MostRows : MostRows;
 
     /// <inheritdoc/>
-    public override int MaxPanels(PackedWeight weight, int rows) => TakesPairs(weight, rows) ? 2 : 1;
+    public override int MaxPanels(PackedWeight weight, int rows) => TakesPairs(weight, rows) || TakesStreams(weight, rows) ? 2 : 1;
 
     /// <inheritdoc/>
     public override int MissingExponent(PackedWeight weight) => weight.Format switch
@@ -42,15 +42,18 @@ internal sealed unsafe class AssembledFloatKernel : FloatKernel
     /// <inheritdoc/>
     public override void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
     {
-        if (panels == 2)
+        if (panels == 2 && weight.IsHalfByte)
         {
             ((delegate* unmanaged[SuppressGCTransition]<FloatTileArgs*, void>)PairCode.Get(new PairShape(args->ScaleFormat, rows, OperatingSystem.IsWindows())))(args);
             return;
         }
-        var shape = new FloatShape(weight.Format, weight.Fp8Shift, weight.Tiles > 1, args->ScaleFormat, rows, OperatingSystem.IsWindows());
+        var shape = new FloatShape(weight.Format, weight.Fp8Shift, weight.Tiles > 1, args->ScaleFormat, rows, panels, OperatingSystem.IsWindows());
         ((delegate* unmanaged[SuppressGCTransition]<FloatTileArgs*, void>)Code.Get(shape))(args);
     }
 
     /// <summary>Where one block of a panel does not take all rows.</summary>
     private static bool TakesPairs(PackedWeight weight, int rows) => weight.IsHalfByte && rows > MostRows;
+
+    /// <summary>Where a product is as long in decoding as in reading: two panels are two streams, which the processor fetches further ahead than one.</summary>
+    private static bool TakesStreams(PackedWeight weight, int rows) => weight.Format == CodeFormat.Table8 && rows == 1;
 }

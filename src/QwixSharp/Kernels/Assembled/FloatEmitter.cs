@@ -11,8 +11,9 @@ namespace QwixSharp.Kernels.Assembled;
 /// <param name="Tiled">Whether there are several tiles.</param>
 /// <param name="Scales">How the weight's scales are stored.</param>
 /// <param name="Rows">Rows of the block.</param>
+/// <param name="Panels">Panels of the weight; several for one row alone, where each is a stream of memory of its own.</param>
 /// <param name="IsWindows">The calling convention.</param>
-internal readonly record struct FloatShape(CodeFormat Format, int Fp8Shift, bool Tiled, FloatFormat Scales, int Rows, bool IsWindows);
+internal readonly record struct FloatShape(CodeFormat Format, int Fp8Shift, bool Tiled, FloatFormat Scales, int Rows, int Panels, bool IsWindows);
 
 /// <summary>
 /// Emits the inner loops of weight-only products with AVX-512: codes of 16 columns become float32 in a register, which every
@@ -25,10 +26,11 @@ internal readonly record struct FloatShape(CodeFormat Format, int Fp8Shift, bool
 /// number times a power of two. The caller takes the powers out.
 /// Register plan.
 /// <list type="bullet">
-/// <item>rax: args. rcx: activations. rdx: weights. r9: groups left in the tile. r11: scales of the weight.</item>
+/// <item>rax: args. rcx: activations. rdx: weights. r8: distance to the next panel. r9: groups left in the tile. r10: distance to its
+/// scales. r11: scales of the weight.</item>
 /// <item>constants: the table, or four byte moves, or for fp8 a mask.</item>
 /// <item>codes (a group of 64 bytes), for fp8 its shifted words, number (the decoded column values), scale (of the tile).</item>
-/// <item>sums: rows × chains. Up to 8 rows have totals besides, to which a tile's sums are added with its scale; larger blocks
+/// <item>sums: panels × chains × rows. Up to 8 rows have totals besides, to which a tile's sums are added with its scale; larger blocks
 /// multiply the scale into each number instead.</item>
 /// </list>
 /// </remarks>
@@ -45,12 +47,12 @@ internal sealed class FloatEmitter
     private readonly Assembler _asm;
     private readonly FloatShape _shape;
     private readonly RegisterPlan _registers;
-    private readonly ScaleLoad _scales;
+    private readonly ScaleLoad _scaleLoad;
     private readonly AssemblerRegisterZMM[] _constants;
     private readonly AssemblerRegisterZMM _codes;
     private readonly AssemblerRegisterZMM _words;
     private readonly AssemblerRegisterZMM _number;
-    private readonly AssemblerRegisterZMM _scale;
+    private readonly AssemblerRegisterZMM[] _scales;
     private readonly AssemblerRegisterZMM[] _sums;
     private readonly AssemblerRegisterZMM[] _totals;
     private Label _moves;
@@ -60,14 +62,14 @@ internal sealed class FloatEmitter
         _asm = assembler;
         _shape = shape;
         _registers = new RegisterPlan(_asm, shape.IsWindows);
-        _scales = new ScaleLoad(_asm, shape.Scales);
+        _scaleLoad = new ScaleLoad(_asm, shape.Scales);
         _constants = _registers.Take(IsHalfByte || IsFp8 ? 1 : 4);
         _codes = _registers.Take();
         _words = IsFp8 ? _registers.Take() : _codes;
         _number = _registers.Take();
-        _scale = _registers.Take();
-        _sums = _registers.Take(shape.Rows * Chains);
-        _totals = HasTotals ? _registers.Take(shape.Rows) : [];
+        _scales = _registers.Take(shape.Panels);
+        _sums = _registers.Take(shape.Panels * Chains * shape.Rows);
+        _totals = HasTotals ? _registers.Take(shape.Panels * shape.Rows) : [];
         _moves = _asm.CreateLabel();
     }
 
@@ -86,8 +88,8 @@ internal sealed class FloatEmitter
 
     private int Values => IsHalfByte ? 8 : 4;
 
-    /// <summary>Sums of a row that are added to in turn, so that an addition need not wait for the last.</summary>
-    private int Chains => _shape.Rows switch { 1 => 8, 2 or 3 => 4, <= 7 => 2, _ => 1 };
+    /// <summary>Sums of a row and panel that are added to in turn, so that an addition need not wait for the last.</summary>
+    private int Chains => _shape.Rows switch { 1 => 8 / _shape.Panels, 2 or 3 => 4, <= 7 => 2, _ => 1 };
 
     /// <summary>Groups in one turn of the loop; those of a tile of bytes are even in number.</summary>
     private int Unroll => Math.Max(1, Chains / Values);
@@ -98,6 +100,11 @@ internal sealed class FloatEmitter
         _asm.mov(rcx, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Activations))]);
         _asm.mov(rdx, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Weights))]);
         _asm.mov(r11, __qword_ptr[rax + Offset(nameof(FloatTileArgs.WeightScales))]);
+        if (_shape.Panels > 1)
+        {
+            _asm.mov(r8, __qword_ptr[rax + Offset(nameof(FloatTileArgs.PanelBytes))]);
+            _asm.mov(r10, __qword_ptr[rax + Offset(nameof(FloatTileArgs.PanelScaleBytes))]);
+        }
         LoadConstants();
         foreach (var total in _totals)
             _asm.vpxord(total, total, total);
@@ -106,7 +113,8 @@ internal sealed class FloatEmitter
 
         var tile = _asm.CreateLabel();
         _asm.Label(ref tile);
-        _scales.Emit(_scale, r11 + 0);
+        for (var panel = 0; panel < _shape.Panels; panel++)
+            _scaleLoad.Emit(_scales[panel], panel == 0 ? r11 + 0 : r11 + r10);
         if (HasTotals)
             ClearSums();
         GroupLoop();
@@ -114,7 +122,7 @@ internal sealed class FloatEmitter
             AddTile();
         if (_shape.Tiled)
         {
-            _asm.add(r11, _scales.Bytes);
+            _asm.add(r11, _scaleLoad.Bytes);
             _asm.dec(__qword_ptr[rax + Offset(nameof(FloatTileArgs.Tiles))]);
             _asm.jnz(tile);
         }
@@ -164,21 +172,26 @@ internal sealed class FloatEmitter
         var loop = _asm.CreateLabel();
         _asm.Label(ref loop);
         for (var group = 0; group < Unroll; group++)
-            MultiplyGroup(group);
+            for (var panel = 0; panel < _shape.Panels; panel++)
+                MultiplyGroup(group, panel);
         _asm.add(rdx, 64 * Unroll);
         _asm.add(rcx, 4 * _shape.Rows * Values * Unroll);
         _asm.sub(r9, Unroll);
         _asm.jnz(loop);
-        for (var chain = 1; chain < Chains; chain++)
+        for (var panel = 0; panel < _shape.Panels; panel++)
             for (var row = 0; row < _shape.Rows; row++)
-                _asm.vaddps(_sums[row], _sums[row], _sums[chain * _shape.Rows + row]);
+                for (var chain = 1; chain < Chains; chain++)
+                    _asm.vaddps(Sum(panel, row), Sum(panel, row), Sum(panel, row, chain));
     }
 
-    private void MultiplyGroup(int group)
+    private AssemblerRegisterZMM Sum(int panel, int row, int chain = 0) => _sums[(panel * Chains + chain) * _shape.Rows + row];
+
+    private void MultiplyGroup(int group, int panel)
     {
+        var weights = panel == 0 ? rdx + 64 * group : rdx + r8 + 64 * group;
         if (_shape.Rows <= MostRowsOfReading)
-            _asm.prefetcht0(__byte_ptr[rdx + PrefetchDistance + 64 * group]);
-        _asm.vmovdqu32(_codes, __zmmword_ptr[rdx + 64 * group]);
+            _asm.prefetcht0(__byte_ptr[weights + PrefetchDistance]);
+        _asm.vmovdqu32(_codes, __zmmword_ptr[weights]);
         for (var value = 0; value < Values; value++)
         {
             var step = group * Values + value;
@@ -186,9 +199,9 @@ internal sealed class FloatEmitter
             var k = IsHalfByte ? value / 2 + value % 2 * 4 : IsFp8 ? Fp8Order[value] : value;
             Decode(value);
             if (ScalesNumbers)
-                _asm.vmulps(_number, _number, _scale);
+                _asm.vmulps(_number, _number, _scales[panel]);
             for (var row = 0; row < _shape.Rows; row++)
-                _asm.vfmadd231ps(_sums[step % Chains * _shape.Rows + row], _number, __dword_bcst[rcx + 4 * ((group * Values + k) * _shape.Rows + row)]);
+                _asm.vfmadd231ps(Sum(panel, row, step % Chains), _number, __dword_bcst[rcx + 4 * ((group * Values + k) * _shape.Rows + row)]);
         }
     }
 
@@ -227,19 +240,23 @@ internal sealed class FloatEmitter
 
     private void AddTile()
     {
-        for (var row = 0; row < _shape.Rows; row++)
-            _asm.vfmadd231ps(_totals[row], _sums[row], _scale);
+        for (var panel = 0; panel < _shape.Panels; panel++)
+            for (var row = 0; row < _shape.Rows; row++)
+                _asm.vfmadd231ps(_totals[panel * _shape.Rows + row], Sum(panel, row), _scales[panel]);
     }
 
     private void Store()
     {
         _asm.mov(r9, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Result))]);
-        for (var row = 0; row < _shape.Rows; row++)
-        {
-            if (!_shape.Tiled)
-                _asm.vmulps(_sums[row], _sums[row], _scale);
-            _asm.vmovups(__zmmword_ptr[r9 + 64 * row], HasTotals ? _totals[row] : _sums[row]);
-        }
+        for (var panel = 0; panel < _shape.Panels; panel++)
+            for (var row = 0; row < _shape.Rows; row++)
+            {
+                var place = panel * _shape.Rows + row;
+                var result = HasTotals ? _totals[place] : Sum(panel, row);
+                if (!_shape.Tiled)
+                    _asm.vmulps(result, result, _scales[panel]);
+                _asm.vmovups(__zmmword_ptr[r9 + 64 * place], result);
+            }
     }
 
     private static int Offset(string field) => (int)Marshal.OffsetOf<FloatTileArgs>(field);

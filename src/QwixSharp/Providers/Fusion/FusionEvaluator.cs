@@ -119,7 +119,7 @@ internal sealed class FusionEvaluator(ModelState state) : IDeferredEvaluator
         StridedTensor a = left.View(graph), b = right.View(graph);
         if (!a.IsContiguous || !b.IsContiguous)
             return false;
-        var output = new NodeOutput(node, graph);
+        using var output = new NodeOutput(node, graph);
         FusedOps.Add(a, b, output.Address);
         output.Give(graph);
         return true;

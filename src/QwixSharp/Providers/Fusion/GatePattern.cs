@@ -18,7 +18,7 @@ internal static class GatePattern
         StridedTensor g = gate.View(graph), value = x.View(graph);
         if (!g.IsContiguous || !value.IsContiguous)
             return false;
-        var output = new NodeOutput(node, graph);
+        using var output = new NodeOutput(node, graph);
         FusedOps.SiluTimes(g, value, output.Address);
         output.Give(graph);
         return true;

@@ -29,15 +29,24 @@ internal static class LinearGroup
             return false;
         var outputs = new NodeOutput[layers.Length];
         var results = new nint[layers.Length];
-        for (int i = 0; i < outputs.Length; i++)
+        try
         {
-            outputs[i] = new NodeOutput(nodes[i], graph);
-            results[i] = outputs[i].Address;
+            for (int i = 0; i < outputs.Length; i++)
+            {
+                outputs[i] = new NodeOutput(nodes[i], graph);
+                results[i] = outputs[i].Address;
+            }
+
+            PackedLinear.ComputeGroup(x, layers, biases, results);
+            foreach (var output in outputs)
+                output.Give(graph);
+        }
+        finally
+        {
+            foreach (var output in outputs)
+                output.Dispose();
         }
 
-        PackedLinear.ComputeGroup(x, layers, biases, results);
-        foreach (var output in outputs)
-            output.Give(graph);
         return true;
     }
 }

@@ -5,8 +5,11 @@ using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Fusion;
 
-/// <summary>Where the value of a node is written, without gaps: a tensor if one is needed, else memory that is lent for it.</summary>
-internal readonly struct NodeOutput
+/// <summary>
+/// Where the value of a node is written, without gaps: a tensor if one is needed, else memory that is lent for it. What was not given
+/// to the node goes back when this is disposed.
+/// </summary>
+internal readonly struct NodeOutput : IDisposable
 {
     private readonly DeferredNode _node;
     private readonly Tensor? _tensor;
@@ -38,5 +41,14 @@ internal readonly struct NodeOutput
             graph.Keep(_node, _memory, Address);
         else
             graph.Give(_node, _tensor!);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (_node is null || _node.HasValue)
+            return;
+        _memory?.Dispose();
+        _tensor?.Dispose();
     }
 }

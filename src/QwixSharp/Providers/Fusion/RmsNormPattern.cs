@@ -25,7 +25,7 @@ internal static class RmsNormPattern
         var factors = weight?.View(graph);
         if (!input.IsContiguous || factors?.IsContiguous == false || input.Count == 0)
             return false;
-        var output = new NodeOutput(node, graph);
+        using var output = new NodeOutput(node, graph);
         FusedOps.RmsNorm(input, factors, epsilon, output.Address);
         output.Give(graph);
         return true;

@@ -32,7 +32,7 @@ internal static class RotaryPattern
         StridedTensor c = cos.View(graph), s = sin.View(graph);
         if (view.Strides[3] != 1 || !c.IsContiguous || !s.IsContiguous)
             return false;
-        var output = new NodeOutput(node, graph);
+        using var output = new NodeOutput(node, graph);
         FusedOps.Rotate(view, c, s, output.Address);
         output.Give(graph);
         return true;

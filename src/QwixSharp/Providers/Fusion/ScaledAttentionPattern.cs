@@ -31,7 +31,7 @@ internal static class ScaledAttentionPattern
             return true;
         }
 
-        var output = new NodeOutput(node, graph);
+        using var output = new NodeOutput(node, graph);
         AttentionOp.Compute(queries, keys, values, isCausal, output.Address, node == attention ? byHead : byToken);
         output.Give(graph);
         return true;

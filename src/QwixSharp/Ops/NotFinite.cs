@@ -1,0 +1,27 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace QwixSharp.Ops;
+
+/// <summary>
+/// NaN and infinity in activations whose scale is known before: they get a code as any value does, but no finite number may come of
+/// them.
+/// </summary>
+internal static class NotFinite
+{
+    /// <summary>Whether there are any; now and then also where very large values add up to infinity.</summary>
+    internal static bool IsIn(Tensor values)
+    {
+        if (values.device_type == DeviceType.META)
+            return false;
+        using var noGrad = no_grad();
+        using var sum = values.sum();
+        return !float.IsFinite(sum.to(ScalarType.Float32).item<float>());
+    }
+
+    /// <summary>NaN for each value that is not finite, and 0 for others: an op on these gives NaN wherever its result depends on one.</summary>
+    internal static Tensor Marks(Tensor values) => values * 0;
+
+    /// <summary>What marks are multiplied with instead of a weight.</summary>
+    internal static Tensor Ones(Tensor weight) => ones([1], dtype: weight.dtype, device: weight.device).expand(weight.shape);
+}
