@@ -15,7 +15,10 @@ namespace QwixSharp.Kernels.Assembled;
 internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
 {
     private const int Columns = PackedWeight.PanelColumns;
-    private const int MostRows = 48, FewRows = 4;
+    private const int FewRows = 4;
+
+    /// <summary>Three parts. Larger blocks save some unpacking, but two threads share them out less evenly.</summary>
+    private const int MostRows = 3 * SumsEmitter.MostRows;
 
     /// <summary>Groups of 64 bytes that are unpacked together: 16 KB.</summary>
     private const int GroupsAtOnce = 128;

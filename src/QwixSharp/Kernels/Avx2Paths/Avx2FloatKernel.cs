@@ -29,7 +29,7 @@ internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
     public override bool Serves(PackedWeight weight) => true;
 
     /// <inheritdoc/>
-    public override int MaxRows(PackedWeight weight, int rows) => isAssembled ? 64 : 24;
+    public override int MaxRows(PackedWeight weight, int rows) => isAssembled ? 10 * SumsEmitter.MostRows : 24;
 
     /// <inheritdoc/>
     public override int RowsTogether => isAssembled ? SumsEmitter.MostRows : int.MaxValue;
