@@ -23,6 +23,9 @@ internal abstract unsafe class FloatKernel
     /// <param name="rows">M.</param>
     public abstract int MaxRows(PackedWeight weight, int rows);
 
+    /// <summary>As <see cref="IntegerKernel.RowsTogether"/>.</summary>
+    public virtual int RowsTogether => int.MaxValue;
+
     /// <summary>How many panels one call takes.</summary>
     /// <param name="weight">The weight.</param>
     /// <param name="rows">M.</param>

@@ -13,7 +13,7 @@ internal sealed unsafe class FloatProduct : KernelJob
 
     /// <summary>With fewer multiplications and fewer bytes of weights, a second thread takes longer to start than it saves.</summary>
     private const long SmallestShared = 400_000, SmallestSharedBytes = 192 << 10;
-    private const int MostRows = 32;
+    private const int MostRows = 64;
     private const int MostPanels = 2;
     private const int PackedColumns = 64;
 
@@ -121,14 +121,19 @@ internal sealed unsafe class FloatProduct : KernelJob
             var target = _rows + first * _weight.PaddedDepth;
             if (!_weight.IsDepthDense)
                 Unsafe.InitBlockUnaligned(target, 0, checked((uint)(rows * _weight.PaddedDepth * 4)));
-            if (_x.Format == FloatFormat.Float32 && _kernel.MissingExponent(_weight) == 0)
-                Interleave(first, rows, target);
-            else
-                PackBlock(first, rows, target);
+            var parts = RowBlocks.Of(rows, _kernel.RowsTogether);
+            for (var part = 0; part < parts.Count; part++)
+            {
+                var (place, count) = (parts.Start(part), parts.Size(part));
+                if (_x.Format == FloatFormat.Float32 && _kernel.MissingExponent(_weight) == 0)
+                    Interleave(first + place, count, target + place * _weight.PaddedDepth);
+                else
+                    PackBlock(first + place, count, target + place * _weight.PaddedDepth);
+            }
         }
     }
 
-    /// <summary>Interleaves the rows of a block as they are.</summary>
+    /// <summary>Interleaves rows that lie beside each other as they are.</summary>
     private void Interleave(int first, int rows, float* target)
     {
         var values = stackalloc float*[MostRows];
@@ -142,7 +147,7 @@ internal sealed unsafe class FloatProduct : KernelJob
         }
     }
 
-    /// <summary>Interleaves the rows of a block, multiplied or widened, a few columns at a time, so that what is written stays in the first-level cache.</summary>
+    /// <summary>Interleaves such rows, multiplied or widened, a few columns at a time, so that what is written stays in the first-level cache.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void PackBlock(int first, int rows, float* target)
     {

@@ -31,6 +31,12 @@ internal abstract unsafe class IntegerKernel
     /// <param name="tiled">Whether it scales and sums tiles.</param>
     public abstract int MaxRows(CodeFormat format, bool tiled);
 
+    /// <summary>
+    /// How many rows of a block lie beside each other: the rows are split evenly into parts of so many at most, and the parts lie one
+    /// behind the other.
+    /// </summary>
+    public virtual int RowsTogether => int.MaxValue;
+
     /// <summary>How many panels one call takes.</summary>
     /// <param name="format">The weight's codes.</param>
     /// <param name="tiled">Whether it scales and sums tiles.</param>

@@ -78,13 +78,13 @@ internal sealed unsafe class IntegerProduct : KernelJob
         _kernel = kernel;
         _weight = weight;
         _input = input;
-        _packer = new ActivationPacker(weight, input, kernel.Form(weight.Format), kernel.WeightBias(weight.Format));
+        _packer = new ActivationPacker(weight, input, kernel);
         _tiled = weight.Tiles != 1;
         _planes = input.Planes;
         var joinedRows = _planes > 1 ? kernel.MaxJoinedRows(weight, input.Rows) : 0;
         _joined = joinedRows > 0;
-        _blocks = RowBlocks.Of(input.Rows, _joined ? joinedRows : kernel.MaxRows(weight.Format, _tiled) / _planes);
         _ownRows = input.Rows >= (bytes <= CachedWeightBytes ? RowsForOwnRows : ManyRowsForOwnRows) * (long)threads;
+        _blocks = RowBlocks.Shared(input.Rows, _joined ? joinedRows : kernel.MaxRows(weight.Format, _tiled) / _planes, _ownRows ? threads : 1);
         Plan(threads);
         Reserve(threads);
         var units = _ownRows ? RowChunks : _panelGroups * RowChunks;

@@ -14,7 +14,7 @@ internal sealed unsafe class AssembledFloatKernel : FloatKernel
     public override string Name => "avx512 (assembled)";
 
     /// <inheritdoc/>
-    public override bool IsSupported => AssembledMachine.IsAvailable;
+    public override bool IsSupported => AssembledMachine.HasAvx512;
 
     /// <inheritdoc/>
     public override bool ReadsNarrowScales => true;

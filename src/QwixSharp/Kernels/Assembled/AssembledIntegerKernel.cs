@@ -26,7 +26,7 @@ internal sealed unsafe class AssembledIntegerKernel(bool useVnni) : IntegerKerne
     public override string Name => useVnni ? "avx512-vnni (assembled)" : "avx512-bw (assembled)";
 
     /// <inheritdoc/>
-    public override bool IsSupported => useVnni ? AssembledMachine.HasVnni : AssembledMachine.IsAvailable;
+    public override bool IsSupported => useVnni ? AssembledMachine.HasVnni : AssembledMachine.HasAvx512;
 
     /// <inheritdoc/>
     public override bool ReadsNarrowScales => true;
