@@ -15,6 +15,9 @@ internal abstract unsafe class IntegerKernel
     /// <summary>Whether this machine can run it.</summary>
     public abstract bool IsSupported { get; }
 
+    /// <summary>Whether it reads scales of 16 bits; else it is given float32 ones.</summary>
+    public virtual bool ReadsNarrowScales => false;
+
     /// <summary>How it wants the activations.</summary>
     /// <param name="format">The weight's codes.</param>
     public abstract ActivationForm Form(CodeFormat format);
@@ -27,6 +30,12 @@ internal abstract unsafe class IntegerKernel
     /// <param name="format">The weight's codes.</param>
     /// <param name="tiled">Whether it scales and sums tiles.</param>
     public abstract int MaxRows(CodeFormat format, bool tiled);
+
+    /// <summary>
+    /// How many rows of a block lie beside each other: the rows are split evenly into parts of so many at most, and the parts lie one
+    /// behind the other.
+    /// </summary>
+    public virtual int RowsTogether => int.MaxValue;
 
     /// <summary>How many panels one call takes.</summary>
     /// <param name="format">The weight's codes.</param>

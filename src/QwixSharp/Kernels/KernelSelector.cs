@@ -35,13 +35,13 @@ internal sealed class KernelSelector
     public static KernelSelector Default { get; } = new(AllIntegerKernels(), AllFloatKernels(), AllWindowKernels());
 
     /// <summary>Every integer kernel, the fastest first, whether or not this machine runs it.</summary>
-    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new Avx2IntegerKernel(), new ArmDotKernel<ArmDot>(), new ArmDotKernel<AdvSimdDot>(), new PortableIntegerKernel()];
+    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new AssembledAvx2IntegerKernel(), new Avx2IntegerKernel(), new ArmDotKernel<ArmDot>(), new ArmDotKernel<AdvSimdDot>(), new PortableIntegerKernel()];
 
     /// <summary>Every weight-only kernel, the fastest first, whether or not this machine runs it.</summary>
-    public static IEnumerable<FloatKernel> AllFloatKernels() => [new AssembledFloatKernel(), new Avx2FloatKernel(), new PortableFloatKernel()];
+    public static IEnumerable<FloatKernel> AllFloatKernels() => [new AssembledFloatKernel(), new Avx2FloatKernel(isAssembled: true), new Avx2FloatKernel(isAssembled: false), new PortableFloatKernel()];
 
     /// <summary>Every kernel for convolutions, the fastest first, whether or not this machine runs it.</summary>
-    public static IEnumerable<WindowKernel> AllWindowKernels() => [new AssembledWindowKernel(useVnni: true), new DotWindowKernel<AvxVnniDot>(), new AssembledWindowKernel(useVnni: false), new DotWindowKernel<WidenedDot>()];
+    public static IEnumerable<WindowKernel> AllWindowKernels() => [new AssembledWindowKernel(useVnni: true), new DotWindowKernel<AvxVnniDot>(), new AssembledWindowKernel(useVnni: false), new AssembledAvx2WindowKernel(), new DotWindowKernel<WidenedDot>()];
 
     /// <summary>The kernel for quantized activations and this weight.</summary>
     /// <param name="weight">The weight.</param>

@@ -17,6 +17,7 @@ public unsafe class AssembledCodeTests
     private static readonly CodeCache<FloatShape> FloatCode = new(FloatEmitter.Emit);
     private static readonly CodeCache<PairShape> PairCode = new(PairEmitter.Emit);
     private static readonly CodeCache<PlanesShape> PlanesCode = new(PlanesEmitter.Emit);
+    private static readonly CodeCache<SumsShape> SumsCode = new(SumsEmitter.Emit);
 
     public static TheoryData<int, int, bool, bool> IntegerShapes()
     {
@@ -34,7 +35,7 @@ public unsafe class AssembledCodeTests
     public void IntegerKernelsOfBothConventionsAgree(int rows, int panels, bool half, bool tiled)
     {
         Assert.SkipUnless(AssembledMachine.HasVnni && !OperatingSystem.IsWindows(), "needs AVX-512 VNNI and the System V convention");
-        var shape = new IntegerShape(half ? CodeFormat.Int4 : CodeFormat.Int8, tiled, rows, panels, 2, HasVnni: true, IsWindows: false);
+        var shape = new IntegerShape(half ? CodeFormat.Int4 : CodeFormat.Int8, tiled, FloatFormat.Float32, rows, panels, 2, HasVnni: true, IsWindows: false);
         var native = RunInteger(shape, throughBridge: false);
         Assert.Equal(native, RunInteger(shape with { IsWindows = true }, throughBridge: true));
         if (rows * panels <= 20)
@@ -44,11 +45,11 @@ public unsafe class AssembledCodeTests
     [Fact]
     public void KernelsOfTwoPanelsOfBothConventionsAgree()
     {
-        Assert.SkipUnless(AssembledMachine.IsAvailable && !OperatingSystem.IsWindows(), "needs AVX-512 and the System V convention");
+        Assert.SkipUnless(AssembledMachine.HasAvx512 && !OperatingSystem.IsWindows(), "needs AVX-512 and the System V convention");
         foreach (var rows in new[] { 1, 8, PairEmitter.MostRows })
             Assert.Equal(
-                RunFloat(PairCode.Get(new PairShape(rows, IsWindows: false)), tiles: 3, rows, panels: 2, throughBridge: false),
-                RunFloat(PairCode.Get(new PairShape(rows, IsWindows: true)), tiles: 3, rows, panels: 2, throughBridge: true));
+                RunFloat(PairCode.Get(new PairShape(FloatFormat.Float32, rows, IsWindows: false)), tiles: 3, rows, panels: 2, throughBridge: false),
+                RunFloat(PairCode.Get(new PairShape(FloatFormat.Float32, rows, IsWindows: true)), tiles: 3, rows, panels: 2, throughBridge: true));
     }
 
     [Fact]
@@ -58,7 +59,7 @@ public unsafe class AssembledCodeTests
         foreach (var rows in new[] { 1, 6, 9, 11 })
             foreach (var groups in new[] { 1, 4 })
             {
-                var shape = new PlanesShape(groups, rows, HasVnni: true, IsWindows: false);
+                var shape = new PlanesShape(groups, FloatFormat.Float32, rows, HasVnni: true, IsWindows: false);
                 var native = RunPlanes(shape, throughBridge: false);
                 Assert.Equal(native, RunPlanes(shape with { IsWindows = true }, throughBridge: true));
                 if (rows <= PlanesEmitter.MostRows(hasVnni: false))
@@ -74,14 +75,26 @@ public unsafe class AssembledCodeTests
     public void FloatKernelsOfBothConventionsAgree(string formatName, int shift)
     {
         var format = Enum.Parse<CodeFormat>(formatName);
-        Assert.SkipUnless(AssembledMachine.IsAvailable && !OperatingSystem.IsWindows(), "needs AVX-512 and the System V convention");
+        Assert.SkipUnless(AssembledMachine.HasAvx512 && !OperatingSystem.IsWindows(), "needs AVX-512 and the System V convention");
         foreach (var rows in new[] { 1, 2, 8, 9, 24 })
             foreach (var (tiled, panels) in new[] { (false, 1), (true, 1), (false, 2), (true, 2) })
             {
                 if (panels > 1 && rows > 1)
                     continue;
-                var shape = new FloatShape(format, shift, tiled, rows, panels, IsWindows: false);
+                var shape = new FloatShape(format, shift, tiled, FloatFormat.Float32, rows, panels, IsWindows: false);
                 Assert.Equal(RunFloat(shape, throughBridge: false), RunFloat(shape with { IsWindows = true }, throughBridge: true));
+            }
+    }
+
+    [Fact]
+    public void Avx2KernelsOfBothConventionsAgree()
+    {
+        Assert.SkipUnless(AssembledMachine.IsAvailable && !OperatingSystem.IsWindows(), "needs AVX2 and the System V convention");
+        foreach (var rows in new[] { 1, 2, SumsEmitter.MostRows })
+            foreach (var (kind, tileSteps, hasSegments) in new[] { (SumsKind.Floats, 0, false), (SumsKind.Words, 0, false), (SumsKind.Words, 0, true), (SumsKind.HalfBytes, 0, false), (SumsKind.HalfBytes, 6, false) })
+            {
+                var shape = new SumsShape(kind, rows, RowBytes: 4, tileSteps, hasSegments, IsWindows: false);
+                Assert.Equal(RunSums(shape, throughBridge: false), RunSums(shape with { IsWindows = true }, throughBridge: true));
             }
     }
 
@@ -89,8 +102,14 @@ public unsafe class AssembledCodeTests
     public void KernelsTouchOnlyRegistersThatBothConventionsLetThemChange()
     {
         var allowed = new HashSet<Register> { Register.RAX, Register.RCX, Register.RDX, Register.R8, Register.R9, Register.R10, Register.R11, Register.RSP };
-        var shape = new IntegerShape(CodeFormat.Int4, Tiled: true, Rows: 6, Panels: 2, Unroll: 1, HasVnni: true, IsWindows: true);
-        var code = IntegerCode.Assemble(shape);
+        var shape = new IntegerShape(CodeFormat.Int4, Tiled: true, FloatFormat.BFloat16, Rows: 6, Panels: 2, Unroll: 1, HasVnni: true, IsWindows: true);
+        CheckRegisters(IntegerCode.Assemble(shape), allowed);
+        CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.HalfBytes, Rows: 6, RowBytes: 4, TileSteps: 8, HasSegments: false, IsWindows: true)), allowed);
+        CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.Words, Rows: 6, RowBytes: 4, TileSteps: 0, HasSegments: true, IsWindows: true)), allowed);
+    }
+
+    private static void CheckRegisters(byte[] code, HashSet<Register> allowed)
+    {
         var decoder = Iced.Intel.Decoder.Create(64, code);
         var info = new InstructionInfoFactory();
         while (decoder.IP < (ulong)code.Length)
@@ -100,6 +119,35 @@ public unsafe class AssembledCodeTests
                 if (used.Register.IsGPR() && used.Access is OpAccess.Write or OpAccess.ReadWrite)
                     Assert.Contains(used.Register.GetFullRegister(), allowed);
         }
+    }
+
+    private static byte[] RunSums(SumsShape shape, bool throughBridge)
+    {
+        const int Steps = 18, Tiles = 3, Segments = 2;
+        var random = new Random(1);
+        using var activations = Floats(random, Steps * Segments * shape.Rows);
+        using var weights = Random(random, Steps * Segments * 64);
+        using var floats = Floats(random, Steps * 16);
+        using var start = Random(random, 16 * shape.Rows * 4);
+        using var scales = Floats(random, Tiles * 16);
+        using var result = new AlignedMemory(shape.Rows * 64);
+        var segments = stackalloc nint[Segments] { 0, 4 };
+        new Span<byte>(result.Pointer, shape.Rows * 64).Clear();
+        SumsArgs args = default;
+        args.Weights = shape.Kind == SumsKind.Floats ? floats.Pointer : weights.Pointer;
+        args.Activations = activations.Pointer;
+        args.StepBytes = 4 * shape.Rows;
+        args.Steps = Steps;
+        args.Sums = result.Pointer;
+        args.Segments = segments;
+        args.SegmentCount = Segments;
+        args.Tiles = Tiles;
+        args.TileBytes = 4 * shape.Rows;
+        args.Start = (int*)start.Pointer;
+        args.WeightScales = (float*)scales.Pointer;
+        args.ActivationScales = (float*)scales.Pointer;
+        Call(SumsCode.Get(shape), &args, throughBridge);
+        return new ReadOnlySpan<byte>(result.Pointer, shape.Rows * 64).ToArray();
     }
 
     private static byte[] RunInteger(IntegerShape shape, bool throughBridge) =>

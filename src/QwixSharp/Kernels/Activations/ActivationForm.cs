@@ -6,6 +6,6 @@ internal enum ActivationForm
     /// <summary>[K/4][rows][4] signed bytes.</summary>
     Bytes,
 
-    /// <summary>[K/4][rows][4] 16-bit words in the order k, k+2, k+1, k+3: the pairs that meet even and odd bytes of a weight.</summary>
+    /// <summary>[K/2][rows][2] 16-bit words, of each four values k and k+2 before k+1 and k+3: the pairs that meet even and odd bytes of a weight.</summary>
     Words,
 }

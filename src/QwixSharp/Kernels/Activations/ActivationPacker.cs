@@ -11,19 +11,20 @@ internal readonly unsafe struct ActivationPacker
     private readonly QuantizedInput _input;
     private readonly ActivationForm _form;
     private readonly int _weightBias;
+    private readonly int _rowsTogether;
     private readonly bool _scalePerTile;
 
     /// <summary>A packer for one product.</summary>
     /// <param name="weight">Gives the tiles and paddings of K.</param>
     /// <param name="input">The activations.</param>
-    /// <param name="form">The layout.</param>
-    /// <param name="weightBias">What the kernel adds to every code of the weight.</param>
-    public ActivationPacker(PackedWeight weight, in QuantizedInput input, ActivationForm form, int weightBias)
+    /// <param name="kernel">Says how rows are to lie.</param>
+    public ActivationPacker(PackedWeight weight, in QuantizedInput input, IntegerKernel kernel)
     {
         _weight = weight;
         _input = input;
-        _form = form;
-        _weightBias = weightBias;
+        _form = kernel.Form(weight.Format);
+        _weightBias = kernel.WeightBias(weight.Format);
+        _rowsTogether = kernel.RowsTogether;
         _scalePerTile = input.ScalePerTile && !weight.IsSplitChannel;
     }
 
@@ -31,7 +32,7 @@ internal readonly unsafe struct ActivationPacker
     public long RowBytes => _weight.PaddedDepth * (_form == ActivationForm.Bytes ? 1 : 2);
 
     /// <summary>The most rows of codes in a block.</summary>
-    private const int MostRows = 36;
+    private const int MostRows = 64;
 
     /// <summary>Packs the rows of one block.</summary>
     /// <param name="first">The number in x of the first row.</param>
@@ -57,10 +58,16 @@ internal readonly unsafe struct ActivationPacker
         }
         for (var place = 0; place < rows; place++)
             Start(codes[place], start + place, rows);
-        if (_form == ActivationForm.Bytes)
-            BlockInterleaver.Bytes(codes, rows, _weight.PaddedDepth / 4, (int*)block);
-        else
-            BlockInterleaver.Words(codes, rows, _weight.PaddedDepth / 4, (short*)block);
+        var parts = RowBlocks.Of(rows, _rowsTogether);
+        for (var part = 0; part < parts.Count; part++)
+        {
+            var place = parts.Start(part);
+            var target = (int*)(block + place * RowBytes);
+            if (_form == ActivationForm.Bytes)
+                BlockInterleaver.Bytes(codes + place, parts.Size(part), _weight.PaddedDepth / 4, target);
+            else
+                BlockInterleaver.Words(codes + place, parts.Size(part), _weight.PaddedDepth / 2, target);
+        }
     }
 
     private void Start(sbyte* codes, int* start, int rows)

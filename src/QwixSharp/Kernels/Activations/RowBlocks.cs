@@ -8,7 +8,17 @@ internal readonly record struct RowBlocks(int Rows, int Count)
     /// <summary>Blocks of at most <paramref name="largest"/> rows.</summary>
     /// <param name="rows">M.</param>
     /// <param name="largest">The most rows in a block.</param>
-    public static RowBlocks Of(int rows, int largest) => new(rows, (rows + largest - 1) / largest);
+    public static RowBlocks Of(int rows, int largest) => new(rows, (int)((rows + (long)largest - 1) / largest));
+
+    /// <summary>The same, in a number of blocks that threads can share evenly.</summary>
+    /// <param name="rows">M.</param>
+    /// <param name="largest">The most rows in a block.</param>
+    /// <param name="threads">How many threads.</param>
+    public static RowBlocks Shared(int rows, int largest, int threads)
+    {
+        var count = Of(rows, largest).Count;
+        return new(rows, Math.Min(rows, (count + threads - 1) / threads * threads));
+    }
 
     /// <summary>The first row of a block.</summary>
     /// <param name="block">The block's number; <see cref="Count"/> gives M.</param>

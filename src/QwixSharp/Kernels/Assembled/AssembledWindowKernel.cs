@@ -12,7 +12,7 @@ internal sealed unsafe class AssembledWindowKernel(bool useVnni) : WindowKernel
     public override string Name => useVnni ? "avx512-vnni (assembled)" : "avx512-bw (assembled)";
 
     /// <inheritdoc/>
-    public override bool IsSupported => useVnni ? AssembledMachine.HasVnni : AssembledMachine.IsAvailable;
+    public override bool IsSupported => useVnni ? AssembledMachine.HasVnni : AssembledMachine.HasAvx512;
 
     /// <inheritdoc/>
     public override int MostWindows => useVnni ? 14 : 12;

@@ -9,10 +9,11 @@ namespace QwixSharp.Kernels.Assembled;
 /// <param name="Format">The codes' format; int4 is a codebook here.</param>
 /// <param name="Fp8Shift">For <see cref="CodeFormat.Table8"/>: 4 for e4m3, 3 for e5m2.</param>
 /// <param name="Tiled">Whether there are several tiles.</param>
+/// <param name="Scales">How the weight's scales are stored.</param>
 /// <param name="Rows">Rows of the block.</param>
 /// <param name="Panels">Panels of the weight; several for one row alone, where each is a stream of memory of its own.</param>
 /// <param name="IsWindows">The calling convention.</param>
-internal readonly record struct FloatShape(CodeFormat Format, int Fp8Shift, bool Tiled, int Rows, int Panels, bool IsWindows);
+internal readonly record struct FloatShape(CodeFormat Format, int Fp8Shift, bool Tiled, FloatFormat Scales, int Rows, int Panels, bool IsWindows);
 
 /// <summary>
 /// Emits the inner loops of weight-only products with AVX-512: codes of 16 columns become float32 in a register, which every
@@ -46,6 +47,7 @@ internal sealed class FloatEmitter
     private readonly Assembler _asm;
     private readonly FloatShape _shape;
     private readonly RegisterPlan _registers;
+    private readonly ScaleLoad _scaleLoad;
     private readonly AssemblerRegisterZMM[] _constants;
     private readonly AssemblerRegisterZMM _codes;
     private readonly AssemblerRegisterZMM _words;
@@ -60,6 +62,7 @@ internal sealed class FloatEmitter
         _asm = assembler;
         _shape = shape;
         _registers = new RegisterPlan(_asm, shape.IsWindows);
+        _scaleLoad = new ScaleLoad(_asm, shape.Scales);
         _constants = _registers.Take(IsHalfByte || IsFp8 ? 1 : 4);
         _codes = _registers.Take();
         _words = IsFp8 ? _registers.Take() : _codes;
@@ -111,7 +114,7 @@ internal sealed class FloatEmitter
         var tile = _asm.CreateLabel();
         _asm.Label(ref tile);
         for (var panel = 0; panel < _shape.Panels; panel++)
-            _asm.vmovups(_scales[panel], panel == 0 ? __zmmword_ptr[r11] : __zmmword_ptr[r11 + r10]);
+            _scaleLoad.Emit(_scales[panel], panel == 0 ? r11 + 0 : r11 + r10);
         if (HasTotals)
             ClearSums();
         GroupLoop();
@@ -119,7 +122,7 @@ internal sealed class FloatEmitter
             AddTile();
         if (_shape.Tiled)
         {
-            _asm.add(r11, 64);
+            _asm.add(r11, _scaleLoad.Bytes);
             _asm.dec(__qword_ptr[rax + Offset(nameof(FloatTileArgs.Tiles))]);
             _asm.jnz(tile);
         }

@@ -30,7 +30,7 @@ internal sealed unsafe class FloatAttention : KernelJob
     private int _paddedKeys;
 
     /// <summary>Whether this machine has the instructions.</summary>
-    public static bool IsSupported => Avx512F.IsSupported;
+    public static bool IsSupported => Avx2.IsSupported && Fma.IsSupported;
 
     /// <summary>Computes attention.</summary>
     /// <param name="shape">The sizes.</param>
@@ -57,6 +57,16 @@ internal sealed unsafe class FloatAttention : KernelJob
     /// <inheritdoc/>
     public override void Run(int worker)
     {
+        if (Avx512F.IsSupported)
+            Run<FloatVectors512, Vector512<float>>(worker);
+        else
+            Run<FloatVectors256, Vector256<float>>(worker);
+    }
+
+    private void Run<TVectors, TVector>(int worker)
+        where TVectors : struct, IFloatVectors<TVector>
+        where TVector : unmanaged
+    {
         var transposed = _memory + worker * _threadSize;
         var scores = transposed + (long)_paddedKeys * _shape.Size;
         while (_shares.Take(worker, out var unit, out _))
@@ -64,7 +74,7 @@ internal sealed unsafe class FloatAttention : KernelJob
             var (batch, head) = Math.DivRem(unit, _shape.Heads);
             Transpose(_keys.At(batch, head), transposed);
             for (var row = 0; row < _shape.Queries; row += RowsAtOnce)
-                Rows(batch, head, row, transposed, scores);
+                Rows<TVectors, TVector>(batch, head, row, transposed, scores);
         }
     }
 
@@ -83,153 +93,138 @@ internal sealed unsafe class FloatAttention : KernelJob
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Rows(int batch, int head, int first, float* keys, float* scores)
+    private void Rows<TVectors, TVector>(int batch, int head, int first, float* keys, float* scores)
+        where TVectors : struct, IFloatVectors<TVector>
+        where TVector : unmanaged
     {
         // Rows that do not exist repeat the last one.
         var last = _shape.Queries - 1;
         var query = _queries.At(batch, head);
         float* q0 = query + first * _queries.Token, q1 = query + Math.Min(first + 1, last) * _queries.Token;
         float* q2 = query + Math.Min(first + 2, last) * _queries.Token, q3 = query + Math.Min(first + 3, last) * _queries.Token;
-        Scores(q0, q1, q2, q3, keys, scores);
+        Scores<TVectors, TVector>(q0, q1, q2, q3, keys, scores);
         var inverses = stackalloc float[RowsAtOnce];
         for (var i = 0; i < RowsAtOnce; i++)
         {
             var bias = _bias.Data == 0 ? null : _bias.At(batch, head) + Math.Min(first + i, last) * _bias.Token;
-            inverses[i] = 1 / Softmax(scores + i * _paddedKeys, bias);
+            inverses[i] = 1 / Softmax<TVectors, TVector>(scores + i * _paddedKeys, bias);
         }
         var result = _result.At(batch, head) + first * _result.Token;
-        Values(scores, _values.At(batch, head), inverses, result, Math.Min(RowsAtOnce, _shape.Queries - first));
+        Values<TVectors, TVector>(scores, _values.At(batch, head), inverses, result, Math.Min(RowsAtOnce, _shape.Queries - first));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Scores(float* q0, float* q1, float* q2, float* q3, float* keys, float* scores)
+    private void Scores<TVectors, TVector>(float* q0, float* q1, float* q2, float* q3, float* keys, float* scores)
+        where TVectors : struct, IFloatVectors<TVector>
+        where TVector : unmanaged
     {
         var (padded, size) = (_paddedKeys, _shape.Size);
-        var scale = Vector512.Create(_scale);
-        for (var key = 0; key < padded; key += KeyGroup)
+        var scale = TVectors.Broadcast(_scale);
+        for (var key = 0; key < padded; key += 2 * TVectors.Count)
         {
-            Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
+            TVector a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
             var k = keys + key;
             for (var i = 0; i < size; i++, k += padded)
             {
-                Vector512<float> left = Vector512.Load(k), right = Vector512.Load(k + 16);
-                var q = Vector512.Create(q0[i]);
-                a0 = Avx512F.FusedMultiplyAdd(q, left, a0);
-                b0 = Avx512F.FusedMultiplyAdd(q, right, b0);
-                q = Vector512.Create(q1[i]);
-                a1 = Avx512F.FusedMultiplyAdd(q, left, a1);
-                b1 = Avx512F.FusedMultiplyAdd(q, right, b1);
-                q = Vector512.Create(q2[i]);
-                a2 = Avx512F.FusedMultiplyAdd(q, left, a2);
-                b2 = Avx512F.FusedMultiplyAdd(q, right, b2);
-                q = Vector512.Create(q3[i]);
-                a3 = Avx512F.FusedMultiplyAdd(q, left, a3);
-                b3 = Avx512F.FusedMultiplyAdd(q, right, b3);
+                TVector left = TVectors.Load(k), right = TVectors.Load(k + TVectors.Count);
+                var q = TVectors.Broadcast(q0[i]);
+                a0 = TVectors.MultiplyAdd(q, left, a0);
+                b0 = TVectors.MultiplyAdd(q, right, b0);
+                q = TVectors.Broadcast(q1[i]);
+                a1 = TVectors.MultiplyAdd(q, left, a1);
+                b1 = TVectors.MultiplyAdd(q, right, b1);
+                q = TVectors.Broadcast(q2[i]);
+                a2 = TVectors.MultiplyAdd(q, left, a2);
+                b2 = TVectors.MultiplyAdd(q, right, b2);
+                q = TVectors.Broadcast(q3[i]);
+                a3 = TVectors.MultiplyAdd(q, left, a3);
+                b3 = TVectors.MultiplyAdd(q, right, b3);
             }
             var to = scores + key;
-            (a0 * scale).Store(to);
-            (b0 * scale).Store(to + 16);
+            TVectors.Store(TVectors.Multiply(a0, scale), to);
+            TVectors.Store(TVectors.Multiply(b0, scale), to + TVectors.Count);
             to += padded;
-            (a1 * scale).Store(to);
-            (b1 * scale).Store(to + 16);
+            TVectors.Store(TVectors.Multiply(a1, scale), to);
+            TVectors.Store(TVectors.Multiply(b1, scale), to + TVectors.Count);
             to += padded;
-            (a2 * scale).Store(to);
-            (b2 * scale).Store(to + 16);
+            TVectors.Store(TVectors.Multiply(a2, scale), to);
+            TVectors.Store(TVectors.Multiply(b2, scale), to + TVectors.Count);
             to += padded;
-            (a3 * scale).Store(to);
-            (b3 * scale).Store(to + 16);
+            TVectors.Store(TVectors.Multiply(a3, scale), to);
+            TVectors.Store(TVectors.Multiply(b3, scale), to + TVectors.Count);
         }
     }
 
     /// <summary>Scores become exponentials of their distance to the largest.</summary>
     /// <returns>Their sum.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private float Softmax(float* scores, float* bias)
+    private float Softmax<TVectors, TVector>(float* scores, float* bias)
+        where TVectors : struct, IFloatVectors<TVector>
+        where TVector : unmanaged
     {
         var keys = _shape.Keys;
         for (var key = keys; key < _paddedKeys; key++)
             scores[key] = float.NegativeInfinity;
-        var most = Vector512.Create(float.NegativeInfinity);
+        var most = TVectors.Broadcast(float.NegativeInfinity);
         var i = 0;
         if (bias != null)
         {
-            for (; i + 16 <= keys; i += 16)
+            for (; i + TVectors.Count <= keys; i += TVectors.Count)
             {
-                var score = Vector512.Load(scores + i) + Vector512.Load(bias + i);
-                most = Avx512F.Max(most, score);
-                score.Store(scores + i);
+                var score = TVectors.Add(TVectors.Load(scores + i), TVectors.Load(bias + i));
+                most = TVectors.Max(most, score);
+                TVectors.Store(score, scores + i);
             }
             for (var rest = i; rest < keys; rest++)
                 scores[rest] += bias[rest];
         }
-        for (; i < _paddedKeys; i += 16)
-            most = Avx512F.Max(most, Vector512.Load(scores + i));
-        var half = Vector256.Max(most.GetLower(), most.GetUpper());
-        var quarter = Vector128.Max(half.GetLower(), half.GetUpper());
-        var largest = MathF.Max(MathF.Max(quarter[0], quarter[1]), MathF.Max(quarter[2], quarter[3]));
-        var shift = Vector512.Create(largest);
-        var sum = Vector512<float>.Zero;
-        for (i = 0; i < _paddedKeys; i += 16)
+        for (; i < _paddedKeys; i += TVectors.Count)
+            most = TVectors.Max(most, TVectors.Load(scores + i));
+        var shift = TVectors.Broadcast(-TVectors.Largest(most));
+        TVector sum = default;
+        for (i = 0; i < _paddedKeys; i += TVectors.Count)
         {
-            var e = Exponential(Vector512.Load(scores + i) - shift);
-            sum += e;
-            e.Store(scores + i);
+            var e = TVectors.Exponential(TVectors.Add(TVectors.Load(scores + i), shift));
+            sum = TVectors.Add(sum, e);
+            TVectors.Store(e, scores + i);
         }
-        return Vector512.Sum(sum);
-    }
-
-    /// <summary>eˣ for x ≤ 0: 2ⁿ · e^(x − n ln 2), the second factor by its series to the seventh power. NaN stays NaN.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<float> Exponential(Vector512<float> x)
-    {
-        // Far below what becomes 0; of a NaN the instruction returns its second operand.
-        x = Avx512F.Max(Vector512.Create(-1000f), x);
-        var n = Avx512F.RoundScale(x * 1.44269504f, 0);
-        var r = Avx512F.FusedMultiplyAddNegated(n, Vector512.Create(0.693359375f), x);
-        r = Avx512F.FusedMultiplyAddNegated(n, Vector512.Create(-2.12194440e-4f), r);
-        var p = Vector512.Create(1f / 5040);
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512.Create(1f / 720));
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512.Create(1f / 120));
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512.Create(1f / 24));
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512.Create(1f / 6));
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512.Create(0.5f));
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512<float>.One);
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512<float>.One);
-        return Avx512F.Scale(p, n);
+        return TVectors.Sum(sum);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Values(float* weights, float* values, float* inverses, float* result, int rows)
+    private void Values<TVectors, TVector>(float* weights, float* values, float* inverses, float* result, int rows)
+        where TVectors : struct, IFloatVectors<TVector>
+        where TVector : unmanaged
     {
         float* w0 = weights, w1 = w0 + _paddedKeys, w2 = w1 + _paddedKeys, w3 = w2 + _paddedKeys;
         var (keys, stride) = (_shape.Keys, _values.Token);
-        var sums = stackalloc Vector512<float>[2 * RowsAtOnce];
-        for (var column = 0; column < _shape.ValueSize; column += ValueGroup)
+        var sums = stackalloc TVector[2 * RowsAtOnce];
+        for (var column = 0; column < _shape.ValueSize; column += 2 * TVectors.Count)
         {
-            Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
+            TVector a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
             var v = values + column;
             for (var key = 0; key < keys; key++, v += stride)
             {
-                Vector512<float> left = Vector512.Load(v), right = Vector512.Load(v + 16);
-                var w = Vector512.Create(w0[key]);
-                a0 = Avx512F.FusedMultiplyAdd(w, left, a0);
-                b0 = Avx512F.FusedMultiplyAdd(w, right, b0);
-                w = Vector512.Create(w1[key]);
-                a1 = Avx512F.FusedMultiplyAdd(w, left, a1);
-                b1 = Avx512F.FusedMultiplyAdd(w, right, b1);
-                w = Vector512.Create(w2[key]);
-                a2 = Avx512F.FusedMultiplyAdd(w, left, a2);
-                b2 = Avx512F.FusedMultiplyAdd(w, right, b2);
-                w = Vector512.Create(w3[key]);
-                a3 = Avx512F.FusedMultiplyAdd(w, left, a3);
-                b3 = Avx512F.FusedMultiplyAdd(w, right, b3);
+                TVector left = TVectors.Load(v), right = TVectors.Load(v + TVectors.Count);
+                var w = TVectors.Broadcast(w0[key]);
+                a0 = TVectors.MultiplyAdd(w, left, a0);
+                b0 = TVectors.MultiplyAdd(w, right, b0);
+                w = TVectors.Broadcast(w1[key]);
+                a1 = TVectors.MultiplyAdd(w, left, a1);
+                b1 = TVectors.MultiplyAdd(w, right, b1);
+                w = TVectors.Broadcast(w2[key]);
+                a2 = TVectors.MultiplyAdd(w, left, a2);
+                b2 = TVectors.MultiplyAdd(w, right, b2);
+                w = TVectors.Broadcast(w3[key]);
+                a3 = TVectors.MultiplyAdd(w, left, a3);
+                b3 = TVectors.MultiplyAdd(w, right, b3);
             }
             (sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7]) = (a0, b0, a1, b1, a2, b2, a3, b3);
             for (var row = 0; row < rows; row++)
             {
                 var to = result + row * _result.Token + column;
-                (sums[2 * row] * inverses[row]).Store(to);
-                (sums[2 * row + 1] * inverses[row]).Store(to + 16);
+                TVectors.Store(TVectors.Multiply(sums[2 * row], TVectors.Broadcast(inverses[row])), to);
+                TVectors.Store(TVectors.Multiply(sums[2 * row + 1], TVectors.Broadcast(inverses[row])), to + TVectors.Count);
             }
         }
     }

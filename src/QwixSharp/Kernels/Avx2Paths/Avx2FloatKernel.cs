@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using QwixSharp.Kernels.Assembled;
 using QwixSharp.Kernels.Weights;
 using Fused = System.Runtime.Intrinsics.X86.Fma;
 using Simd = System.Runtime.Intrinsics.X86.Avx2;
@@ -10,7 +11,8 @@ namespace QwixSharp.Kernels.Avx2Paths;
 /// Weight-only products with AVX2 and FMA. A few rows multiply each decoded number at once; for more rows, blocks of K are
 /// decoded into a buffer that all rows read.
 /// </summary>
-internal sealed unsafe class Avx2FloatKernel : FloatKernel
+/// <param name="isAssembled">Whether the loops of many rows are assembled at run time.</param>
+internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
 {
     private const int Columns = PackedWeight.PanelColumns;
 
@@ -18,16 +20,19 @@ internal sealed unsafe class Avx2FloatKernel : FloatKernel
     private const int BufferedDepth = 256;
 
     /// <inheritdoc/>
-    public override string Name => "avx2";
+    public override string Name => isAssembled ? "avx2 (assembled)" : "avx2";
 
     /// <inheritdoc/>
-    public override bool IsSupported => Simd.IsSupported && Fused.IsSupported;
+    public override bool IsSupported => isAssembled ? AssembledMachine.IsAvailable : Simd.IsSupported && Fused.IsSupported;
 
     /// <inheritdoc/>
     public override bool Serves(PackedWeight weight) => true;
 
     /// <inheritdoc/>
-    public override int MaxRows(PackedWeight weight, int rows) => 24;
+    public override int MaxRows(PackedWeight weight, int rows) => isAssembled ? 64 : 24;
+
+    /// <inheritdoc/>
+    public override int RowsTogether => isAssembled ? SumsEmitter.MostRows : int.MaxValue;
 
     /// <inheritdoc/>
     public override void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
@@ -55,7 +60,8 @@ internal sealed unsafe class Avx2FloatKernel : FloatKernel
         }
     }
 
-    private static void Run<TDecoder>(FloatTileArgs* args, int rows)
+    [SkipLocalsInit]
+    private void Run<TDecoder>(FloatTileArgs* args, int rows)
         where TDecoder : struct, IDecoder
     {
         if (rows == 1)
@@ -66,23 +72,39 @@ internal sealed unsafe class Avx2FloatKernel : FloatKernel
         var numbers = stackalloc float[BufferedDepth * Columns];
         new Span<float>(args->Result, rows * Columns).Clear();
         var codes = args->Weights;
-        var x = args->Activations;
         nint groupsAtOnce = BufferedDepth / TDecoder.Values;
+        var first = 0;
         for (nint tile = 0; tile < args->Tiles; tile++)
             for (var left = args->Groups; left > 0;)
             {
                 var groups = left < groupsAtOnce ? left : groupsAtOnce;
                 DecodeGroups<TDecoder>(codes, groups, args->Table, args->WeightScales + tile * Columns, numbers);
                 var depth = (int)groups * TDecoder.Values;
-                for (var row = 0; row < rows;)
-                    row += Multiply(numbers, depth, x + row, rows, rows - row, args->Result + row * Columns);
+                Multiply(numbers, first, depth, args->Tiles * args->Groups * TDecoder.Values, args->Activations, rows, args->Result);
                 codes += groups * 64;
-                x += depth * rows;
+                first += depth;
                 left -= groups;
             }
     }
 
-    private static int Multiply(float* numbers, int depth, float* x, int step, int rows, float* sums)
+    private void Multiply(float* numbers, int first, int depth, nint wholeDepth, float* x, int rows, float* sums)
+    {
+        if (isAssembled)
+        {
+            SumsArgs args = default;
+            args.Weights = (byte*)numbers;
+            args.Activations = (byte*)x;
+            args.Steps = depth;
+            args.Sums = sums;
+            SumsCode.RunBlock(SumsKind.Floats, args, rows, wholeDepth, first);
+            return;
+        }
+        x += (nint)first * rows;
+        for (var row = 0; row < rows;)
+            row += MultiplyRows(numbers, depth, x + row, rows, rows - row, sums + row * Columns);
+    }
+
+    private static int MultiplyRows(float* numbers, int depth, float* x, int step, int rows, float* sums)
     {
         if (rows >= 6)
         {

@@ -33,13 +33,13 @@ internal sealed unsafe class Avx2IntegerKernel : BlockKernel
         switch (format, count)
         {
             case (CodeFormat.Int8, 4):
-                Int8Sums.Four(activations, weights, rows * 8, groups, start, sums);
+                Int8Sums.Four(activations, weights, rows * 4, groups, start, sums);
                 break;
             case (CodeFormat.Int8, 2):
-                Int8Sums.Two(activations, weights, rows * 8, groups, start, sums);
+                Int8Sums.Two(activations, weights, rows * 4, groups, start, sums);
                 break;
             case (CodeFormat.Int8, _):
-                Int8Sums.One(activations, weights, rows * 8, groups, start, sums);
+                Int8Sums.One(activations, weights, rows * 4, groups, start, sums);
                 break;
             case (_, 4):
                 Int4Sums.Four(activations, weights, rows * 4, groups, start, sums);

@@ -1,5 +1,4 @@
-using System.Runtime.Intrinsics;
-using System.Runtime.Intrinsics.X86;
+using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Weights;
 
 namespace QwixSharp.Kernels.Avx2Paths;
@@ -43,14 +42,15 @@ internal abstract unsafe class BlockKernel : IntegerKernel
     /// <param name="sums">[count][16].</param>
     protected abstract void SumRows(byte* activations, byte* weights, CodeFormat format, int count, int rows, nint groups, int* start, int* sums);
 
-    private int RowBytes(CodeFormat format) => Form(format) == Activations.ActivationForm.Words ? 8 : 4;
+    /// <summary>32-bit words of a row that meet 64 bytes of codes.</summary>
+    private int StepsPerGroup(CodeFormat format) => Form(format) == ActivationForm.Words || format == CodeFormat.Int4 ? 2 : 1;
 
     private void SumTile(byte* activations, byte* weights, CodeFormat format, int rows, nint groups, int* start, int* sums)
     {
         for (var row = 0; row < rows;)
         {
             var count = (rows - row) switch { >= 4 => 4, >= 2 => 2, _ => 1 };
-            SumRows(activations + row * RowBytes(format), weights, format, count, rows, groups, start + row, sums + row * Columns);
+            SumRows(activations + row * 4, weights, format, count, rows, groups, start + row, sums + row * Columns);
             row += count;
         }
     }
@@ -59,21 +59,12 @@ internal abstract unsafe class BlockKernel : IntegerKernel
     {
         var sums = stackalloc int[4 * Columns];
         new Span<float>(totals, rows * Columns).Clear();
-        var activationBytes = args->Groups * rows * RowBytes(format) * (format == CodeFormat.Int4 ? 2 : 1);
+        var activationBytes = args->Groups * rows * 4 * StepsPerGroup(format);
         var activations = args->Activations;
         for (nint tile = 0; tile < args->Tiles; tile++)
         {
             SumTile(activations, weights, format, rows, args->Groups, args->Start + tile * rows, sums);
-            var low = Vector256.Load(scales);
-            var high = Vector256.Load(scales + 8);
-            for (var row = 0; row < rows; row++)
-            {
-                var rowScale = Vector256.Create(args->ActivationScales[tile * rows + row]);
-                var total = totals + row * Columns;
-                var sum = sums + row * Columns;
-                Fma.MultiplyAdd(Avx.ConvertToVector256Single(Vector256.Load(sum)), low * rowScale, Vector256.Load(total)).Store(total);
-                Fma.MultiplyAdd(Avx.ConvertToVector256Single(Vector256.Load(sum + 8)), high * rowScale, Vector256.Load(total + 8)).Store(total + 8);
-            }
+            ScaledSums.Add(sums, rows, scales, args->ActivationScales + tile * rows, totals);
             activations += activationBytes;
             weights += args->Groups * 64;
             scales += Columns;

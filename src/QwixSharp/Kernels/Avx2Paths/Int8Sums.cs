@@ -6,7 +6,7 @@ namespace QwixSharp.Kernels.Avx2Paths;
 
 /// <summary>Sums over one tile of byte codes for 4, 2 or 1 rows, with <c>pmaddwd</c> on even and odd bytes.</summary>
 /// <remarks>
-/// Activations lie as 16-bit pairs (k, k+2) and (k+1, k+3), the order of the even and odd bytes of a lane. Four rows: 8 sums,
+/// Activations lie as 16-bit pairs (k, k+2), a step behind them (k+1, k+3): the even and odd bytes of a lane. Four rows: 8 sums,
 /// 4 halves of codes and a pair of activations are 13 of the 16 registers.
 /// </remarks>
 internal static unsafe class Int8Sums
@@ -23,7 +23,7 @@ internal static unsafe class Int8Sums
         var high2 = low2;
         var low3 = Vector256.Create(start[3]);
         var high3 = low3;
-        for (; groups > 0; groups--, w += 64, a += step)
+        for (; groups > 0; groups--, w += 64, a += 2 * step)
         {
             var codes = Vector256.Load((short*)w);
             var even = Even(codes);
@@ -34,25 +34,25 @@ internal static unsafe class Int8Sums
             var x0 = Pair(a);
             low0 += Simd.MultiplyAddAdjacent(even, x0);
             high0 += Simd.MultiplyAddAdjacent(even2, x0);
-            x0 = Pair(a + 4);
+            x0 = Pair(a + step);
             low0 += Simd.MultiplyAddAdjacent(odd, x0);
             high0 += Simd.MultiplyAddAdjacent(odd2, x0);
-            var x1 = Pair(a + 8);
+            var x1 = Pair(a + 4);
             low1 += Simd.MultiplyAddAdjacent(even, x1);
             high1 += Simd.MultiplyAddAdjacent(even2, x1);
-            x1 = Pair(a + 12);
+            x1 = Pair(a + step + 4);
             low1 += Simd.MultiplyAddAdjacent(odd, x1);
             high1 += Simd.MultiplyAddAdjacent(odd2, x1);
-            var x2 = Pair(a + 16);
+            var x2 = Pair(a + 8);
             low2 += Simd.MultiplyAddAdjacent(even, x2);
             high2 += Simd.MultiplyAddAdjacent(even2, x2);
-            x2 = Pair(a + 20);
+            x2 = Pair(a + step + 8);
             low2 += Simd.MultiplyAddAdjacent(odd, x2);
             high2 += Simd.MultiplyAddAdjacent(odd2, x2);
-            var x3 = Pair(a + 24);
+            var x3 = Pair(a + 12);
             low3 += Simd.MultiplyAddAdjacent(even, x3);
             high3 += Simd.MultiplyAddAdjacent(even2, x3);
-            x3 = Pair(a + 28);
+            x3 = Pair(a + step + 12);
             low3 += Simd.MultiplyAddAdjacent(odd, x3);
             high3 += Simd.MultiplyAddAdjacent(odd2, x3);
         }
@@ -74,7 +74,7 @@ internal static unsafe class Int8Sums
         var high0 = low0;
         var low1 = Vector256.Create(start[1]);
         var high1 = low1;
-        for (; groups > 0; groups--, w += 64, a += step)
+        for (; groups > 0; groups--, w += 64, a += 2 * step)
         {
             var codes = Vector256.Load((short*)w);
             var even = Even(codes);
@@ -85,13 +85,13 @@ internal static unsafe class Int8Sums
             var x0 = Pair(a);
             low0 += Simd.MultiplyAddAdjacent(even, x0);
             high0 += Simd.MultiplyAddAdjacent(even2, x0);
-            x0 = Pair(a + 4);
+            x0 = Pair(a + step);
             low0 += Simd.MultiplyAddAdjacent(odd, x0);
             high0 += Simd.MultiplyAddAdjacent(odd2, x0);
-            var x1 = Pair(a + 8);
+            var x1 = Pair(a + 4);
             low1 += Simd.MultiplyAddAdjacent(even, x1);
             high1 += Simd.MultiplyAddAdjacent(even2, x1);
-            x1 = Pair(a + 12);
+            x1 = Pair(a + step + 4);
             low1 += Simd.MultiplyAddAdjacent(odd, x1);
             high1 += Simd.MultiplyAddAdjacent(odd2, x1);
         }
@@ -109,13 +109,13 @@ internal static unsafe class Int8Sums
         var high0 = low0;
         var oddLow = Vector256<int>.Zero;
         var oddHigh = oddLow;
-        for (; groups > 0; groups--, w += 64, a += step)
+        for (; groups > 0; groups--, w += 64, a += 2 * step)
         {
             var codes = Vector256.Load((short*)w);
             var even = Even(codes);
             var odd = Odd(codes);
             var x = Pair(a);
-            var y = Pair(a + 4);
+            var y = Pair(a + step);
             low0 += Simd.MultiplyAddAdjacent(even, x);
             oddLow += Simd.MultiplyAddAdjacent(odd, y);
             codes = Vector256.Load((short*)w + 16);

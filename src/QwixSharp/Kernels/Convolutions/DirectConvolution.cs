@@ -28,7 +28,7 @@ internal sealed unsafe class DirectConvolution : ConvolutionKernel
         kernel.Check();
         _kernel = kernel;
         _inner = inner;
-        _weight = new SegmentedWeight(codes, scales, kernel);
+        _weight = new SegmentedWeight(codes, scales, kernel, inner.TakesWords);
     }
 
     /// <inheritdoc/>

@@ -20,7 +20,7 @@ internal sealed unsafe partial class DirectJob
             {
                 while (rows.Lacks(row, out var lacking))
                 {
-                    ConvolveWholeRow(rows.Line, lacking);
+                    ConvolveWholeRow(worker, rows.Line, lacking);
                     rows.Take(lacking);
                 }
                 if (!rows.Finish(row))
@@ -31,7 +31,7 @@ internal sealed unsafe partial class DirectJob
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void ConvolveWholeRow(float* target, int row)
+    private void ConvolveWholeRow(int worker, float* target, int row)
     {
         // The epilogue counts pixels from the first row.
         var output = _output with { Floats = (nint)(target - (long)row * _outWidth * _shape.OutChannels), Codes = 0, ChannelsLast = true };
@@ -39,6 +39,6 @@ internal sealed unsafe partial class DirectJob
         for (var group = 0; group < _shape.Groups; group++)
             for (var first = 0; first < _weight.Panels; first += PanelsAtOnce)
                 for (var (panel, last) = (first, Math.Min(first + PanelsAtOnce, _weight.Panels)); panel < last; panel += _panelsAtOnce)
-                    ConvolveRow(epilogue, group, panel, Math.Min(_panelsAtOnce, last - panel), row);
+                    ConvolveRow(worker, epilogue, group, panel, Math.Min(_panelsAtOnce, last - panel), row);
     }
 }

@@ -92,13 +92,16 @@ internal sealed unsafe partial class DirectJob : KernelJob
 
         long imageBytes = liesReady ? 0 : Round(PaddedImage.Bytes(shape)), segmentBytes = Round((long)weight.Segments * sizeof(nint));
         var startBytes = Round((long)shape.Groups * weight.Panels * Columns * sizeof(int));
-        var memory = _workspace.Reserve(imageBytes + 64 + segmentBytes + startBytes);
+        var marginBytes = liesReady ? (shape.Height + 2L * image.Margin) * (shape.Width + 2 * image.Margin) * shape.Channels : 0;
+        var memory = _workspace.Reserve(imageBytes + 64 + segmentBytes + startBytes + WideRoom(imageBytes + marginBytes, threads));
         _segments = (nint*)(memory + imageBytes + 64);
         _start = (int*)((byte*)_segments + segmentBytes);
 
         _padded = new PaddedImage(image, shape, memory, isUnsigned: true);
         _pitch = liesReady ? (nint)(shape.Width + 2 * image.Margin) * shape.Channels : _padded.Pitch;
         _image = liesReady ? (byte*)image.Values - shape.PadTop * _pitch - shape.PadLeft * shape.Channels : _padded.Start;
+        if (kernel.TakesWords)
+            PrepareWords(liesReady ? (byte*)image.Values - image.Margin * (_pitch + shape.Channels) : _padded.Start, imageBytes + marginBytes, (byte*)_start + startBytes, threads);
         (_output, _inputScale) = (output, image.Scale);
         _epilogue = new SumsEpilogue(output, image.Scale, shape.OutChannels, _outHeight, _outWidth);
         _unfilled = liesReady ? 0 : _padded.Units;
@@ -107,13 +110,13 @@ internal sealed unsafe partial class DirectJob : KernelJob
         for (var segment = 0; segment < weight.Segments; segment++)
         {
             var (row, column) = Math.DivRem(segment * weight.PlacesPerSegment, shape.KernelWidth);
-            _segments[segment] = row * shape.DilationY * _pitch + (nint)column * shape.DilationX * shape.Channels;
+            _segments[segment] = row * shape.DilationY * _pitch + (nint)column * shape.DilationX * shape.Channels * CodeBytes;
         }
         for (var i = 0; i < shape.Groups * weight.Panels * Columns; i++)
             _start[i] = -(128 + image.ZeroPoint) * weight.Sums[i];
-
-        static long Round(long bytes) => (bytes + 63) & ~63L;
     }
+
+    private static long Round(long bytes) => (bytes + 63) & ~63L;
 
     private void Plan(int threads)
     {
@@ -142,7 +145,7 @@ internal sealed unsafe partial class DirectJob : KernelJob
 
     private (WindowCall Call, nint Found) Call(int windows, int panels)
     {
-        var call = new WindowCall(windows, panels, _shape.StrideX * _shape.Channels, _weight.Groups);
+        var call = new WindowCall(windows, panels, _shape.StrideX * _shape.Channels * CodeBytes, _weight.Groups);
         return (call, _kernel.Find(call));
     }
 
@@ -158,13 +161,15 @@ internal sealed unsafe partial class DirectJob : KernelJob
             Interlocked.Add(ref _unfilled, from - to);
         }
         WaitForImage();
+        if (_kernel.TakesWords)
+            Widen(worker);
         if (_output.Pool is not null)
         {
             Pool(worker);
             return;
         }
         while (_summing.Take(worker, out var unit, out _))
-            Convolve(unit);
+            Convolve(worker, unit);
     }
 
     /// <summary>Waits for the parts of the image that other threads have taken.</summary>
@@ -180,26 +185,27 @@ internal sealed unsafe partial class DirectJob : KernelJob
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Convolve(int unit)
+    private void Convolve(int worker, int unit)
     {
         var (panelUnit, rowUnit) = _panelsOutside ? (unit / _rowUnits, unit % _rowUnits) : (unit % _panelUnits, unit / _panelUnits);
         var (group, first) = Math.DivRem(panelUnit * PanelsAtOnce, (_panelUnits / _shape.Groups) * PanelsAtOnce);
         var last = Math.Min(first + PanelsAtOnce, _weight.Panels);
         for (var panel = first; panel < last; panel += _panelsAtOnce)
             for (var row = rowUnit * _rowsAtOnce; row < Math.Min(_outHeight, (rowUnit + 1) * _rowsAtOnce); row++)
-                ConvolveRow(_epilogue, group, panel, Math.Min(_panelsAtOnce, last - panel), row);
+                ConvolveRow(worker, _epilogue, group, panel, Math.Min(_panelsAtOnce, last - panel), row);
     }
 
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void ConvolveRow(in SumsEpilogue epilogue, int group, int panel, int panels, int row)
+    private void ConvolveRow(int worker, in SumsEpilogue epilogue, int group, int panel, int panels, int row)
     {
         var room = stackalloc int[PanelsAtOnce * 16 * Columns + 16];
         var sums = (int*)(((nint)room + 63) & ~(nint)63);
         ref readonly var block = ref panels == _panelsAtOnce ? ref _whole : ref _lastPanels;
         ref readonly var lastBlock = ref panels == _panelsAtOnce ? ref _lastWindows : ref _lastOfBoth;
         var place = group * _weight.Panels + panel;
-        var image = _image + row * _shape.StrideY * _pitch + group * _shape.GroupChannels;
+        var image = _image + row * _shape.StrideY * _pitch + group * _shape.GroupChannels * CodeBytes;
+        var weights = Codes(worker, place);
         WindowArgs args;
         Unsafe.SkipInit(out args);
         for (var column = 0; column < _outWidth; column += _windowsAtOnce)
@@ -210,7 +216,7 @@ internal sealed unsafe partial class DirectJob : KernelJob
             args.Segments = _segments;
             args.SegmentCount = _weight.Segments;
             args.Groups = _weight.Groups;
-            args.Weights = _weight.Codes + place * _weight.PanelBytes;
+            args.Weights = weights;
             args.PanelBytes = (nint)_weight.PanelBytes;
             args.Start = _start + place * Columns;
             args.Sums = sums;

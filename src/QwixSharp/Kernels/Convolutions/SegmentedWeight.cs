@@ -16,6 +16,7 @@ internal sealed unsafe class SegmentedWeight : IDisposable
     private const int Columns = PackedWeight.PanelColumns;
 
     private readonly ConvolutionShape _kernel;
+    private readonly int[] _order;
     private readonly AlignedMemory _codes;
     private readonly AlignedMemory _scales;
     private readonly AlignedMemory _sums;
@@ -24,9 +25,10 @@ internal sealed unsafe class SegmentedWeight : IDisposable
     /// <param name="codes">[out channels, channels of a group, kernel height, kernel width], row-major.</param>
     /// <param name="scales">[out channels].</param>
     /// <param name="kernel">The sizes.</param>
-    public SegmentedWeight(sbyte* codes, float* scales, ConvolutionShape kernel)
+    /// <param name="forWords">Whether codes 1 and 2 of each four change places, which unpacking into words undoes.</param>
+    public SegmentedWeight(sbyte* codes, float* scales, ConvolutionShape kernel, bool forWords)
     {
-        _kernel = kernel;
+        (_kernel, _order) = (kernel, forWords ? [0, 2, 1, 3] : [0, 1, 2, 3]);
         var isDense = kernel.DilationX == 1 && kernel.Groups == 1;
         PlacesPerSegment = isDense ? kernel.KernelWidth : 1;
         Segments = kernel.KernelHeight * kernel.KernelWidth / PlacesPerSegment;
@@ -106,7 +108,7 @@ internal sealed unsafe class SegmentedWeight : IDisposable
             for (var place = segment * PlacesPerSegment; place < (segment + 1) * PlacesPerSegment; place++)
                 for (var i = 0; i < _kernel.GroupChannels; i++, depth++)
                 {
-                    var packed = target + (depth >> 2) * 64 + (depth & 3);
+                    var packed = target + (depth >> 2) * 64 + _order[depth & 3];
                     var plain = codes + (long)i * area + place;
                     *(back ? plain : packed) = *(back ? packed : plain);
                 }

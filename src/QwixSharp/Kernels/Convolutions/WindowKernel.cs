@@ -19,6 +19,12 @@ internal abstract unsafe class WindowKernel
     /// <summary>Whether this machine can run it.</summary>
     public abstract bool IsSupported { get; }
 
+    /// <summary>
+    /// Whether codes of both sides come as 16-bit words: those of an image and, of each group of four codes of a column, the first
+    /// two of all columns before the others.
+    /// </summary>
+    public virtual bool TakesWords => false;
+
     /// <summary>The most windows of one call.</summary>
     public abstract int MostWindows { get; }
 
