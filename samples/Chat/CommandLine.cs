@@ -12,6 +12,7 @@ internal static class CommandLine
     private static readonly Option<QType?> WeightQType = Type("--weight-qtype", "The type of the weights, such as int8, int4, nf4 or fp8; float32 unless told.");
     private static readonly Option<int?> TileSize = new("--tile-size") { Description = "How many values of a weight share a scale; a whole channel unless told." };
     private static readonly Option<QType?> ActQType = Type("--act-qtype", "The type of the activations, such as int8; float32 unless told.");
+    private static readonly Option<string?> ScaleDtype = new("--scale-dtype") { Description = "Rounds the scales of tiles to float16 or bfloat16; float32 unless told." };
     private static readonly Option<QType?> KvQType = Type("--kv-qtype", "The type of the cache: int8, int4 or fp8; float32 unless told.");
     private static readonly Option<int> Context = new("--context") { Description = "How many tokens a conversation may have.", DefaultValueFactory = _ => 2048 };
     private static readonly Option<int> Threads = new("--threads") { Description = "How many threads compute; 0 for all.", DefaultValueFactory = _ => 0 };
@@ -31,8 +32,9 @@ internal static class CommandLine
     {
         var command = new RootCommand("Talks with a Llama model, quantized as told.")
         {
-            Model, WeightQType, TileSize, ActQType, KvQType, Context, Threads, Prompt, System, MaxTokens, Temperature, TopK, TopP, Seed, PerplexityOf, Compare, Export,
+            Model, WeightQType, TileSize, ActQType, ScaleDtype, KvQType, Context, Threads, Prompt, System, MaxTokens, Temperature, TopK, TopP, Seed, PerplexityOf, Compare, Export,
         };
+        ScaleDtype.AcceptOnlyFromAmong("float16", "bfloat16");
         command.SetAction(Run);
         return command;
     }
@@ -41,7 +43,7 @@ internal static class CommandLine
     {
         if (options.GetValue(Threads) is > 0 and var threads)
             torch.set_num_threads(threads);
-        var scheme = new Scheme(options.GetValue(WeightQType), options.GetValue(TileSize), options.GetValue(ActQType));
+        var scheme = new Scheme(options.GetValue(WeightQType), options.GetValue(TileSize), options.GetValue(ActQType), ScaleDtypeOf(options.GetValue(ScaleDtype)));
         var path = options.GetValue(Model)!;
         try
         {
@@ -75,6 +77,13 @@ internal static class CommandLine
         else
             conversation.Run();
     }
+
+    private static torch.ScalarType? ScaleDtypeOf(string? name) => name switch
+    {
+        null => null,
+        "float16" => torch.ScalarType.Float16,
+        _ => torch.ScalarType.BFloat16,
+    };
 
     private static Option<QType?> Type(string name, string description) => new(name)
     {

@@ -9,7 +9,8 @@ namespace QwixSharp.Samples.Chat;
 /// <param name="WeightQType">The type of the projections' weights; null leaves the model in float32.</param>
 /// <param name="TileSize">How many values of a weight share a scale; null for a whole channel.</param>
 /// <param name="ActQType">The type of the activations; null for float32.</param>
-public sealed record Scheme(QType? WeightQType = null, int? TileSize = null, QType? ActQType = null)
+/// <param name="ScaleDtype">The dtype of 16 bits that scales of tiles are rounded to; null for float32.</param>
+public sealed record Scheme(QType? WeightQType = null, int? TileSize = null, QType? ActQType = null, ScalarType? ScaleDtype = null)
 {
     /// <summary>What <c>--compare</c> compares.</summary>
     public static IReadOnlyList<Scheme> All { get; } =
@@ -21,6 +22,7 @@ public sealed record Scheme(QType? WeightQType = null, int? TileSize = null, QTy
         new(QType.NF4, 32),
         new(QType.Int4, 32),
         new(QType.Int4, 32, QType.Int8),
+        new(QType.Int4, 32, QType.Int8, ScalarType.Float16),
         new(QType.Int4, 64, QType.Int8),
         new(QType.Int4),
     ];
@@ -31,7 +33,7 @@ public sealed record Scheme(QType? WeightQType = null, int? TileSize = null, QTy
     /// </summary>
     public IReadOnlyList<QuantizationRule> Rules =>
     [
-        new() { ModulePath = @"layers\..*_proj", WeightQType = WeightQType, ActQType = ActQType, TileSize = TileSize is { } tile ? tile : null },
+        new() { ModulePath = @"layers\..*_proj", WeightQType = WeightQType, ActQType = ActQType, TileSize = TileSize is { } tile ? tile : null, WeightScaleDtype = ScaleDtype },
         new() { ModulePath = "embed_tokens|lm_head|", WeightQType = QType.Int8, ActQType = ActQType },
     ];
 
@@ -56,7 +58,7 @@ public sealed record Scheme(QType? WeightQType = null, int? TileSize = null, QTy
         return weights.Values.Sum(w => w.ByteSize) + rest.Sum(p => p.parameter.NumberOfElements * p.parameter.ElementSize);
     }
 
-    /// <summary>Such as <c>int4 tile 32 × int8</c>.</summary>
+    /// <summary>Such as <c>int4 tile 32 float16 × int8</c>.</summary>
     public override string ToString() =>
-        WeightQType is null ? "float32" : WeightQType.Name + (TileSize is { } tile ? $" tile {tile}" : "") + (ActQType is null ? "" : $" × {ActQType.Name}");
+        WeightQType is null ? "float32" : WeightQType.Name + (TileSize is { } tile ? $" tile {tile}" : "") + (ScaleDtype is { } scale ? $" {scale.ToString().ToLowerInvariant()}" : "") + (ActQType is null ? "" : $" × {ActQType.Name}");
 }

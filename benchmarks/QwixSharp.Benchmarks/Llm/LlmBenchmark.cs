@@ -16,7 +16,7 @@ internal static class LlmBenchmark
 {
     private const int Threads = 2, Context = 1024, Prompt = 64, Answer = 128, LongPrompt = 512, LongContext = 2048;
 
-    private static readonly Scheme[] Schemes = [new(QType.Int4, 64, QType.Int8), new(QType.Int4, 32, QType.Int8), new(QType.Int8, null, QType.Int8)];
+    private static readonly Scheme[] Schemes = [new(QType.Int4, 64, QType.Int8), new(QType.Int4, 32, QType.Int8, torch.ScalarType.Float16), new(QType.Int8, null, QType.Int8)];
 
     /// <param name="path">A GGUF file of a Llama model.</param>
     /// <param name="rounds">How often each measurement is repeated; the medians are shown.</param>

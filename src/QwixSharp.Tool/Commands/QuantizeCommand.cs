@@ -5,6 +5,7 @@ using QwixSharp.Numerics;
 using QwixSharp.Rules;
 using QwixSharp.Tool.Output;
 using Spectre.Console;
+using static TorchSharp.torch;
 
 namespace QwixSharp.Tool.Commands;
 
@@ -18,6 +19,7 @@ internal sealed class QuantizeCommand : QwixCommand
     private readonly Option<long?> _tileSize = new("--tile-size") { Description = "Values along the contraction that share a scale; unless given a channel has one.", HelpName = "N" };
     private readonly Option<string?> _actQType = new("--act-qtype") { Description = "The type of activations when the model is served; stored with the weights.", HelpName = "QTYPE" };
     private readonly Option<string?> _calibration = new("--calibration") { Description = "How ranges are found: absmax, minmax, or such as absmax,0.9.", HelpName = "METHOD" };
+    private readonly Option<string?> _scaleDtype = new("--scale-dtype") { Description = "Rounds scales to float16 or bfloat16, and stores them so.", HelpName = "DTYPE" };
     private readonly Option<string?> _include = new("--include") { Description = "Only modules whose whole path matches.", HelpName = "RE" };
     private readonly Option<string?> _exclude = new("--exclude") { Description = "No modules whose whole path matches.", HelpName = "RE" };
     private readonly Option<long?> _shardSize = CommonOptions.Size("--max-shard-size", "The bytes of tensors that a file of a folder may have, such as 2GB.");
@@ -34,15 +36,16 @@ internal sealed class QuantizeCommand : QwixCommand
     {
         Add(_input);
         Add(_output);
-        foreach (var option in (Option[])[_rules, _weightQType, _tileSize, _actQType, _calibration, _include, _exclude, _shardSize, _threads, _dryRun, _noVerify])
+        _scaleDtype.AcceptOnlyFromAmong("float16", "bfloat16");
+        foreach (var option in (Option[])[_rules, _weightQType, _tileSize, _actQType, _calibration, _scaleDtype, _include, _exclude, _shardSize, _threads, _dryRun, _noVerify])
             Add(option);
         Validators.Add(result =>
         {
             bool hasRules = result.Has(_rules), hasType = result.Has(_weightQType);
             if (hasRules == hasType)
                 result.AddError("Give either --rules or --weight-qtype.");
-            if (hasRules && (result.Has(_tileSize) || ((Option[])[_actQType, _calibration, _include, _exclude]).Any(o => result.Has(o))))
-                result.AddError("--tile-size, --act-qtype, --calibration, --include and --exclude are for --weight-qtype; with --rules, write them into the rules.");
+            if (hasRules && (result.Has(_tileSize) || ((Option[])[_actQType, _calibration, _scaleDtype, _include, _exclude]).Any(o => result.Has(o))))
+                result.AddError("--tile-size, --act-qtype, --calibration, --scale-dtype, --include and --exclude are for --weight-qtype; with --rules, write them into the rules.");
         });
     }
 
@@ -83,6 +86,7 @@ internal sealed class QuantizeCommand : QwixCommand
             ActQType = arguments.GetValue(_actQType) is { } act ? QType.Parse(act) : null,
             TileSize = arguments.GetValue(_tileSize) is { } tile ? new TileSize(tile) : null,
             WeightCalibrationMethod = arguments.GetValue(_calibration) is { } method ? CalibrationMethod.Parse(method) : CalibrationMethod.AbsMax(),
+            WeightScaleDtype = arguments.GetValue(_scaleDtype) switch { null => null, "float16" => ScalarType.Float16, _ => ScalarType.BFloat16 },
         };
         return arguments.GetValue(_exclude) is { } exclude ? [new QuantizationRule { ModulePath = exclude }, rule] : [rule];
     }

@@ -18,7 +18,7 @@ internal static class BFloat16Quantization
     {
         if (array.dtype != ScalarType.BFloat16 || array.device_type != DeviceType.CPU || array.numel() == 0 || array.dim() == 0)
             return null;
-        if (how.QType is not { Kind: QTypeKind.Integer, Bits: > 1 and <= 8 } || how.Calibration is not { Kind: CalibrationKind.AbsMax, Factor: null } || how.Noise is not null)
+        if (how.QType is not { Kind: QTypeKind.Integer, Bits: > 1 and <= 8 } || how.Calibration is not { Kind: CalibrationKind.AbsMax, Factor: null } || how is not { Noise: null, ScaleDtype: null })
             return null;
         long[] shape = array.shape, scaleShape = how.ScaleShape(shape);
         if (RowLayout.Of(shape, scaleShape) is not { } rows)

@@ -79,21 +79,24 @@ internal static class Calibrator
     }
 
     /// <summary>The scale and, for an asymmetric range, the zero point (in the dtype of codes before packing).</summary>
-    /// <exception cref="ArgumentException">The range is asymmetric and the type cannot have a zero point.</exception>
-    internal static (Tensor Scale, Tensor? ZeroPoint) ComputeScaleZeroPoint(CalibrationRange range, QType qtype)
+    /// <param name="range">The range.</param>
+    /// <param name="qtype">The type of the codes.</param>
+    /// <param name="scaleDtype">See <see cref="HowToQuantize.ScaleDtype"/>.</param>
+    /// <exception cref="ArgumentException">The range is asymmetric and the type cannot have a zero point; or a scale is too large for its dtype.</exception>
+    internal static (Tensor Scale, Tensor? ZeroPoint) ComputeScaleZeroPoint(CalibrationRange range, QType qtype, ScalarType? scaleDtype = null)
     {
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         if (range.AbsMax is { } absMax)
         {
             var scale = AvoidTiny(absMax / Like(qtype.SymmetricBound, absMax));
-            return (MicroScale(scale, qtype).reshape(absMax.shape).MoveToOuterDisposeScope(), null);
+            return (ScaleRounding.Round(MicroScale(scale, qtype), scaleDtype).reshape(absMax.shape).MoveToOuterDisposeScope(), null);
         }
 
         if (!qtype.SupportsAsymmetric)
             throw NotAsymmetric(qtype);
         Tensor min = range.Min!, max = range.Max!;
-        var asymmetricScale = AvoidTiny((max - min) / Like((double)qtype.Max - qtype.Min, min));
+        var asymmetricScale = ScaleRounding.Round(AvoidTiny((max - min) / Like((double)qtype.Max - qtype.Min, min)), scaleDtype);
         var zeroPoint = Codec.Encode(Like(qtype.Min, min) - (min / asymmetricScale), qtype);
         return (asymmetricScale.reshape(min.shape).MoveToOuterDisposeScope(), zeroPoint.reshape(min.shape).MoveToOuterDisposeScope());
     }

@@ -30,6 +30,12 @@ public sealed record HowToQuantize
     public CalibrationMethod Calibration { get; init; } = CalibrationMethod.AbsMax();
 
     /// <summary>
+    /// Float16 or bfloat16: scales are rounded to numbers of it before codes are computed, so that they take 16 bits wherever
+    /// they are stored. Their tensor keeps the array's dtype, in which the array is computed with. Null does not round them.
+    /// </summary>
+    public ScalarType? ScaleDtype { get; init; }
+
+    /// <summary>
     /// Makes noise for stochastic rounding: it is given the array's shape and returns a float32 tensor that broadcasts
     /// to it. Null rounds to nearest.
     /// </summary>

@@ -8,6 +8,9 @@ internal interface IKernelForm : IDisposable
     /// <summary>Whether codes and scales can be made of the form again.</summary>
     bool CanRestore { get; }
 
+    /// <summary>The bytes of a scale.</summary>
+    long ScaleSize { get; }
+
     /// <summary>The codes as the array stores them; a new tensor that belongs to no dispose scope.</summary>
     Tensor RestoreCodes();
 
@@ -54,6 +57,16 @@ internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelF
 
     /// <summary>The scales in quantized form; null where they are only plain.</summary>
     internal DoubleQuantizedScale? DoubleQuantized => _doubleQuantized;
+
+    /// <summary>The bytes of a scale where a kernel's form alone has the scales; else null.</summary>
+    internal long? KernelScaleSize
+    {
+        get
+        {
+            lock (_gate)
+                return _scale is null && _doubleQuantized is null ? Restoring.ScaleSize : null;
+        }
+    }
 
     internal Tensor LendCodes()
     {

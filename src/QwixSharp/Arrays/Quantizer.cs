@@ -19,7 +19,7 @@ internal static class Quantizer
             return quantized;
         using var scope = NewDisposeScope();
         using var range = Calibrator.Calibrate(array, how);
-        var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, how.QType);
+        var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, how.QType, how.ScaleDtype);
         return Quantize(array, how.QType, scale, zeroPoint, how.Noise).MoveToOuterDisposeScope();
     }
 

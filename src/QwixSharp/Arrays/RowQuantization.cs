@@ -54,7 +54,7 @@ internal static class RowQuantization
     private static bool IsPlain(Tensor array, HowToQuantize how) =>
         array.dtype == ScalarType.Float32 && array.device_type == DeviceType.CPU && array.numel() > 0 && array.dim() > 0
         && how.QType is { Kind: QTypeKind.Integer, Bits: > 1 and <= 8 }
-        && how.Noise is null;
+        && how is { Noise: null, ScaleDtype: null };
 
     private static unsafe QArray Quantize(Tensor array, QType qtype, RowShape rows, long[] scaleShape, bool isAsymmetric)
     {

@@ -134,7 +134,7 @@ public sealed class CheckpointQuantizer
 
     private Dictionary<string, string> Metadata(Checkpoint source, CheckpointQuantizationPlan plan)
     {
-        var manifest = new QwixManifest(_rules, plan.Tensors.Where(t => t.Quantization is not null).ToDictionary(t => t.Tensor.Name, t => QwixTensorInfo.Of(t.Tensor.Shape, t.Quantization!, t.Rule!.WeightCalibrationMethod)));
+        var manifest = new QwixManifest(_rules, plan.Tensors.Where(t => t.Quantization is not null).ToDictionary(t => t.Tensor.Name, t => QwixTensorInfo.Of(t.Tensor.Shape, t.Quantization!, t.Rule!.WeightCalibrationMethod, t.Rule.WeightScaleDtype is null ? null : ComputeDtype ?? t.Tensor.Dtype)));
         return new Dictionary<string, string>(source.Format == "safetensors" ? source.Metadata : new Dictionary<string, string>()) { ["format"] = "pt", [QwixManifest.Key] = manifest.ToJson() };
     }
 

@@ -30,12 +30,11 @@ internal static unsafe class Epilogue
     public static void SubtractZeroPoint(float* sums, PackedWeight weight, int panel, float* scales, int scaleStep, int zeroPoint)
     {
         var columnSums = weight.ColumnSums(panel);
-        var weightScales = weight.Scales(panel);
         for (var column = 0; column < Columns; column++)
         {
             var taken = 0.0;
             for (var tile = 0; tile < weight.Tiles; tile++)
-                taken += (double)((long)zeroPoint * columnSums[tile * Columns + column]) * scales[tile * scaleStep] * weightScales[tile * Columns + column];
+                taken += (double)((long)zeroPoint * columnSums[tile * Columns + column]) * scales[tile * scaleStep] * weight.TileScale(panel * Columns + column, tile);
             sums[column] -= (float)taken;
         }
     }

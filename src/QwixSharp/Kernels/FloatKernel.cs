@@ -11,6 +11,9 @@ internal abstract unsafe class FloatKernel
     /// <summary>Whether this machine can run it.</summary>
     public abstract bool IsSupported { get; }
 
+    /// <summary>Whether it reads scales of 16 bits; else it is given float32 ones.</summary>
+    public virtual bool ReadsNarrowScales => false;
+
     /// <summary>Whether it serves this weight.</summary>
     /// <param name="weight">The weight.</param>
     public abstract bool Serves(PackedWeight weight);

@@ -30,6 +30,8 @@ internal sealed unsafe class FloatProduct : KernelJob
     private bool _direct;
     private float* _rows;
     private int* _exponents;
+    private byte* _scales;
+    private long _scaleBytes;
     private int _panelsAtOnce;
     private int _panelGroups;
     private int _blocksPerChunk;
@@ -59,14 +61,10 @@ internal sealed unsafe class FloatProduct : KernelJob
         _x = x;
         _blocks = RowBlocks.Of(rows, kernel.MaxRows(weight, rows));
         _direct = rows == 1 && x.Format == FloatFormat.Float32 && weight.IsDepthDense && kernel.MissingExponent(weight) == 0;
-        if (!_direct)
-        {
-            var exponentBytes = (rows * 4L + 63) & ~63L;
-            _exponents = (int*)_workspace.Reserve(exponentBytes + rows * weight.PaddedDepth * 4);
-            _rows = (float*)((byte*)_exponents + exponentBytes);
-            RunPhase(packing: true, _blocks.Count, 1, rows * (long)weight.Depth < 32 << 10 ? 1 : threads);
-        }
         _panelsAtOnce = kernel.MaxPanels(weight, rows);
+        Reserve(threads);
+        if (!_direct)
+            RunPhase(packing: true, _blocks.Count, 1, rows * (long)weight.Depth < 32 << 10 ? 1 : threads);
         _panelGroups = (weight.Panels + _panelsAtOnce - 1) / _panelsAtOnce;
         Plan(threads);
         var units = _panelGroups * RowChunks;
@@ -74,6 +72,18 @@ internal sealed unsafe class FloatProduct : KernelJob
         RunPhase(packing: false, units, rows > MostRows ? 1 : Math.Clamp(units / (threads * 8), 1, 16), threads);
         _workspace.Trim();
         _weight = null!;
+    }
+
+    /// <summary>Room for the rows as the kernel wants them, and for scales in float32 where it wants these and the weight has others.</summary>
+    private void Reserve(int threads)
+    {
+        var exponentBytes = _direct ? 0 : (_x.Rows * 4L + 63) & ~63L;
+        var rowBytes = _direct ? 0 : _x.Rows * _weight.PaddedDepth * 4;
+        _scaleBytes = _kernel.ReadsNarrowScales || _weight.ScaleFormat == FloatFormat.Float32 ? 0 : (long)_panelsAtOnce * _weight.Tiles * PackedWeight.PanelColumns * sizeof(float);
+        if (!_direct || _scaleBytes > 0)
+            _exponents = (int*)_workspace.Reserve(exponentBytes + rowBytes + threads * _scaleBytes);
+        _rows = (float*)((byte*)_exponents + exponentBytes);
+        _scales = (byte*)_rows + rowBytes;
     }
 
     private void Plan(int threads)
@@ -202,13 +212,14 @@ internal sealed unsafe class FloatProduct : KernelJob
                 var panels = Math.Min(_panelsAtOnce, _weight.Panels - panel);
                 var firstBlock = unit / _panelGroups * _blocksPerChunk;
                 var lastBlock = Math.Min(_blocks.Count, firstBlock + _blocksPerChunk);
+                var scales = PanelScales.Of(_weight, panel, panels, _kernel.ReadsNarrowScales, (float*)(_scales + worker * _scaleBytes));
                 for (var block = firstBlock; block < lastBlock; block++)
-                    MultiplyBlock(block, panel, panels, result);
+                    MultiplyBlock(block, panel, panels, scales, result);
             }
         }
     }
 
-    private void MultiplyBlock(int block, int panel, int panels, float* result)
+    private void MultiplyBlock(int block, int panel, int panels, in PanelScales scales, float* result)
     {
         var first = _blocks.Start(block);
         var rows = _blocks.Size(block);
@@ -219,8 +230,9 @@ internal sealed unsafe class FloatProduct : KernelJob
         args.PanelBytes = _weight.PanelBytes;
         args.Tiles = _weight.Tiles;
         args.Groups = _weight.PaddedTile / (_weight.IsHalfByte ? 8 : 4);
-        args.WeightScales = _weight.Scales(panel);
-        args.PanelScaleBytes = _weight.PanelScaleBytes;
+        args.WeightScales = (float*)scales.Stored;
+        args.PanelScaleBytes = scales.PanelBytes;
+        args.ScaleFormat = scales.Format;
         args.Table = _weight.Table;
         args.Result = result;
         if (_weight.Tiles == 0)

@@ -24,7 +24,7 @@ internal unsafe struct FloatTileArgs
     /// <summary>Groups of 64 bytes of the panel in one tile.</summary>
     public nint Groups;
 
-    /// <summary>[tile][16] scales of the first panel.</summary>
+    /// <summary>[tile][16] scales of the first panel, float32 unless <see cref="ScaleFormat"/> says otherwise.</summary>
     public float* WeightScales;
 
     /// <summary>The distance to the next panel's scales.</summary>
@@ -35,6 +35,9 @@ internal unsafe struct FloatTileArgs
 
     /// <summary>[panel][row][16] float32 sums of all scaled tiles.</summary>
     public float* Result;
+
+    /// <summary>How the weight's scales are stored; float32 for a kernel that does not read others.</summary>
+    public FloatFormat ScaleFormat;
 
     /// <summary>Room for an assembled kernel to keep registers that the caller's convention preserves.</summary>
     public IntegerTileArgs.SaveArea Saved;

@@ -15,6 +15,9 @@ internal abstract unsafe class IntegerKernel
     /// <summary>Whether this machine can run it.</summary>
     public abstract bool IsSupported { get; }
 
+    /// <summary>Whether it reads scales of 16 bits; else it is given float32 ones.</summary>
+    public virtual bool ReadsNarrowScales => false;
+
     /// <summary>How it wants the activations.</summary>
     /// <param name="format">The weight's codes.</param>
     public abstract ActivationForm Form(CodeFormat format);

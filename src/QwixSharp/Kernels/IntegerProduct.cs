@@ -52,6 +52,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
     private long _sumBytes;
     private byte* _scratch;
     private long _codeBytes;
+    private long _scaleBytes;
     private long _scratchBytes;
     private int _panelsAtOnce;
     private int _panelGroups;
@@ -138,7 +139,8 @@ internal sealed unsafe class IntegerProduct : KernelJob
         _packedBytes = Round(_packer.RowBytes * rows);
         _sumBytes = Round(_weight.Tiles * rows * 4);
         _codeBytes = Round(_weight.PaddedDepth * (_blocks.Count > 0 ? _blocks.Size(0) : 0) * _planes) + 64;
-        _scratchBytes = _codeBytes + (_input.Format == FloatFormat.Float32 ? 0 : Round((long)_weight.Depth * sizeof(float)));
+        _scaleBytes = _kernel.ReadsNarrowScales ? 0 : (long)_panelsAtOnce * _weight.Tiles * PackedWeight.PanelColumns * sizeof(float);
+        _scratchBytes = _codeBytes + _scaleBytes + (_input.Format == FloatFormat.Float32 ? 0 : Round((long)_weight.Depth * sizeof(float)));
         var packed = (_packedBytes + 2 * _sumBytes) * (_ownRows ? threads : 1);
         _memory = _workspace.Reserve(packed + threads * _scratchBytes);
         _scratch = _memory + packed;
@@ -155,6 +157,9 @@ internal sealed unsafe class IntegerProduct : KernelJob
         var starts = (int*)(codes + _packedBytes);
         return new PackedRows { Codes = codes, Starts = starts, Scales = (float*)((byte*)starts + _sumBytes), First = first };
     }
+
+    /// <summary>A thread's room: for the codes of a block, for scales in float32, for a row in float32.</summary>
+    private sbyte* Scratch(int worker) => (sbyte*)_scratch + worker * _scratchBytes;
 
     private struct PackedRows
     {
@@ -205,7 +210,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
             var packed = Packed(worker, _blocks.Start(first));
             Pack(first, last, packed, worker);
             for (var group = 0; group < _panelGroups; group++)
-                MultiplyGroup(group, first, last, packed, result);
+                MultiplyGroup(group, first, last, packed, result, worker);
         }
     }
 
@@ -218,32 +223,33 @@ internal sealed unsafe class IntegerProduct : KernelJob
             {
                 var (chunk, group) = Math.DivRem(unit, _panelGroups);
                 var first = chunk * _blocksPerChunk;
-                MultiplyGroup(group, first, Math.Min(_blocks.Count, first + _blocksPerChunk), packed, result);
+                MultiplyGroup(group, first, Math.Min(_blocks.Count, first + _blocksPerChunk), packed, result, worker);
             }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Pack(int firstBlock, int lastBlock, in PackedRows packed, int worker)
     {
-        var scratch = (sbyte*)_scratch + worker * _scratchBytes;
+        var scratch = Scratch(worker);
         if (!_weight.IsDepthDense)
             Unsafe.InitBlockUnaligned(scratch, 0, checked((uint)_codeBytes));
         for (var block = firstBlock; block < lastBlock; block++)
         {
             var first = _blocks.Start(block);
             var place = (long)(first - packed.First) * _planes;
-            _packer.Pack(first, _blocks.Size(block), packed.Codes + place * _packer.RowBytes, packed.Starts + place * _weight.Tiles, packed.Scales + place * _weight.Tiles, scratch, (float*)(scratch + _codeBytes));
+            _packer.Pack(first, _blocks.Size(block), packed.Codes + place * _packer.RowBytes, packed.Starts + place * _weight.Tiles, packed.Scales + place * _weight.Tiles, scratch, (float*)(scratch + _codeBytes + _scaleBytes));
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void MultiplyGroup(int group, int firstBlock, int lastBlock, in PackedRows packed, float* result)
+    private void MultiplyGroup(int group, int firstBlock, int lastBlock, in PackedRows packed, float* result, int worker)
     {
         ref readonly var part = ref Part(ref group);
         var panel = group * _panelsAtOnce;
         var panels = Math.Min(_panelsAtOnce, part.Weight.Panels - panel);
+        var scales = PanelScales.Of(part.Weight, panel, panels, _kernel.ReadsNarrowScales, (float*)(Scratch(worker) + _codeBytes));
         for (var block = firstBlock; block < lastBlock; block++)
-            MultiplyBlock(block, packed, part, panel, panels, result);
+            MultiplyBlock(block, packed, part, panel, panels, scales, result);
     }
 
     /// <summary>The part that a group of panels belongs to.</summary>
@@ -257,7 +263,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void MultiplyBlock(int block, in PackedRows packed, in ProductPart part, int panel, int panels, float* result)
+    private void MultiplyBlock(int block, in PackedRows packed, in ProductPart part, int panel, int panels, in PanelScales weightScales, float* result)
     {
         var weight = part.Weight;
         var first = _blocks.Start(block);
@@ -276,8 +282,9 @@ internal sealed unsafe class IntegerProduct : KernelJob
             args.Tiles = weight.Tiles;
             args.Groups = weight.PaddedTile / (weight.IsHalfByte ? 8 : 4);
             args.Start = packed.Starts + place * weight.Tiles;
-            args.WeightScales = weight.Scales(panel);
-            args.PanelScaleBytes = weight.PanelScaleBytes;
+            args.WeightScales = (float*)weightScales.Stored;
+            args.PanelScaleBytes = weightScales.PanelBytes;
+            args.ScaleFormat = weightScales.Format;
             args.ActivationScales = scales;
             args.Result = result;
             if (SumsPerRow == 1)

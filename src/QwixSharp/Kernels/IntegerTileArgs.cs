@@ -28,7 +28,7 @@ internal unsafe struct IntegerTileArgs
     /// <summary>[tile][row]: where each sum of a tile starts (takes out what was added to the weight's codes).</summary>
     public int* Start;
 
-    /// <summary>[tile][16] scales of the first panel.</summary>
+    /// <summary>[tile][16] scales of the first panel, float32 unless <see cref="ScaleFormat"/> says otherwise.</summary>
     public float* WeightScales;
 
     /// <summary>The distance to the next panel's scales.</summary>
@@ -39,6 +39,9 @@ internal unsafe struct IntegerTileArgs
 
     /// <summary>[panel][row][16]: int32 sums of the one tile, or float32 sums of all scaled tiles.</summary>
     public void* Result;
+
+    /// <summary>How the weight's scales are stored; float32 for a kernel that does not read others.</summary>
+    public FloatFormat ScaleFormat;
 
     /// <summary>Room for an assembled kernel to keep registers that the caller's convention preserves.</summary>
     public SaveArea Saved;

@@ -18,6 +18,9 @@ internal sealed class PackedConvolutionForm(QArray array) : IKernelForm
     /// <inheritdoc/>
     public bool CanRestore => _packed.Count > 0;
 
+    /// <inheritdoc/>
+    public long ScaleSize => sizeof(float);
+
     /// <summary>The packed kernel for the strides, padding and dilation of a layer.</summary>
     internal ConvolutionKernel For(ConvolutionShape shape)
     {

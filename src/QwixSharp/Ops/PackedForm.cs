@@ -71,6 +71,9 @@ internal sealed class PackedForm : IKernelForm
     }
 
     /// <inheritdoc/>
+    public long ScaleSize => NarrowScales.ElementSize(Weight.ScaleFormat);
+
+    /// <inheritdoc/>
     public unsafe Tensor RestoreCodes()
     {
         using var scope = NewDisposeScope();

@@ -72,6 +72,8 @@ public class OdmlQatProvider : ModelProvider
         RuleValidation.Check(rule, null);
         if (rule.TileSize is not null)
             throw new RuleException($"Devices have no tiles: leave TileSize out. Rule: {rule}");
+        if (rule.WeightScaleDtype is not null)
+            throw new RuleException($"Devices have scales in float32: leave WeightScaleDtype out. Rule: {rule}");
         return rule with
         {
             ActStaticScale = rule.ActStaticScale ?? (rule.ActQType is null ? null : true),

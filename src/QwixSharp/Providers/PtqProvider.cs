@@ -157,7 +157,7 @@ public class PtqProvider : QuantizationProvider
     {
         var rule = site.Rule;
         if (operand.IsWeight)
-            return new Prepared(site.QuantizeWeight(operand, key, () => how(rule.WeightQType!, rule.TileSize, rule.WeightCalibrationMethod)), null);
+            return new Prepared(site.QuantizeWeight(operand, key, () => how(rule.WeightQType!, rule.TileSize, rule.WeightCalibrationMethod) with { ScaleDtype = rule.WeightScaleDtype }), null);
         if (rule.ActQType is not { } qtype)
             return new Prepared(operand.Value, null);
         var quantized = site.QuantizeActivation(operand.Value, how(qtype, site.ActTiling, rule.ActCalibrationMethod!), side);

@@ -39,6 +39,13 @@ public record QuantizationRule
     /// <summary>How the range of weights is found; <c>absmax</c> unless told.</summary>
     public CalibrationMethod WeightCalibrationMethod { get; init; } = CalibrationMethod.AbsMax();
 
+    /// <summary>
+    /// <see cref="TorchSharp.torch.ScalarType.Float16"/> or <see cref="TorchSharp.torch.ScalarType.BFloat16"/> rounds the scales of
+    /// weights to numbers of that dtype before codes are computed, and stores them in 16 bits: at tiles of 32, four-bit codes take
+    /// 4.5 bits a weight instead of 5. The dtype that products are computed in stays that of the weight. Null leaves scales in it.
+    /// </summary>
+    public TorchSharp.torch.ScalarType? WeightScaleDtype { get; init; }
+
     /// <summary>How the range of activations is found; null leaves it to the provider (<c>absmax</c>).</summary>
     public CalibrationMethod? ActCalibrationMethod { get; init; }
 

@@ -88,9 +88,10 @@ public static class RuleJson
         "tile_size" => rule with { TileSize = ParseTiling(value) },
         "act_static_scale" => rule with { ActStaticScale = value.ValueKind == JsonValueKind.Null ? null : value.GetBoolean() },
         "weight_calibration_method" => rule with { WeightCalibrationMethod = value.GetString() ?? rule.WeightCalibrationMethod.ToString() },
+        "weight_scale_dtype" => rule with { WeightScaleDtype = value.ValueKind == JsonValueKind.Null ? null : FloatDtype.Parse(value.GetString()) },
         "act_calibration_method" => rule with { ActCalibrationMethod = value.GetString() },
         "act_batch_axes" => rule with { ActBatchAxes = [.. value.EnumerateArray().Select(e => e.GetInt32())] },
-        _ => throw new ArgumentException("There is no such setting. Known are: module_path, op_names, weight_qtype, act_qtype, tile_size, act_static_scale, weight_calibration_method, act_calibration_method, act_batch_axes."),
+        _ => throw new ArgumentException("There is no such setting. Known are: module_path, op_names, weight_qtype, act_qtype, tile_size, act_static_scale, weight_calibration_method, weight_scale_dtype, act_calibration_method, act_batch_axes."),
     };
 
     private static Tiling? ParseTiling(JsonElement value) => value.ValueKind switch
@@ -119,6 +120,8 @@ public static class RuleJson
             json.WriteBoolean("act_static_scale", true);
         if (rule.WeightCalibrationMethod != usual.WeightCalibrationMethod)
             json.WriteString("weight_calibration_method", rule.WeightCalibrationMethod.ToString());
+        if (rule.WeightScaleDtype is { } dtype)
+            json.WriteString("weight_scale_dtype", FloatDtype.NameOf(dtype));
         if (rule.ActQType is not null && rule.ActCalibrationMethod is { } calibration && calibration != CalibrationMethod.AbsMax())
             json.WriteString("act_calibration_method", calibration.ToString());
         if (!rule.ActBatchAxes.SequenceEqual(usual.ActBatchAxes))

@@ -1,3 +1,5 @@
+using static TorchSharp.torch;
+
 namespace QwixSharp.Rules;
 
 /// <summary>Refuses rules that contradict themselves.</summary>
@@ -16,8 +18,21 @@ internal static class RuleValidation
             throw new RuleException($"OpNames has \"{unknown}\", which is no op. Known are: {string.Join(", ", opNames)}. Rule: {rule}");
         CheckSymmetry(rule, rule.WeightQType, rule.WeightCalibrationMethod, nameof(rule.WeightCalibrationMethod));
         CheckSymmetry(rule, rule.ActQType, rule.ActCalibrationMethod, nameof(rule.ActCalibrationMethod));
+        CheckScales(rule);
         if (rule is QtRule training)
             CheckTraining(training);
+    }
+
+    private static void CheckScales(QuantizationRule rule)
+    {
+        if (rule.WeightScaleDtype is null)
+            return;
+        if (rule.WeightScaleDtype is not (ScalarType.Float16 or ScalarType.BFloat16))
+            throw new RuleException($"WeightScaleDtype is {rule.WeightScaleDtype}, but scales are rounded to Float16 or BFloat16 only: leave it out for scales in the weight's dtype. Rule: {rule}");
+        if (rule.WeightQType is { IsMicroScaled: true })
+            throw new RuleException($"WeightScaleDtype is set, but {rule.WeightQType} has scales of its own type: leave it out. Rule: {rule}");
+        if (rule is QtRule)
+            throw new RuleException($"Training keeps scales in the weight's dtype: leave WeightScaleDtype out, and set it in the rules of the PtqProvider that follows. Rule: {rule}");
     }
 
     private static void CheckTraining(QtRule rule)

@@ -16,11 +16,11 @@ internal static class Exported
         try
         {
             file.Export(path);
-            var outputs = runtime.Run(path, inputs);
-            Assert.Equal(expected.Length, outputs.Length);
-            for (int i = 0; i < expected.Length; i++)
-                Compare(expected[i], outputs[i].ToTensor(), tolerance);
-            return LiteRtModel.Open(path);
+            var read = file.Inspect();
+            var (newer, older) = runtime.RunInBoth(path, [inputs]);
+            CompareAll(expected, newer[0], tolerance);
+            SecondOpinion.Check(read, older, (outputs, _) => CompareAll(expected, outputs[0], tolerance));
+            return read;
         }
         finally
         {
@@ -28,17 +28,29 @@ internal static class Exported
         }
     }
 
+    private static void CompareAll(Tensor[] expected, RunOutput[] outputs, double tolerance)
+    {
+        Assert.Equal(expected.Length, outputs.Length);
+        for (int i = 0; i < expected.Length; i++)
+            Compare(expected[i], outputs[i].ToTensor(), tolerance);
+    }
+
     /// <summary>Differences are relative to the largest expected value, and absolute below one.</summary>
     public static void Compare(Tensor expected, Tensor actual, double tolerance)
     {
         Assert.Equal(expected.shape, actual.shape);
         Assert.Equal(expected.dtype, actual.dtype);
+        Assert.InRange(Difference(expected, actual), 0, tolerance);
+    }
+
+    private static double Difference(Tensor expected, Tensor actual)
+    {
         using var scope = NewDisposeScope();
         var (e, a) = (expected.detach().to(ScalarType.Float64), actual.to(ScalarType.Float64));
         var same = e.eq(a);
         var difference = where(same, zeros_like(e), (e - a).abs());
         double scale = Math.Max(1, where(e.isfinite(), e.abs(), zeros_like(e)).max().item<double>());
-        Assert.InRange(difference.max().item<double>(), 0, tolerance * scale);
+        return difference.max().item<double>() / scale;
     }
 
     public static IEnumerable<Tensor> Call(nn.Module model, Tensor[] inputs)

@@ -18,8 +18,8 @@ public sealed class LanguageModelTests(LiteRtRuntime runtime)
     public void MiniLMWithItsWeightsAgrees()
     {
         using var scope = NewDisposeScope();
-        var ids = tensor(new long[,] { { 101, 2023, 2003, 1037, 7099, 102, 0, 0 }, { 101, 7592, 2088, 999, 2129, 2024, 2017, 102 } });
-        var mask = ids.ne(0).to(ScalarType.Int64);
+        var ids = tensor(new[,] { { 101, 2023, 2003, 1037, 7099, 102, 0, 0 }, { 101, 7592, 2088, 999, 2129, 2024, 2017, 102 } });
+        var mask = ids.ne(0).to(ScalarType.Int32);
         using var encoder = MiniLM.Load();
         var file = Exported.Check(runtime, encoder, [ids, mask]);
         Assert.InRange(file.Length, 0, encoder.parameters().Sum(p => p.NumberOfElements) * 4 * 1.05);
@@ -45,7 +45,7 @@ public sealed class LanguageModelTests(LiteRtRuntime runtime)
         using var scope = NewDisposeScope();
         manual_seed(11);
         var model = new Gpt(vocabulary: 50, context: 12, width: 32, heads: 4, layers: 2);
-        var tokens = tensor(new long[] { 3, 14, 15, 9, 26, 5, 35, 8, 9, 7, 49, 0 }).view(1, 12);
+        var tokens = tensor(new[] { 3, 14, 15, 9, 26, 5, 35, 8, 9, 7, 49, 0 }).view(1, 12);
         if (weights is null)
         {
             var file = Exported.Check(runtime, model, [tokens]);

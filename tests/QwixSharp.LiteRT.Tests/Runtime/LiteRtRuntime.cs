@@ -29,6 +29,14 @@ public sealed record RunOutput(string Name, string Dtype, long[] Shape, byte[] D
     }
 }
 
+/// <summary>What an engine answers: the outputs for each batch, or why there are none.</summary>
+public sealed record EngineAnswer([property: JsonPropertyName("batches")] RunOutput[][]? Outputs, string? Error)
+{
+    /// <summary>The outputs for each batch.</summary>
+    [JsonIgnore]
+    public RunOutput[][] Batches => Outputs ?? throw new InvalidOperationException(Error);
+}
+
 /// <summary>
 /// LiteRT runtimes that this project did not write, in a Node process that all tests share. Their packages are installed
 /// from the lock file on first use.
@@ -38,6 +46,8 @@ public sealed class LiteRtRuntime : IDisposable
     /// <summary>The words by which the build recognizes that these tests were not run.</summary>
     public const string Missing = "No LiteRT runtime";
 
+    private const string Newer = "litert", Older = "tfjs";
+
     private static readonly string Folder = Path.Combine(RepositoryFolder.Path, "tests/QwixSharp.LiteRT.Tests/runner");
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web) { DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull };
 
@@ -45,17 +55,25 @@ public sealed class LiteRtRuntime : IDisposable
     private readonly Lazy<string?> _whyNot = new(WhyNot);
     private Process? _node;
 
-    /// <summary>Runs a model.</summary>
+    /// <summary>Runs a model in LiteRT.</summary>
     /// <param name="model">The path of the file.</param>
-    /// <param name="inputs">Contents of the inputs by name, or in the order of the signature where names are numbers.</param>
-    /// <param name="signature">Which signature; the first if null.</param>
-    /// <param name="engine"><c>litert</c> or the older <c>tfjs</c>.</param>
-    public RunOutput[] Run(string model, IReadOnlyDictionary<string, byte[]> inputs, string? signature = null, string engine = "litert") =>
-        Ask(model, inputs, signature, engine);
+    /// <param name="inputs">Contents of the inputs by name.</param>
+    /// <param name="signature">Which signature.</param>
+    public RunOutput[] Run(string model, IReadOnlyDictionary<string, byte[]> inputs, string signature) =>
+        Ask(model, [inputs], signature, Newer)[0].Batches[0];
 
-    /// <summary>Runs a model on inputs in the order of the signature.</summary>
-    public RunOutput[] Run(string model, IReadOnlyList<Tensor> inputs, string? signature = null, string engine = "litert") =>
-        Ask(model, inputs.Select(BytesOf).ToArray(), signature, engine);
+    /// <summary>Runs a model in LiteRT on inputs in the order of its signature.</summary>
+    public RunOutput[] Run(string model, params Tensor[] inputs) => Run(model, [inputs])[0];
+
+    /// <summary>Runs a model in LiteRT on several batches, which is loaded once.</summary>
+    public RunOutput[][] Run(string model, IReadOnlyList<Tensor[]> batches) => Ask(model, Bytes(batches), null, Newer)[0].Batches;
+
+    /// <summary>Runs a model on several batches in LiteRT and in the older runtime, which is a second opinion.</summary>
+    public (RunOutput[][] Newer, EngineAnswer Older) RunInBoth(string model, IReadOnlyList<Tensor[]> batches)
+    {
+        var answers = Ask(model, Bytes(batches), null, Newer, Older);
+        return (answers[0].Batches, answers[1]);
+    }
 
     public void Dispose()
     {
@@ -73,18 +91,19 @@ public sealed class LiteRtRuntime : IDisposable
         return contiguous.bytes.ToArray();
     }
 
-    private RunOutput[] Ask(string model, object inputs, string? signature, string engine)
+    private static object[] Bytes(IReadOnlyList<Tensor[]> batches) => [.. batches.Select(inputs => Array.ConvertAll(inputs, BytesOf))];
+
+    private EngineAnswer[] Ask(string model, object[] batches, string? signature, params string[] engines)
     {
         if (_whyNot.Value is { } reason)
             Assert.Skip($"{Missing}: {reason}");
         lock (_lock)
         {
             _node ??= Process.Start(new ProcessStartInfo("node", "serve.mjs") { WorkingDirectory = Folder, RedirectStandardInput = true, RedirectStandardOutput = true })!;
-            _node.StandardInput.WriteLine(JsonSerializer.Serialize(new { engine, model = Path.GetFullPath(model), signature, inputs }, Json));
+            _node.StandardInput.WriteLine(JsonSerializer.Serialize(new { engines, model = Path.GetFullPath(model), signature, batches }, Json));
             _node.StandardInput.Flush();
             var line = _node.StandardOutput.ReadLine() ?? throw new InvalidOperationException($"Node ended while it ran {model}.");
-            var answer = JsonSerializer.Deserialize<Answer>(line, Json)!;
-            return answer.Outputs ?? throw new InvalidOperationException($"{Path.GetFileName(model)}: {answer.Error}");
+            return JsonSerializer.Deserialize<EngineAnswer[]>(line, Json)!;
         }
     }
 
@@ -105,9 +124,10 @@ public sealed class LiteRtRuntime : IDisposable
         }
     }
 
+    /// <summary>Installs the packages, without the peer that only the JavaScript around the older runtime wants.</summary>
     private static string? Npm()
     {
-        const string arguments = "ci --ignore-scripts --no-audit --no-fund";
+        const string arguments = "ci --omit=peer --ignore-scripts --no-audit --no-fund";
         bool windows = RuntimeInformation.IsOSPlatform(OSPlatform.Windows);
         return TryRun(windows ? "cmd" : "npm", windows ? "/c npm " + arguments : arguments) is { } error ? $"npm {arguments} failed: {error}" : null;
     }
@@ -120,8 +140,6 @@ public sealed class LiteRtRuntime : IDisposable
         process.WaitForExit();
         return process.ExitCode == 0 ? null : $"exit code {process.ExitCode}, {errors} {output.Result}".Trim();
     }
-
-    private sealed record Answer(RunOutput[]? Outputs, string? Error);
 }
 
 /// <summary>Tests that run files share one Node process.</summary>

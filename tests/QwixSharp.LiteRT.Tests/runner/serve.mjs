@@ -1,7 +1,6 @@
 // Answers requests for runs of .tflite files, a line of JSON each:
-//   {"engine": "litert" | "tfjs", "model": path, "signature": key or null, "inputs": {name: base64} or [base64, …]}
-// with {"outputs": [{"name", "dtype", "shape", "data": base64}]} or {"error": text}.
-import fs from 'node:fs';
+//   {"model": path, "engines": ["litert" | "tfjs", …], "signature": key or null, "batches": [{name: base64} or [base64, …], …]}
+// with a list that has, for each engine, {"batches": [[{"name", "dtype", "shape", "data": base64}, …], …]} or {"error": text}.
 import readline from 'node:readline';
 
 const engines = {};
@@ -14,30 +13,39 @@ async function engine(name) {
   return engines[name];
 }
 
-async function answer(request) {
-  const { runtime, load } = await engine(request.engine);
-  const model = await load(runtime, new Uint8Array(fs.readFileSync(request.model)));
+async function run(name, path, signature, batches) {
+  const { runtime, load } = await engine(name);
+  const model = await load(runtime, path);
   try {
-    const index = request.signature ? model.signatures.findIndex(signature => signature.key === request.signature) : 0;
-    if (index < 0) throw Error(`no signature ${request.signature}; there are ${model.signatures.map(signature => signature.key)}`);
-    const inputs = model.signatures[index].inputs.map(({ name }, i) => {
-      const data = Array.isArray(request.inputs) ? request.inputs[i] : request.inputs[name];
-      if (data === undefined) throw Error(`input ${name} is missing`);
-      return Buffer.from(data, 'base64');
-    });
-    const outputs = await model.run(index, inputs);
-    return { outputs: outputs.map(output => ({ ...output, data: output.data.toString('base64') })) };
+    const index = signature ? model.signatures.findIndex(({ key }) => key === signature) : 0;
+    if (index < 0) throw Error(`no signature ${signature}; there are ${model.signatures.map(({ key }) => key)}`);
+    const results = [];
+    for (const batch of batches) {
+      const inputs = model.signatures[index].inputs.map(({ name }, i) => {
+        const data = Array.isArray(batch) ? batch[i] : batch[name];
+        if (data === undefined) throw Error(`input ${name} is missing`);
+        return Buffer.from(data, 'base64');
+      });
+      const outputs = await model.run(index, inputs);
+      results.push(outputs.map(output => ({ ...output, data: output.data.toString('base64') })));
+    }
+    return results;
   } finally {
     model.free();
   }
 }
 
-for await (const line of readline.createInterface({ input: process.stdin })) {
-  let result;
-  try {
-    result = await answer(JSON.parse(line));
-  } catch (error) {
-    result = { error: String(error?.message ?? error) };
+async function answer({ model, engines, signature, batches }) {
+  const answers = [];
+  for (const name of engines) {
+    try {
+      answers.push({ batches: await run(name, model, signature, batches) });
+    } catch (error) {
+      answers.push({ error: String(error?.message ?? error) });
+    }
   }
-  process.stdout.write(JSON.stringify(result) + '\n');
+  return answers;
 }
+
+for await (const line of readline.createInterface({ input: process.stdin }))
+  process.stdout.write(JSON.stringify(await answer(JSON.parse(line))) + '\n');

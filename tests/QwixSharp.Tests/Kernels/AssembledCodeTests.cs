@@ -35,7 +35,7 @@ public unsafe class AssembledCodeTests
     public void IntegerKernelsOfBothConventionsAgree(int rows, int panels, bool half, bool tiled)
     {
         Assert.SkipUnless(AssembledMachine.HasVnni && !OperatingSystem.IsWindows(), "needs AVX-512 VNNI and the System V convention");
-        var shape = new IntegerShape(half ? CodeFormat.Int4 : CodeFormat.Int8, tiled, rows, panels, 2, HasVnni: true, IsWindows: false);
+        var shape = new IntegerShape(half ? CodeFormat.Int4 : CodeFormat.Int8, tiled, FloatFormat.Float32, rows, panels, 2, HasVnni: true, IsWindows: false);
         var native = RunInteger(shape, throughBridge: false);
         Assert.Equal(native, RunInteger(shape with { IsWindows = true }, throughBridge: true));
         if (rows * panels <= 20)
@@ -48,8 +48,8 @@ public unsafe class AssembledCodeTests
         Assert.SkipUnless(AssembledMachine.HasAvx512 && !OperatingSystem.IsWindows(), "needs AVX-512 and the System V convention");
         foreach (var rows in new[] { 1, 8, PairEmitter.MostRows })
             Assert.Equal(
-                RunFloat(PairCode.Get(new PairShape(rows, IsWindows: false)), tiles: 3, rows, panels: 2, throughBridge: false),
-                RunFloat(PairCode.Get(new PairShape(rows, IsWindows: true)), tiles: 3, rows, panels: 2, throughBridge: true));
+                RunFloat(PairCode.Get(new PairShape(FloatFormat.Float32, rows, IsWindows: false)), tiles: 3, rows, panels: 2, throughBridge: false),
+                RunFloat(PairCode.Get(new PairShape(FloatFormat.Float32, rows, IsWindows: true)), tiles: 3, rows, panels: 2, throughBridge: true));
     }
 
     [Fact]
@@ -59,7 +59,7 @@ public unsafe class AssembledCodeTests
         foreach (var rows in new[] { 1, 6, 9, 11 })
             foreach (var groups in new[] { 1, 4 })
             {
-                var shape = new PlanesShape(groups, rows, HasVnni: true, IsWindows: false);
+                var shape = new PlanesShape(groups, FloatFormat.Float32, rows, HasVnni: true, IsWindows: false);
                 var native = RunPlanes(shape, throughBridge: false);
                 Assert.Equal(native, RunPlanes(shape with { IsWindows = true }, throughBridge: true));
                 if (rows <= PlanesEmitter.MostRows(hasVnni: false))
@@ -79,7 +79,7 @@ public unsafe class AssembledCodeTests
         foreach (var rows in new[] { 1, 2, 8, 9, 24 })
             foreach (var tiled in new[] { false, true })
             {
-                var shape = new FloatShape(format, shift, tiled, rows, IsWindows: false);
+                var shape = new FloatShape(format, shift, tiled, FloatFormat.Float32, rows, IsWindows: false);
                 Assert.Equal(RunFloat(shape, throughBridge: false), RunFloat(shape with { IsWindows = true }, throughBridge: true));
             }
     }
@@ -100,7 +100,7 @@ public unsafe class AssembledCodeTests
     public void KernelsTouchOnlyRegistersThatBothConventionsLetThemChange()
     {
         var allowed = new HashSet<Register> { Register.RAX, Register.RCX, Register.RDX, Register.R8, Register.R9, Register.R10, Register.R11, Register.RSP };
-        var shape = new IntegerShape(CodeFormat.Int4, Tiled: true, Rows: 6, Panels: 2, Unroll: 1, HasVnni: true, IsWindows: true);
+        var shape = new IntegerShape(CodeFormat.Int4, Tiled: true, FloatFormat.BFloat16, Rows: 6, Panels: 2, Unroll: 1, HasVnni: true, IsWindows: true);
         CheckRegisters(IntegerCode.Assemble(shape), allowed);
         CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.HalfBytes, Rows: 6, RowBytes: 4, TileSteps: 8, HasSegments: false, IsWindows: true)), allowed);
         CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.Words, Rows: 6, RowBytes: 4, TileSteps: 0, HasSegments: true, IsWindows: true)), allowed);

@@ -100,8 +100,19 @@ internal sealed unsafe class Sample : IDisposable
 
     public void Dispose() => Packed.Dispose();
 
-    private static float[] RandomScales(Random random, int n, int k, int tile) =>
-        [.. Enumerable.Range(0, n * ((k + tile - 1) / tile)).Select(_ => 0.01f + (float)random.NextDouble())];
+    /// <summary>Scales of float32, or rounded to float16 or bfloat16, which the weight then stores in 16 bits.</summary>
+    private static float[] RandomScales(Random random, int n, int k, int tile)
+    {
+        var format = random.Next(3);
+        return [.. Enumerable.Range(0, n * ((k + tile - 1) / tile)).Select(_ => Round(0.01f + (float)random.NextDouble(), format))];
+
+        static float Round(float scale, int format) => format switch
+        {
+            0 => scale,
+            1 => (float)(Half)scale,
+            _ => BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(scale) & 0xFFFF0000),
+        };
+    }
 
     private static sbyte[] RandomBytes(Random random, int count, int limit) =>
         [.. Enumerable.Range(0, count).Select(_ => (sbyte)(byte)random.Next(limit))];

@@ -11,7 +11,7 @@ internal sealed class QwixTarget(LogicalTensor tensor) : TensorTarget
     internal override void Write(SafetensorsWriter writer)
     {
         using var array = tensor.ReadQuantized();
-        QwixEntries.Write(writer, tensor.Name, array);
+        QwixEntries.Write(writer, tensor.Name, array, tensor.Dtype);
     }
 
     /// <summary>What the layout says of all quantized tensors of a checkpoint.</summary>

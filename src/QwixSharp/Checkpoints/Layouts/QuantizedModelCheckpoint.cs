@@ -18,20 +18,21 @@ internal static class QuantizedModelCheckpoint
         using var scope = NewDisposeScope();
         var stats = quantStats?.ToTensors().Select(t => KeyValuePair.Create(QwixEntries.QuantStats + t.Key, t.Value)).ToList() ?? [];
         RefuseAbstract(weights, plain);
-
-        var entries = weights.SelectMany(w => Entries(w.Key, w.Value)).Concat(plain.Concat(stats).Select(p => TensorEntry.Of(p.Key, p.Value)));
         var state = Core(model).State;
         var known = state.Weights.All.ToDictionary(w => w.Key, w => w.Value);
+        var scaleDtypes = known.ToDictionary(w => w.Key, w => w.Value.FindScaleDtype());
+
+        var entries = weights.SelectMany(w => Entries(w.Key, w.Value, scaleDtypes[w.Key])).Concat(plain.Concat(stats).Select(p => TensorEntry.Of(p.Key, p.Value)));
         var manifest = new QwixManifest(
             [.. state.Providers.SelectMany(p => p.Rules)],
-            weights.ToDictionary(w => w.Key, w => new QwixTensorInfo(w.Value.QType, w.Value.Shape.ToArray(), w.Value.TiledAxes(), known[w.Key].How.Calibration)));
+            weights.ToDictionary(w => w.Key, w => new QwixTensorInfo(w.Value.QType, w.Value.Shape.ToArray(), w.Value.TiledAxes(), known[w.Key].How.Calibration, scaleDtypes[w.Key] == w.Value.Dtype ? null : w.Value.Dtype)));
         var metadata = new Dictionary<string, string> { ["format"] = "pt", [QwixManifest.Key] = manifest.ToJson() };
         using var writer = path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)
             ? SafetensorsWriter.Create(path, entries, metadata)
             : SafetensorsWriter.CreateFolder(path, entries, metadata, maxShardSize);
         foreach (var (name, array) in weights)
         {
-            QwixEntries.Write(writer, name, array);
+            QwixEntries.Write(writer, name, array, scaleDtypes[name]);
             // What only a kernel's form held before is not held twice from now on.
             if (state.IsReleased(known[name].Use))
                 array.Compact();
@@ -68,8 +69,8 @@ internal static class QuantizedModelCheckpoint
             .ToDictionary(t => t.Name[QwixEntries.QuantStats.Length..], t => checkpoint.Read(t.Name)));
     }
 
-    private static IReadOnlyList<TensorEntry> Entries(string name, QArray array) =>
-        QwixEntries.Of(name, array.QType, array.Shape, array.ScaleShape, array.Dtype, array.ZeroPoint is not null);
+    private static IReadOnlyList<TensorEntry> Entries(string name, QArray array, ScalarType scaleDtype) =>
+        QwixEntries.Of(name, array.QType, array.Shape, array.ScaleShape, scaleDtype, array.ZeroPoint is not null);
 
     private static void RefuseAbstract(IReadOnlyDictionary<string, QArray> weights, IEnumerable<KeyValuePair<string, Tensor>> plain)
     {

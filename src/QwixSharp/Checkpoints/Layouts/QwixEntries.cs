@@ -33,11 +33,12 @@ internal static class QwixEntries
         return hasZeroPoint ? [codes, scale, new(name + ZeroPoint, CheckpointDtypes.Of(Codec.CodeDtype(qtype)), scaleShape)] : [codes, scale];
     }
 
-    /// <summary>Writes the stored tensors of an array.</summary>
-    internal static void Write(SafetensorsWriter writer, string name, QArray array)
+    /// <summary>Writes the stored tensors of an array, the scales in a dtype that holds them.</summary>
+    internal static void Write(SafetensorsWriter writer, string name, QArray array, ScalarType scaleDtype)
     {
         writer.Write(name + QValue, array.Codes);
-        writer.Write(name + Scale, array.Scale);
+        using (Tensor scale = array.LendScale(), stored = scale.to(scaleDtype))
+            writer.Write(name + Scale, stored);
         if (array.ZeroPoint is { } zeroPoint)
             writer.Write(name + ZeroPoint, zeroPoint);
     }

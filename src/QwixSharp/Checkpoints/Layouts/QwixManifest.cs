@@ -5,6 +5,7 @@ using System.Text.Json;
 using QwixSharp.Arrays;
 using QwixSharp.Numerics;
 using QwixSharp.Rules;
+using static TorchSharp.torch;
 
 namespace QwixSharp.Checkpoints.Layouts;
 
@@ -13,14 +14,15 @@ namespace QwixSharp.Checkpoints.Layouts;
 /// <param name="Shape">The shape in values.</param>
 /// <param name="Tiles">The tile size of each axis that is cut into tiles; for readers, since the scales' shape says it too.</param>
 /// <param name="Calibration">How the range was found; null where it is not known.</param>
-internal sealed record QwixTensorInfo(QType QType, IReadOnlyList<long> Shape, IReadOnlyDictionary<int, long> Tiles, CalibrationMethod? Calibration)
+/// <param name="Dtype">The array's dtype where scales are stored in a smaller one; null where it is the stored scales'.</param>
+internal sealed record QwixTensorInfo(QType QType, IReadOnlyList<long> Shape, IReadOnlyDictionary<int, long> Tiles, CalibrationMethod? Calibration, ScalarType? Dtype = null)
 {
     /// <summary>Describes a tensor whose tiles the shape of its scales tells.</summary>
-    internal static QwixTensorInfo Of(IReadOnlyList<long> shape, TensorQuantization quantization, CalibrationMethod? calibration)
+    internal static QwixTensorInfo Of(IReadOnlyList<long> shape, TensorQuantization quantization, CalibrationMethod? calibration, ScalarType? dtype = null)
     {
         var scales = quantization.ScaleShape;
         var tiles = Enumerable.Range(0, shape.Count).Where(a => scales[a] != 1 && scales[a] != shape[a]).ToDictionary(a => a, a => shape[a] / scales[a]);
-        return new(quantization.QType, shape, tiles, calibration);
+        return new(quantization.QType, shape, tiles, calibration, dtype);
     }
 }
 
@@ -88,7 +90,8 @@ internal sealed record QwixManifest(IReadOnlyList<QuantizationRule>? Rules, IRea
         json.TryGetProperty("tile", out var tile)
             ? tile.EnumerateObject().ToDictionary(t => int.Parse(t.Name, CultureInfo.InvariantCulture), t => t.Value.GetInt64())
             : new Dictionary<int, long>(),
-        json.TryGetProperty("calibration", out var calibration) ? CalibrationMethod.Parse(calibration.GetString()!) : null);
+        json.TryGetProperty("calibration", out var calibration) ? CalibrationMethod.Parse(calibration.GetString()!) : null,
+        json.TryGetProperty("dtype", out var dtype) ? FloatDtype.Parse(dtype.GetString()) : null);
 
     private static void Write(Utf8JsonWriter json, string name, QwixTensorInfo info)
     {
@@ -108,6 +111,8 @@ internal sealed record QwixManifest(IReadOnlyList<QuantizationRule>? Rules, IRea
 
         if (info.Calibration is { } calibration)
             json.WriteString("calibration", calibration.ToString());
+        if (info.Dtype is { } dtype)
+            json.WriteString("dtype", FloatDtype.NameOf(dtype));
         json.WriteEndObject();
     }
 

@@ -17,8 +17,8 @@ internal sealed class QwixTensor : LogicalTensor
         var scale = Stored[1];
         CheckScale(scale);
         Quantization = new TensorQuantization(info.QType, scale.Shape, Stored.Count > 2);
-        Dtype = scale.Dtype.Carrier();
-        var expected = QwixEntries.Of(name, info.QType, [.. info.Shape], [.. scale.Shape], Dtype, Quantization.HasZeroPoint);
+        Dtype = info.Dtype ?? scale.Dtype.Carrier();
+        var expected = QwixEntries.Of(name, info.QType, [.. info.Shape], [.. scale.Shape], scale.Dtype.Carrier(), Quantization.HasZeroPoint);
         foreach (var (stored, wanted) in Stored.Zip(expected))
         {
             // Bytes are also how programs without small floats store these.
@@ -43,7 +43,7 @@ internal sealed class QwixTensor : LogicalTensor
         var parts = Stored.Select(s => _checkpoint.Read(s.Name)).ToList();
         try
         {
-            return new QArray(Info.QType, [.. Shape], parts[0], parts[1], parts.ElementAtOrDefault(2)).MoveToOuterDisposeScope();
+            return new QArray(Info.QType, [.. Shape], parts[0], parts[1].to(Dtype), parts.ElementAtOrDefault(2)).MoveToOuterDisposeScope();
         }
         catch (ArgumentException error)
         {

@@ -63,11 +63,23 @@ internal sealed class TensorChunks(Checkpoint source, ScalarType? computeDtype, 
         if (computeDtype is { } dtype)
             values = values.to(dtype);
         // Chunks are done by several threads: each takes one core.
-        var array = Quantizer.Quantize(values, how, threads: 1);
+        var array = Quantize(chunk, values, how);
         var telling = how.Calibration.Kind == CalibrationKind.Fixed ? values : array.Scale;
         if (!telling.isfinite().all().item<bool>())
             throw new CheckpointException($"Tensor {chunk.Planned.Tensor} of {CheckpointException.Quote(source.Path)} has NaN or infinite values. Leave it out by a rule without weight_qtype, or mend it.");
         return array;
+    }
+
+    private QArray Quantize(TensorChunk chunk, Tensor values, HowToQuantize how)
+    {
+        try
+        {
+            return Quantizer.Quantize(values, how, threads: 1);
+        }
+        catch (ArgumentException error)
+        {
+            throw new CheckpointException($"Tensor {chunk.Planned.Tensor} of {CheckpointException.Quote(source.Path)} cannot be quantized: {error.Message} Rule: {chunk.Planned.Rule}", error);
+        }
     }
 
     private void Put(TensorChunk chunk, QArray array)
@@ -79,7 +91,7 @@ internal sealed class TensorChunks(Checkpoint source, ScalarType? computeDtype, 
         if (isShared && chunk.FirstRow > 0)
             return;
         long scaleRow = chunk.FirstRow / (rows / scaleRows);
-        Put(outputs[1].Name, array.Scale, scaleRow * (outputs[1].ByteLength / scaleRows));
+        Put(outputs[1].Name, array.Scale.to(outputs[1].Dtype.Carrier()), scaleRow * (outputs[1].ByteLength / scaleRows));
         if (array.ZeroPoint is { } zeroPoint)
             Put(outputs[2].Name, zeroPoint, scaleRow * (outputs[2].ByteLength / scaleRows));
     }

@@ -49,6 +49,7 @@ internal sealed class TensorPlanner(IReadOnlyList<QuantizationRule> rules, Scala
             ChannelwiseAxes = tiles.ContainsKey(0) ? [] : [0],
             TiledAxes = tiles,
             Calibration = rule.WeightCalibrationMethod,
+            ScaleDtype = rule.WeightScaleDtype,
         };
     }
 
@@ -77,7 +78,7 @@ internal sealed class TensorPlanner(IReadOnlyList<QuantizationRule> rules, Scala
             return planned with
             {
                 Quantization = new TensorQuantization(array.QType, array.ScaleShape.ToArray(), array.ZeroPoint is not null),
-                Outputs = QwixEntries.Of(tensor.Name, array.QType, array.Shape, array.ScaleShape, dtype, array.ZeroPoint is not null),
+                Outputs = QwixEntries.Of(tensor.Name, array.QType, array.Shape, array.ScaleShape, rule.WeightScaleDtype ?? dtype, array.ZeroPoint is not null),
             };
         }
         catch (ArgumentException error)

@@ -17,6 +17,9 @@ internal sealed unsafe class AssembledFloatKernel : FloatKernel
     public override bool IsSupported => AssembledMachine.HasAvx512;
 
     /// <inheritdoc/>
+    public override bool ReadsNarrowScales => true;
+
+    /// <inheritdoc/>
     public override bool Serves(PackedWeight weight) => weight.Format != CodeFormat.Table8 || weight.Fp8Shift != 0;
 
     /// <inheritdoc/>
@@ -41,10 +44,10 @@ internal sealed unsafe class AssembledFloatKernel : FloatKernel
     {
         if (panels == 2)
         {
-            ((delegate* unmanaged[SuppressGCTransition]<FloatTileArgs*, void>)PairCode.Get(new PairShape(rows, OperatingSystem.IsWindows())))(args);
+            ((delegate* unmanaged[SuppressGCTransition]<FloatTileArgs*, void>)PairCode.Get(new PairShape(args->ScaleFormat, rows, OperatingSystem.IsWindows())))(args);
             return;
         }
-        var shape = new FloatShape(weight.Format, weight.Fp8Shift, weight.Tiles > 1, rows, OperatingSystem.IsWindows());
+        var shape = new FloatShape(weight.Format, weight.Fp8Shift, weight.Tiles > 1, args->ScaleFormat, rows, OperatingSystem.IsWindows());
         ((delegate* unmanaged[SuppressGCTransition]<FloatTileArgs*, void>)Code.Get(shape))(args);
     }
 

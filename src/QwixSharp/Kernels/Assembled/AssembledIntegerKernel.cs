@@ -17,16 +17,19 @@ internal sealed unsafe class AssembledIntegerKernel(bool useVnni) : IntegerKerne
     /// <summary>With fewer rows an addition would wait for the last.</summary>
     private const int FewestJoinedRows = 6;
 
-    /// <summary>Entries of kernels by format, tiles, rows, panels and unrolling: a block is too short a work for a dictionary.</summary>
-    private readonly nint[] _entries = new nint[2 << 1 << 4 << 2 << 3];
+    /// <summary>Entries of kernels by format of scales and codes, tiles, rows, panels and unrolling: a block is too short a work for a dictionary.</summary>
+    private readonly nint[] _entries = new nint[4 << 1 << 1 << 4 << 2 << 3];
 
-    private readonly nint[] _joined = new nint[PlanesEmitter.MostDepth / 8 + 1 << 4];
+    private readonly nint[] _joined = new nint[4 * (PlanesEmitter.MostDepth / 8 + 1) << 4];
 
     /// <inheritdoc/>
     public override string Name => useVnni ? "avx512-vnni (assembled)" : "avx512-bw (assembled)";
 
     /// <inheritdoc/>
     public override bool IsSupported => useVnni ? AssembledMachine.HasVnni : AssembledMachine.HasAvx512;
+
+    /// <inheritdoc/>
+    public override bool ReadsNarrowScales => true;
 
     /// <inheritdoc/>
     public override ActivationForm Form(CodeFormat format) => ActivationForm.Bytes;
@@ -53,9 +56,9 @@ internal sealed unsafe class AssembledIntegerKernel(bool useVnni) : IntegerKerne
     public override void Run(IntegerTileArgs* args, CodeFormat format, bool tiled, int rows, int panels)
     {
         var unroll = Unroll(format, rows * panels, args->Groups);
-        ref var entry = ref _entries[(((((int)format << 1 | (tiled ? 1 : 0)) << 4 | rows) << 2 | panels) << 3) | unroll];
+        ref var entry = ref _entries[((((((int)args->ScaleFormat << 1 | (int)format) << 1 | (tiled ? 1 : 0)) << 4 | rows) << 2 | panels) << 3) | unroll];
         if (entry == 0)
-            entry = (nint)Code.Get(new IntegerShape(format, tiled, rows, panels, unroll, useVnni, OperatingSystem.IsWindows()));
+            entry = (nint)Code.Get(new IntegerShape(format, tiled, args->ScaleFormat, rows, panels, unroll, useVnni, OperatingSystem.IsWindows()));
         ((delegate* unmanaged[SuppressGCTransition]<IntegerTileArgs*, void>)entry)(args);
     }
 
@@ -69,9 +72,9 @@ internal sealed unsafe class AssembledIntegerKernel(bool useVnni) : IntegerKerne
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void RunJoined(IntegerTileArgs* args, int rows)
     {
-        ref var entry = ref _joined[args->Groups << 4 | (nint)rows];
+        ref var entry = ref _joined[((nint)args->ScaleFormat * (PlanesEmitter.MostDepth / 8 + 1) + args->Groups) << 4 | (nint)rows];
         if (entry == 0)
-            entry = (nint)PlanesCode.Get(new PlanesShape((int)args->Groups, rows, useVnni, OperatingSystem.IsWindows()));
+            entry = (nint)PlanesCode.Get(new PlanesShape((int)args->Groups, args->ScaleFormat, rows, useVnni, OperatingSystem.IsWindows()));
         ((delegate* unmanaged[SuppressGCTransition]<IntegerTileArgs*, void>)entry)(args);
     }
 

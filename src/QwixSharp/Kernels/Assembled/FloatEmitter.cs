@@ -9,9 +9,10 @@ namespace QwixSharp.Kernels.Assembled;
 /// <param name="Format">The codes' format; int4 is a codebook here.</param>
 /// <param name="Fp8Shift">For <see cref="CodeFormat.Table8"/>: 4 for e4m3, 3 for e5m2.</param>
 /// <param name="Tiled">Whether there are several tiles.</param>
+/// <param name="Scales">How the weight's scales are stored.</param>
 /// <param name="Rows">Rows of the block.</param>
 /// <param name="IsWindows">The calling convention.</param>
-internal readonly record struct FloatShape(CodeFormat Format, int Fp8Shift, bool Tiled, int Rows, bool IsWindows);
+internal readonly record struct FloatShape(CodeFormat Format, int Fp8Shift, bool Tiled, FloatFormat Scales, int Rows, bool IsWindows);
 
 /// <summary>
 /// Emits the inner loops of weight-only products with AVX-512: codes of 16 columns become float32 in a register, which every
@@ -44,6 +45,7 @@ internal sealed class FloatEmitter
     private readonly Assembler _asm;
     private readonly FloatShape _shape;
     private readonly RegisterPlan _registers;
+    private readonly ScaleLoad _scales;
     private readonly AssemblerRegisterZMM[] _constants;
     private readonly AssemblerRegisterZMM _codes;
     private readonly AssemblerRegisterZMM _words;
@@ -58,6 +60,7 @@ internal sealed class FloatEmitter
         _asm = assembler;
         _shape = shape;
         _registers = new RegisterPlan(_asm, shape.IsWindows);
+        _scales = new ScaleLoad(_asm, shape.Scales);
         _constants = _registers.Take(IsHalfByte || IsFp8 ? 1 : 4);
         _codes = _registers.Take();
         _words = IsFp8 ? _registers.Take() : _codes;
@@ -103,7 +106,7 @@ internal sealed class FloatEmitter
 
         var tile = _asm.CreateLabel();
         _asm.Label(ref tile);
-        _asm.vmovups(_scale, __zmmword_ptr[r11]);
+        _scales.Emit(_scale, r11 + 0);
         if (HasTotals)
             ClearSums();
         GroupLoop();
@@ -111,7 +114,7 @@ internal sealed class FloatEmitter
             AddTile();
         if (_shape.Tiled)
         {
-            _asm.add(r11, 64);
+            _asm.add(r11, _scales.Bytes);
             _asm.dec(__qword_ptr[rax + Offset(nameof(FloatTileArgs.Tiles))]);
             _asm.jnz(tile);
         }

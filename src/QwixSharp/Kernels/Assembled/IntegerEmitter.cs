@@ -7,12 +7,13 @@ namespace QwixSharp.Kernels.Assembled;
 /// <summary>What distinguishes assembled integer kernels.</summary>
 /// <param name="Format">Byte or half-byte codes.</param>
 /// <param name="Tiled">Whether tiles are scaled and summed in float32.</param>
+/// <param name="Scales">How the weight's scales are stored.</param>
 /// <param name="Rows">Rows of the block.</param>
 /// <param name="Panels">Panels of 16 columns.</param>
 /// <param name="Unroll">Groups of 64 bytes in one turn of the inner loop; divides the groups of a tile.</param>
 /// <param name="HasVnni">Whether to use <c>vpdpbusd</c> or its stand-in.</param>
 /// <param name="IsWindows">The calling convention.</param>
-internal readonly record struct IntegerShape(CodeFormat Format, bool Tiled, int Rows, int Panels, int Unroll, bool HasVnni, bool IsWindows);
+internal readonly record struct IntegerShape(CodeFormat Format, bool Tiled, FloatFormat Scales, int Rows, int Panels, int Unroll, bool HasVnni, bool IsWindows);
 
 /// <summary>
 /// Emits the inner loops of integer products: rows × panels sums of 16 columns in registers, over groups of K.
@@ -39,6 +40,7 @@ internal sealed class IntegerEmitter
     private readonly IntegerShape _shape;
     private readonly RegisterPlan _registers;
     private readonly DotProduct _dot;
+    private readonly ScaleLoad _scales;
     private readonly AssemblerRegisterZMM[] _sums;
     private readonly AssemblerRegisterZMM[] _totals;
     private readonly AssemblerRegisterZMM[] _weights;
@@ -51,6 +53,7 @@ internal sealed class IntegerEmitter
         _shape = shape;
         _registers = new RegisterPlan(_asm, shape.IsWindows);
         _dot = new DotProduct(_asm, _registers, shape.HasVnni);
+        _scales = new ScaleLoad(_asm, shape.Scales);
         _constant = _registers.Take();
         _row = _registers.Take();
         _weights = _registers.Take(shape.Panels * Halves);
@@ -185,11 +188,11 @@ internal sealed class IntegerEmitter
         for (var panel = 0; panel < _shape.Panels; panel++)
         {
             if (panel == 0)
-                _asm.vmovups(_weights[0], __zmmword_ptr[r11]);
+                _scales.Emit(_weights[0], r11 + 0);
             else
             {
                 _asm.mov(r9, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.PanelScaleBytes))]);
-                _asm.vmovups(_weights[0], panel == 1 ? __zmmword_ptr[r11 + r9] : __zmmword_ptr[r11 + r9 * 2]);
+                _scales.Emit(_weights[0], panel == 1 ? r11 + r9 : r11 + r9 * 2);
             }
             _asm.mov(r9, __qword_ptr[rax + Offset(nameof(IntegerTileArgs.ActivationScales))]);
             for (var row = 0; row < _shape.Rows; row++)
@@ -200,7 +203,7 @@ internal sealed class IntegerEmitter
                 _asm.vfmadd231ps(_totals[panel * _shape.Rows + row], sum, scale);
             }
         }
-        _asm.add(r11, 64);
+        _asm.add(r11, _scales.Bytes);
         _asm.add(r9, 4 * _shape.Rows);
         _asm.mov(__qword_ptr[rax + Offset(nameof(IntegerTileArgs.ActivationScales))], r9);
     }

@@ -5,9 +5,10 @@ using static Iced.Intel.AssemblerRegisters;
 namespace QwixSharp.Kernels.Assembled;
 
 /// <summary>What distinguishes assembled weight-only kernels for two panels of half-byte codes.</summary>
+/// <param name="Scales">How the weight's scales are stored.</param>
 /// <param name="Rows">Rows of the block.</param>
 /// <param name="IsWindows">The calling convention.</param>
-internal readonly record struct PairShape(int Rows, bool IsWindows);
+internal readonly record struct PairShape(FloatFormat Scales, int Rows, bool IsWindows);
 
 /// <summary>
 /// Emits the inner loop of weight-only products of half-byte codes for many rows: up to 14 rows by two panels.
@@ -38,6 +39,7 @@ internal sealed class PairEmitter
     private readonly Assembler _asm;
     private readonly PairShape _shape;
     private readonly RegisterPlan _registers;
+    private readonly ScaleLoad _scales;
     private readonly AssemblerRegisterZMM _table;
     private readonly AssemblerRegisterZMM[] _numbers;
     private readonly AssemblerRegisterZMM _activation;
@@ -48,6 +50,7 @@ internal sealed class PairEmitter
         _asm = assembler;
         _shape = shape;
         _registers = new RegisterPlan(_asm, shape.IsWindows);
+        _scales = new ScaleLoad(_asm, shape.Scales);
         _table = _registers.Take();
         _numbers = _registers.Take(Panels);
         _activation = _registers.Take();
@@ -79,7 +82,7 @@ internal sealed class PairEmitter
         ClearSums();
         GroupLoop();
         AddTile();
-        _asm.add(r11, 64);
+        _asm.add(r11, _scales.Bytes);
         _asm.dec(__qword_ptr[rax + Offset(nameof(FloatTileArgs.Tiles))]);
         _asm.jnz(tile);
         _registers.Leave(Saved);
@@ -136,7 +139,7 @@ internal sealed class PairEmitter
         for (var panel = 0; panel < Panels; panel++)
         {
             var scale = _numbers[panel];
-            _asm.vmovups(scale, panel == 0 ? __zmmword_ptr[r11] : __zmmword_ptr[r11 + r10]);
+            _scales.Emit(scale, panel == 0 ? r11 + 0 : r11 + r10);
             for (var row = 0; row < _shape.Rows; row++)
             {
                 var total = 64 * (panel * _shape.Rows + row);

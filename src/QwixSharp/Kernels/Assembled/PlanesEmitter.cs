@@ -7,10 +7,11 @@ namespace QwixSharp.Kernels.Assembled;
 
 /// <summary>What distinguishes assembled kernels that join digit planes.</summary>
 /// <param name="Groups">Groups of 64 bytes of half-byte codes in a tile.</param>
+/// <param name="Scales">How the weight's scales are stored.</param>
 /// <param name="Rows">Rows of x in the block; each is <see cref="DigitPlanes.Count"/> rows of digits.</param>
 /// <param name="HasVnni">Whether to use <c>vpdpbusd</c> or its stand-in.</param>
 /// <param name="IsWindows">The calling convention.</param>
-internal readonly record struct PlanesShape(int Groups, int Rows, bool HasVnni, bool IsWindows);
+internal readonly record struct PlanesShape(int Groups, FloatFormat Scales, int Rows, bool HasVnni, bool IsWindows);
 
 /// <summary>
 /// Emits the inner loop of int4 products of <see cref="DigitPlanes"/> in short tiles: one integer sum takes all digits of a
@@ -37,6 +38,7 @@ internal sealed class PlanesEmitter
     private readonly PlanesShape _shape;
     private readonly RegisterPlan _registers;
     private readonly DotProduct _dot;
+    private readonly ScaleLoad _scales;
     private readonly AssemblerRegisterZMM[] _weights;
     private readonly AssemblerRegisterZMM[] _sums;
     private readonly AssemblerRegisterZMM[] _totals;
@@ -49,6 +51,7 @@ internal sealed class PlanesEmitter
         _shape = shape;
         _registers = new RegisterPlan(_asm, shape.IsWindows);
         _dot = new DotProduct(_asm, _registers, shape.HasVnni);
+        _scales = new ScaleLoad(_asm, shape.Scales);
         _constant = _registers.Take();
         _work = _registers.Take();
         _weights = _registers.Take(2 * shape.Groups);
@@ -93,7 +96,7 @@ internal sealed class PlanesEmitter
         _asm.add(rcx, 8 * _shape.Groups * PlaneRows);
         _asm.add(r10, 4 * PlaneRows);
         _asm.add(r9, 4 * PlaneRows);
-        _asm.add(r11, 64);
+        _asm.add(r11, _scales.Bytes);
         _asm.dec(__qword_ptr[rax + Offset(nameof(IntegerTileArgs.Tiles))]);
         _asm.jnz(tile);
         Store();
@@ -146,7 +149,7 @@ internal sealed class PlanesEmitter
     private void AddScaledTile()
     {
         var scales = _weights[0];
-        _asm.vmovups(scales, __zmmword_ptr[r11]);
+        _scales.Emit(scales, r11 + 0);
         for (var row = 0; row < _shape.Rows; row++)
         {
             _asm.vmulps(_work, scales, __dword_bcst[r9 + 4 * (row * DigitPlanes.Count + DigitPlanes.Count - 1)]);

@@ -1,10 +1,14 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace QwixSharp.Kernels.Attention;
 
-/// <summary>A small product of float32 matrices that lie in the first-level cache.</summary>
-internal static unsafe class BlockProduct
+/// <summary>
+/// A small product of float32 matrices that lie in the first-level cache. A sum is added up in the order of its depth, whatever the
+/// width of vectors.
+/// </summary>
+internal static unsafe partial class BlockProduct
 {
     /// <summary>The number of rows is a multiple of this.</summary>
     public const int Rows = 4;
@@ -22,8 +26,16 @@ internal static unsafe class BlockProduct
     /// <param name="columns">A multiple of <see cref="Columns"/>.</param>
     /// <param name="depth">The length of the sums.</param>
     /// <param name="adds">Whether the product is added to c.</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Multiply(float* a, nint aStride, float* b, nint bStride, float* c, int rows, int columns, int depth, bool adds)
+    {
+        if (Avx512F.IsSupported && columns % WideColumns == 0)
+            MultiplyWide(a, aStride, b, bStride, c, rows, columns, depth, adds);
+        else
+            MultiplyNarrow(a, aStride, b, bStride, c, rows, columns, depth, adds);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void MultiplyNarrow(float* a, nint aStride, float* b, nint bStride, float* c, int rows, int columns, int depth, bool adds)
     {
         for (var row = 0; row < rows; row += Rows)
             for (var column = 0; column < columns; column += Columns)

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace QwixSharp.Kernels.Attention;
 
@@ -72,8 +73,25 @@ internal sealed unsafe class FloatTokens(HeadTensor keys, HeadTensor values, int
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Turn(float* key, long stride, int count, int size, float* turned)
     {
-        for (var token = 0; token < count; token++, key += stride)
+        var token = 0;
+        if (Sse.IsSupported)
+            for (; token + 4 <= count; token += 4, key += 4 * stride)
+                for (nint i = 0; i < size; i += 4)
+                    TurnFour(key + i, stride, turned + i * BlockTokens + token);
+        for (; token < count; token++, key += stride)
             for (nint i = 0; i < size; i++)
                 turned[i * BlockTokens + token] = key[i];
+    }
+
+    /// <summary>Four features of four keys.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void TurnFour(float* key, long stride, float* turned)
+    {
+        Vector128<float> k0 = Vector128.Load(key), k1 = Vector128.Load(key + stride), k2 = Vector128.Load(key + 2 * stride), k3 = Vector128.Load(key + 3 * stride);
+        Vector128<float> low01 = Sse.UnpackLow(k0, k1), low23 = Sse.UnpackLow(k2, k3), high01 = Sse.UnpackHigh(k0, k1), high23 = Sse.UnpackHigh(k2, k3);
+        Sse.MoveLowToHigh(low01, low23).Store(turned);
+        Sse.MoveHighToLow(low23, low01).Store(turned + BlockTokens);
+        Sse.MoveLowToHigh(high01, high23).Store(turned + 2 * BlockTokens);
+        Sse.MoveHighToLow(high23, high01).Store(turned + 3 * BlockTokens);
     }
 }

@@ -98,26 +98,27 @@ internal sealed unsafe partial class PackedWeight
         var tiles = IsSplitChannel ? 1 : Tiles;
         for (var row = 0; row < Rows; row++)
             for (var tile = 0; tile < tiles; tile++)
-                scales[(long)row * tiles + tile] = Scales(row / PanelColumns)[tile * PanelColumns + row % PanelColumns];
+                scales[(long)row * tiles + tile] = TileScale(row, tile);
     }
 
     private static PackedWeight Pack(CodeFormat format, byte* codes, Source source, float* scales, long rows, long depth, long tileSize, float[]? table, int threads)
     {
         if (source is Source.Half or Source.SignedHalf && (depth & 1) != 0)
             throw new ArgumentException($"Codes that lie two to a byte need an even depth, not {depth}.", nameof(depth));
-        var packed = New(format, rows, depth, tileSize, table);
+        var tiles = (depth + tileSize - 1) / Math.Max(tileSize, 1);
+        var packed = New(format, rows, depth, tileSize, table, tiles > 1 ? NarrowScales.FormatOf(scales, rows * tiles) : FloatFormat.Float32);
         KernelPool.Shared.Run(new PackingJob(packed, codes, source, scales), threads);
         return packed;
     }
 
-    private static PackedWeight New(CodeFormat format, long rows, long depth, long tileSize, float[]? table, MemoryPool? pool = null)
+    private static PackedWeight New(CodeFormat format, long rows, long depth, long tileSize, float[]? table, FloatFormat scaleFormat = FloatFormat.Float32, MemoryPool? pool = null)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(tileSize);
         var tile = Math.Min(tileSize, Math.Max(depth, 1));
         var isSplit = tile > LongestTile;
         if (isSplit && tile < depth)
             throw new ArgumentException($"A tile of {tile} is too long: use tiles up to {LongestTile} or one scale for the whole channel.", nameof(tileSize));
-        return new PackedWeight(format, rows, depth, (int)Math.Min(tile, LongestTile), table, pool) { IsSplitChannel = isSplit };
+        return new PackedWeight(format, rows, depth, (int)Math.Min(tile, LongestTile), table, scaleFormat, pool) { IsSplitChannel = isSplit };
     }
 
     private enum Source
@@ -147,7 +148,7 @@ internal sealed unsafe partial class PackedWeight
                     var row = panel * PanelColumns + column;
                     rows[column] = row < target.Rows ? Row(row, scratch is null ? null : scratch.Pointer + column * target.PaddedDepth) : (sbyte*)padding.Pointer;
                     if (row < target.Rows)
-                        CopyScales(row, target.Scales(panel) + column);
+                        CopyScales(row, target.StoredScales(panel), column);
                 }
                 if (target.IsHalfByte)
                     PanelWriter.HalfBytes(rows, target.PaddedDepth, source is Source.SignedByte or Source.SignedHalf ? 8 : 0, target.Codes(panel));
@@ -158,11 +159,11 @@ internal sealed unsafe partial class PackedWeight
 
         private bool ReadsInPlace => target.IsDepthDense && source is Source.Byte or Source.SignedByte;
 
-        private void CopyScales(int row, float* scale)
+        private void CopyScales(int row, byte* stored, int column)
         {
             var scalesPerRow = target.IsSplitChannel ? 1 : target.Tiles;
             for (var tile = 0; tile < target.Tiles; tile++)
-                scale[tile * PanelColumns] = scales[(long)row * scalesPerRow + (target.IsSplitChannel ? 0 : tile)];
+                NarrowScales.Set(stored, target.ScaleFormat, tile * PanelColumns + column, scales[(long)row * scalesPerRow + (target.IsSplitChannel ? 0 : tile)]);
         }
 
         /// <summary>The codes of a row, one a byte, with every tile padded.</summary>

@@ -13,11 +13,10 @@ internal sealed unsafe partial class PackedWeight
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void DequantizeRow(int row, float* y)
     {
-        var scales = Scales(row / PanelColumns) + row % PanelColumns;
         var table = Table;
         for (var tile = 0; tile < Tiles; tile++)
         {
-            var scale = scales[tile * PanelColumns];
+            var scale = TileScale(row, tile);
             var from = (long)tile * PaddedTile;
             var count = Math.Min(TileSize, Depth - tile * TileSize);
             var i = 0;

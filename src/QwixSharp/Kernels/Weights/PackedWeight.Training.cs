@@ -21,8 +21,8 @@ internal sealed unsafe partial class PackedWeight
         if (bits is < 2 or > 8)
             throw new ArgumentOutOfRangeException(nameof(bits), bits, "Weights are quantized to 2 to 8 bits.");
         var packed = bits <= 4
-            ? New(CodeFormat.Int4, rows, depth, tileSize, OffsetInt4, MemoryPool.Shared)
-            : New(CodeFormat.Int8, rows, depth, tileSize, null, MemoryPool.Shared);
+            ? New(CodeFormat.Int4, rows, depth, tileSize, OffsetInt4, pool: MemoryPool.Shared)
+            : New(CodeFormat.Int8, rows, depth, tileSize, null, pool: MemoryPool.Shared);
         WeightQuantizer.Run(packed, values, CodeRange.OfBits(bits), threads, codes);
         return packed;
     }
@@ -36,7 +36,7 @@ internal sealed unsafe partial class PackedWeight
     /// <exception cref="ArgumentException">A shape or tile size that cannot be packed.</exception>
     public static PackedWeight FromColumns(sbyte* codes, long rows, long depth, long tileSize, int threads)
     {
-        var packed = New(CodeFormat.Int8, rows, depth, tileSize, null, MemoryPool.Shared);
+        var packed = New(CodeFormat.Int8, rows, depth, tileSize, null, pool: MemoryPool.Shared);
         packed.FillScales(1);
         KernelPool.Shared.Run(new ColumnsJob(packed, codes), threads);
         return packed;
@@ -49,7 +49,7 @@ internal sealed unsafe partial class PackedWeight
     {
         if (!IsInteger)
             throw new InvalidOperationException($"Codes of the format {Format} cannot be multiplied without their scales.");
-        var packed = New(CodeFormat.Int8, Depth, Rows, Math.Max(Rows, 1), null, MemoryPool.Shared);
+        var packed = New(CodeFormat.Int8, Depth, Rows, Math.Max(Rows, 1), null, pool: MemoryPool.Shared);
         packed.FillScales(1);
         KernelPool.Shared.Run(new TransposeJob(packed, this), threads);
         return packed;

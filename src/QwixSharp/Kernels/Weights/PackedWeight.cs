@@ -7,7 +7,7 @@ namespace QwixSharp.Kernels.Weights;
 /// <remarks>
 /// A panel of byte codes is <c>[K/4][16][4]</c>; of half-byte codes <c>[K/8][16][4]</c>, where byte j holds k+j in its low
 /// half and k+4+j in its high half. So one group of a panel is always 64 bytes, a whole 512-bit vector. Scales are
-/// <c>[panel][tile][16]</c>. Every tile of K is padded to a multiple of <see cref="KGroup"/> and N to a multiple of 16.
+/// <c>[panel][tile][16]</c>: those of tiles in 16 bits where that loses nothing (see <see cref="NarrowScales"/>). Every tile of K is padded to a multiple of <see cref="KGroup"/> and N to a multiple of 16.
 /// The memory is owned and native; dispose the weight to free it.
 /// </remarks>
 internal sealed unsafe partial class PackedWeight : IDisposable
@@ -29,7 +29,7 @@ internal sealed unsafe partial class PackedWeight : IDisposable
     private AlignedMemory? _columnSums;
     private bool _isDisposed;
 
-    private PackedWeight(CodeFormat format, long rows, long depth, int tileSize, float[]? table, MemoryPool? pool = null)
+    private PackedWeight(CodeFormat format, long rows, long depth, int tileSize, float[]? table, FloatFormat scaleFormat = FloatFormat.Float32, MemoryPool? pool = null)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(rows);
         ArgumentOutOfRangeException.ThrowIfNegative(depth);
@@ -45,9 +45,10 @@ internal sealed unsafe partial class PackedWeight : IDisposable
         PaddedDepth = (long)Tiles * PaddedTile;
         Panels = (Rows + PanelColumns - 1) / PanelColumns;
         PanelBytes = checked((nint)(IsHalfByte ? PaddedDepth * 8 : PaddedDepth * 16));
+        ScaleFormat = scaleFormat;
         _pool = pool;
         _codes = Allocate(checked((long)PanelBytes * Panels));
-        _scales = Allocate(checked((long)Panels * Tiles * PanelColumns * sizeof(float)));
+        _scales = Allocate(checked((long)Panels * PanelScaleBytes));
         if (table is null)
             return;
         _table = new AlignedMemory(table.Length * sizeof(float));
@@ -109,12 +110,19 @@ internal sealed unsafe partial class PackedWeight : IDisposable
     /// <param name="panel">The panel's number.</param>
     public byte* Codes(int panel) => _codes.Pointer + panel * PanelBytes;
 
-    /// <summary>The scales [tile][16] of one panel.</summary>
-    /// <param name="panel">The panel's number.</param>
-    public float* Scales(int panel) => (float*)_scales.Pointer + (long)panel * Tiles * PanelColumns;
+    /// <summary>How scales are stored; float32 where there is one for a row.</summary>
+    public FloatFormat ScaleFormat { get; }
 
-    /// <summary>The distance from one panel's scales to the next.</summary>
-    public nint PanelScaleBytes => (nint)Tiles * PanelColumns * sizeof(float);
+    /// <summary>The scales [tile][16] of one panel, of a weight that stores them as float32.</summary>
+    /// <param name="panel">The panel's number.</param>
+    public float* Scales(int panel) => (float*)StoredScales(panel);
+
+    /// <summary>The scales [tile][16] of one panel in <see cref="ScaleFormat"/>.</summary>
+    /// <param name="panel">The panel's number.</param>
+    public byte* StoredScales(int panel) => _scales.Pointer + panel * PanelScaleBytes;
+
+    /// <summary>The distance from one panel's scales to the next, as they are stored.</summary>
+    public nint PanelScaleBytes => (nint)Tiles * PanelColumns * Weights.NarrowScales.ElementSize(ScaleFormat);
 
     /// <summary>
     /// The sums of the codes over each tile, [tile][16] of one panel, for activations with a zero point. Made on first use.
@@ -149,7 +157,12 @@ internal sealed unsafe partial class PackedWeight : IDisposable
     /// <summary>The scale of one element.</summary>
     /// <param name="row">The row n.</param>
     /// <param name="k">The column k.</param>
-    public float Scale(int row, int k) => Scales(row / PanelColumns)[k / TileSize * PanelColumns + row % PanelColumns];
+    public float Scale(int row, int k) => TileScale(row, k / TileSize);
+
+    /// <summary>The scale of a tile of a row.</summary>
+    /// <param name="row">The row n.</param>
+    /// <param name="tile">The tile's number.</param>
+    public float TileScale(int row, int tile) => Weights.NarrowScales.At(StoredScales(row / PanelColumns), ScaleFormat, tile * PanelColumns + row % PanelColumns);
 
     /// <summary>Frees the memory, or gives it back to the pool that it came from.</summary>
     public void Dispose()
@@ -188,7 +201,7 @@ internal sealed unsafe partial class PackedWeight : IDisposable
         {
             if (_columnSums is not null)
                 return;
-            var sums = new AlignedMemory(_scales.Bytes);
+            var sums = new AlignedMemory((long)Panels * Tiles * PanelColumns * sizeof(int));
             for (var row = 0; row < Rows; row++)
                 for (var tile = 0; tile < Tiles; tile++)
                 {

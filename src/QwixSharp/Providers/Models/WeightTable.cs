@@ -146,8 +146,19 @@ internal sealed class WeightTable(Func<WeightUse, bool> isReleased) : IDisposabl
     }
 
     private static string Signature(HowToQuantize how) =>
-        $"{how.QType}|{how.Calibration}|{string.Join(",", how.ChannelwiseAxes.Order())}|{string.Join(",", how.TiledAxes.OrderBy(t => t.Key).Select(t => $"{t.Key}:{t.Value}"))}";
+        $"{how.QType}|{how.Calibration}|{how.ScaleDtype}|{string.Join(",", how.ChannelwiseAxes.Order())}|{string.Join(",", how.TiledAxes.OrderBy(t => t.Key).Select(t => $"{t.Key}:{t.Value}"))}";
 }
 
 /// <summary>A weight in quantized form, which parameter it stands for, and how it was made.</summary>
-internal sealed record QuantizedWeight(WeightUse Use, HowToQuantize How, string Signature, QArray Array);
+internal sealed record QuantizedWeight(WeightUse Use, HowToQuantize How, string Signature, QArray Array)
+{
+    /// <summary>The dtype in which the scales are stored: the smaller one that they were rounded to, unless others were loaded since.</summary>
+    internal ScalarType FindScaleDtype()
+    {
+        if (How.ScaleDtype is not { } rounded)
+            return Array.Dtype;
+        using var scope = NewDisposeScope();
+        using var scale = Array.LendScale();
+        return scale.to(rounded).to(scale.dtype).eq(scale).all().item<bool>() ? rounded : Array.Dtype;
+    }
+}
