@@ -15,8 +15,8 @@ internal static class NotFinite
         if (values.device_type == DeviceType.META)
             return false;
         using var noGrad = no_grad();
-        using var sum = values.sum();
-        return !float.IsFinite(sum.to(ScalarType.Float32).item<float>());
+        using var scope = NewDisposeScope();
+        return !float.IsFinite(values.sum().to(ScalarType.Float32).item<float>());
     }
 
     /// <summary>NaN for each value that is not finite, and 0 for others: an op on these gives NaN wherever its result depends on one.</summary>

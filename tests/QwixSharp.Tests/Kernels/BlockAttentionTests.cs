@@ -44,7 +44,7 @@ public unsafe class BlockAttentionTests
 
         void Check(int b, int h, int i)
         {
-            int visible = isCausal ? i + 1 : keys, keyStart = ((b * keyHeads) + (h / group)) * keyHead, valueStart = ((b * keyHeads) + (h / group)) * keys * valueToken;
+            int visible = isCausal ? keys - queries + i + 1 : keys, keyStart = ((b * keyHeads) + (h / group)) * keyHead, valueStart = ((b * keyHeads) + (h / group)) * keys * valueToken;
             var scores = new double[visible];
             for (int j = 0; j < visible; j++)
                 for (int c = 0; c < size; c++)

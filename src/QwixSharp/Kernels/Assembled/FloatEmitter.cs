@@ -41,6 +41,8 @@ internal sealed class FloatEmitter
     /// <summary>With so few rows, reading the weight takes the time. The processor does not look beyond a page; this does.</summary>
     private const int MostRowsOfReading = 4, PrefetchDistance = 2048;
 
+    private const int Lift = 64;
+
     private static readonly int Saved = Offset(nameof(FloatTileArgs.Saved));
     private static readonly int[] Fp8Order = [3, 1, 2, 0];
 
@@ -86,6 +88,9 @@ internal sealed class FloatEmitter
 
     private bool ScalesNumbers => _shape.Tiled && !HasTotals;
 
+    /// <summary>Numbers of fp8 are smaller by 2^120 while they are decoded; times a small scale they would be subnormal.</summary>
+    private bool LiftsScales => ScalesNumbers && IsFp8;
+
     private int Values => IsHalfByte ? 8 : 4;
 
     /// <summary>Sums of a row and panel that are added to in turn, so that an addition need not wait for the last.</summary>
@@ -115,6 +120,8 @@ internal sealed class FloatEmitter
         _asm.Label(ref tile);
         for (var panel = 0; panel < _shape.Panels; panel++)
             _scaleLoad.Emit(_scales[panel], panel == 0 ? r11 + 0 : r11 + r10);
+        if (LiftsScales)
+            MultiplyByPower(_scales, Lift);
         if (HasTotals)
             ClearSums();
         GroupLoop();
@@ -245,8 +252,19 @@ internal sealed class FloatEmitter
                 _asm.vfmadd231ps(_totals[panel * _shape.Rows + row], Sum(panel, row), _scales[panel]);
     }
 
+    /// <summary>Multiplies by 2^<paramref name="exponent"/>; the number's register and r9 lose what they have.</summary>
+    private void MultiplyByPower(AssemblerRegisterZMM[] registers, int exponent)
+    {
+        _asm.mov(r9d, 127 + exponent << 23);
+        _asm.vpbroadcastd(_number, r9d);
+        foreach (var register in registers)
+            _asm.vmulps(register, register, _number);
+    }
+
     private void Store()
     {
+        if (LiftsScales)
+            MultiplyByPower(_sums, -Lift);
         _asm.mov(r9, __qword_ptr[rax + Offset(nameof(FloatTileArgs.Result))]);
         for (var panel = 0; panel < _shape.Panels; panel++)
             for (var row = 0; row < _shape.Rows; row++)
