@@ -107,7 +107,7 @@ public sealed class ErrorTests
         var model = nn.Sequential(("first", nn.Linear(4, 4)), ("second", new Function(x => fault switch
         {
             "op" => x.tan(),
-            "control flow" => x.sum().item<float>() > 0 ? x : x * 2,
+            "control flow" => x.sum().item<float>() > 0 ? x * 3 : x * 2,
             _ => x[TensorIndex.Tensor(x > 0)],
         })));
         var (converted, training) = OnDevice.Convert(model, [rand(2, 4)], OnDevice.Static());
