@@ -35,7 +35,7 @@ public class QuantizedModelInLlamaTests
             using var scope = NewDisposeScope();
             using var noGrad = no_grad();
             using var file = LlamaFile.Load(Source);
-            using var quantized = Qwix.QuantizeModel(file.Model, new PtqProvider([new() { ModulePath = @"layers\..*_proj", WeightQType = qtype, TileSize = tile }, new() { ModulePath = "embed_tokens|", WeightQType = "int8" }]), zeros([1, 1], ScalarType.Int64), null, 0);
+            using var quantized = Qwix.QuantizeModel(file.Model, new PtqProvider([new() { ModulePath = @"layers\..*_proj", WeightQType = qtype, TileSize = tile, WeightScaleDtype = tile is null ? null : ScalarType.Float16 }, new() { ModulePath = "embed_tokens|", WeightQType = "int8" }]), zeros([1, 1], ScalarType.Int64), null, 0);
             using (var source = (GgufCheckpoint)Checkpoint.Open(Source))
                 GgufExport.Write(exported, source, file.Model, quantized.Weights);
 

@@ -86,10 +86,10 @@ public sealed partial class QArray : IDisposable
     /// <summary>The zero points, or null where the array is symmetric. Owned by this object.</summary>
     public Tensor? ZeroPoint { get; }
 
-    /// <summary>The bytes that codes, scales and zero points take; scales that the kernels alone hold may take 16 bits each.</summary>
+    /// <summary>The bytes that codes, scales and zero points take; scales count two bytes where the kernels have them in 16 bits.</summary>
     public long ByteSize =>
         (Product(CodePacking.PackedShape(_shape, QType)) * (QType.Bits > 8 ? 2 : 1))
-        + (_storage.DoubleQuantized?.ByteSize ?? Product(_scaleShape) * (_storage.KernelScaleSize ?? ElementSize(Dtype)))
+        + (_storage.DoubleQuantized?.ByteSize ?? Product(_scaleShape) * Math.Min(_storage.KernelScaleSize ?? sizeof(double), ElementSize(Dtype)))
         + (ZeroPoint is null ? 0 : ZeroPoint.NumberOfElements * ZeroPoint.ElementSize);
 
     /// <summary>The tile size of each axis that is cut into more than one tile and is not per channel.</summary>

@@ -58,15 +58,8 @@ internal sealed class QArrayStorage(Tensor? codes, Tensor scale, params IKernelF
     /// <summary>The scales in quantized form; null where they are only plain.</summary>
     internal DoubleQuantizedScale? DoubleQuantized => _doubleQuantized;
 
-    /// <summary>The bytes of a scale where a kernel's form alone has the scales; else null.</summary>
-    internal long? KernelScaleSize
-    {
-        get
-        {
-            lock (_gate)
-                return _scale is null && _doubleQuantized is null ? Restoring.ScaleSize : null;
-        }
-    }
+    /// <summary>The bytes of a scale in a kernel's form that can stand for all; null where there is none.</summary>
+    internal long? KernelScaleSize => _forms.FirstOrDefault(f => f.CanRestore)?.ScaleSize;
 
     internal Tensor LendCodes()
     {

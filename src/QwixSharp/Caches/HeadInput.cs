@@ -1,7 +1,6 @@
 using QwixSharp.Arrays;
 using QwixSharp.Interception.Deferred;
 using QwixSharp.Kernels.Attention;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Caches;

@@ -1,8 +1,6 @@
 using QwixSharp.Caches;
-using QwixSharp.Numerics;
 using QwixSharp.Providers;
 using QwixSharp.Rules;
-using TorchSharp;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 

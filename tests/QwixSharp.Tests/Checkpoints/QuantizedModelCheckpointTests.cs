@@ -29,6 +29,7 @@ public sealed class QuantizedModelCheckpointTests : IDisposable
         ["e5m2"] = [new() { WeightQType = "float8_e5m2" }],
         ["nf4"] = [new() { WeightQType = "nf4", TileSize = 16 }],
         ["mxfp4"] = [new() { WeightQType = "mxfp4", TileSize = 32, ModulePath = "first" }, new() { WeightQType = "mxfp8", TileSize = 32 }],
+        ["int4 float16 scales"] = [new() { WeightQType = "int4", TileSize = 32, WeightScaleDtype = ScalarType.Float16 }],
         ["static"] = [new() { WeightQType = "int8", ActQType = "int8", ActStaticScale = true, ActCalibrationMethod = "minmax" }],
         ["partly"] = [new() { WeightQType = "int8", ModulePath = "second" }],
     };

@@ -13,6 +13,8 @@ public unsafe class BlockAttentionTests
     [InlineData(2, 1, 4, 1, 33, 32, false, 2)]
     [InlineData(1, 2, 5, 1, 1100, 16, false, 2)]
     [InlineData(1, 2, 3, 70, 70, 16, true, 2)]
+    [InlineData(1, 2, 3, 70, 70, 64, true, 2)]
+    [InlineData(1, 1, 1, 13, 45, 96, true, 1)]
     [InlineData(2, 2, 1, 9, 40, 48, false, 2)]
     [InlineData(1, 1, 2, 300, 300, 32, true, 2)]
     public void EqualsTheDefinition(int batch, int keyHeads, int group, int queries, int keys, int size, bool isCausal, int threads)
@@ -78,11 +80,15 @@ public unsafe class BlockAttentionTests
     public void TheExponentialIsThatOfTheDefinition()
     {
         for (float x = -88; x <= 0; x += 0.0137f)
+        {
             Assert.Equal(Math.Exp(x), Exponential.OfNegative(Vector256.Create(x))[3], Math.Max(2.5e-7 * Math.Exp(x), 1.2e-38));
+            Assert.Equal(Exponential.OfNegative(Vector256.Create(x))[3], Exponential.OfNegative(Vector512.Create(x))[12]);
+        }
 
         Assert.Equal(1, Exponential.OfNegative(Vector256<float>.Zero)[0]);
         Assert.Equal(0, Exponential.OfNegative(Vector256.Create(float.NegativeInfinity))[0]);
         Assert.Equal(0, Exponential.OfNegative(Vector256.Create(-1e30f))[0]);
         Assert.True(float.IsNaN(Exponential.OfNegative(Vector256.Create(float.NaN))[0]));
+        Assert.True(float.IsNaN(Exponential.OfNegative(Vector512.Create(float.NaN))[0]));
     }
 }

@@ -104,7 +104,11 @@ internal sealed unsafe class Sample : IDisposable
     private static float[] RandomScales(Random random, int n, int k, int tile)
     {
         var format = random.Next(3);
-        return [.. Enumerable.Range(0, n * ((k + tile - 1) / tile)).Select(_ => Round(0.01f + (float)random.NextDouble(), format))];
+        float[] scales = [.. Enumerable.Range(0, n * ((k + tile - 1) / tile)).Select(_ => Round(0.01f + (float)random.NextDouble(), format))];
+        // Below what float16 holds, as its range holds all numbers of bfloat16 that are near 1.
+        if (format == 2 && scales.Length > 0)
+            scales[0] = MathF.ScaleB(1, -26);
+        return scales;
 
         static float Round(float scale, int format) => format switch
         {

@@ -21,6 +21,7 @@ public class RuleJsonTests
                 TileSize = 32,
                 ActStaticScale = true,
                 WeightCalibrationMethod = "rms,3.5",
+                WeightScaleDtype = TorchSharp.torch.ScalarType.BFloat16,
                 ActCalibrationMethod = "minmax,0.9",
                 ActBatchAxes = [0, 1],
             },
@@ -42,6 +43,7 @@ public class RuleJsonTests
     [InlineData("""[{"weight_qtype":8}]""", "Rule 0 has a weight_qtype")]
     [InlineData("""[{"tile_size":0}]""", "Rule 0 has a tile_size")]
     [InlineData("""[{"tile_size":{"x":4}}]""", "Rule 0 has a tile_size")]
+    [InlineData("""[{"weight_qtype":"int4","weight_scale_dtype":"int8"}]""", "Rule 0 has a weight_scale_dtype")]
     [InlineData("""[{"qtype":"int8"}]""", "Known are: module_path")]
     [InlineData("""[{"act_static_scale":true}]""", "ActQType is not")]
     [InlineData("""[{"weight_qtype":"int8",}]""", "line 1 at byte 24")]

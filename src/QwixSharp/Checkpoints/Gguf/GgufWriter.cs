@@ -97,9 +97,11 @@ public sealed unsafe class GgufWriter : IDisposable
         if (TypeOf(array) != tensor.Type)
             throw new ArgumentException($"The tensor {CheckpointException.Quote(name)} was announced as {tensor.Type}, but {array} is {(TypeOf(array) is { } type ? $"written as {type}" : "none that blocks of 32 can hold: dequantize it")}.", nameof(array));
         using var scope = NewDisposeScope();
-        var codes = array.Codes.cpu().contiguous();
+        // What only a kernel's form has is restored for this alone.
+        using var lent = array.Lend();
+        var codes = lent.Codes.cpu().contiguous();
         long[] tiles = [.. array.Shape[..^1], array.Shape[^1] / BlockMath.Length];
-        var scale = ExpandScale(array, tiles).to(ScalarType.Float32).cpu().contiguous();
+        var scale = ExpandScale(lent, tiles).to(ScalarType.Float32).cpu().contiguous();
         byte* codesAt = (byte*)TensorMemory.Address(codes);
         float* scaleAt = (float*)TensorMemory.Address(scale);
         int codeBytes = BlockMath.Length * array.QType.StorageBits / 8;

@@ -341,9 +341,10 @@ internal sealed partial class DeferredGraph
     /// <summary>Computes the reachable nodes that read certain tensors with values, through others or by themselves.</summary>
     private void ComputeReadersOf(Func<Tensor, bool> isLeaf, Func<DeferredNode, bool>? mayCompute = null)
     {
+        // Until something is computed, what one walk has seen need not be seen by the next.
+        _visit++;
         for (var i = 0; i < _reachable.Count;)
         {
-            _visit++;
             if (mayCompute?.Invoke(_reachable[i]) == false || !Reads(_reachable[i], isLeaf))
             {
                 i++;
@@ -351,6 +352,7 @@ internal sealed partial class DeferredGraph
             }
 
             Prepare(_reachable[i]);
+            _visit++;
             i = 0;
         }
     }

@@ -24,7 +24,7 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     private const int GroupsAtOnce = 128;
 
     /// <summary>Bytes of an unpacked group: two steps of the kernels.</summary>
-    private const int UnpackedBytes = WideCodes.GroupBytes, StepsPerGroup = 2;
+    private const int UnpackedBytes = WideCodes.GroupBytes, StepsPerGroup = 2, CacheLine = 64;
 
     private readonly Avx2IntegerKernel _fewRows = new();
 
@@ -89,7 +89,8 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     private static void SumTile(IntegerTileArgs* tiles, nint tile, byte* weights, CodeFormat format, int rows, int* sums)
     {
         var start = tiles->Start + tile * rows;
-        var unpacked = stackalloc byte[GroupsAtOnce * UnpackedBytes];
+        var room = stackalloc byte[GroupsAtOnce * UnpackedBytes + CacheLine];
+        var unpacked = Aligned(room);
         for (var row = 0; row < rows; row++)
         {
             var value = Vector256.Create(start[row]);
@@ -126,7 +127,8 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void SumShortTiles(IntegerTileArgs* tiles, byte* weights, int rows, float* scales, float* totals)
     {
-        var unpacked = stackalloc byte[GroupsAtOnce * UnpackedBytes];
+        var room = stackalloc byte[GroupsAtOnce * UnpackedBytes + CacheLine];
+        var unpacked = Aligned(room);
         new Span<float>(totals, rows * Columns).Clear();
         var steps = (int)tiles->Groups * StepsPerGroup;
         var tilesAtOnce = GroupsAtOnce / tiles->Groups;
@@ -145,6 +147,9 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
             SumsCode.RunBlock(SumsKind.HalfBytes, args, rows, AllSteps(tiles), tile * steps, steps);
         }
     }
+
+    /// <summary>Vectors that lie across two lines of the cache take twice as long.</summary>
+    private static byte* Aligned(byte* room) => (byte*)(((nint)room + CacheLine - 1) & ~(nint)(CacheLine - 1));
 
     private static nint AllSteps(IntegerTileArgs* tiles) => tiles->Tiles * tiles->Groups * StepsPerGroup;
 

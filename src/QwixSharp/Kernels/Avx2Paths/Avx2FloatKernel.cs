@@ -69,7 +69,9 @@ internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
             OneRow<TDecoder>(args);
             return;
         }
-        var numbers = stackalloc float[BufferedDepth * Columns];
+        // Vectors that lie across two lines of the cache take twice as long.
+        var room = stackalloc float[BufferedDepth * Columns + Columns];
+        var numbers = (float*)(((nint)room + 63) & ~(nint)63);
         new Span<float>(args->Result, rows * Columns).Clear();
         var codes = args->Weights;
         nint groupsAtOnce = BufferedDepth / TDecoder.Values;

@@ -144,16 +144,17 @@ internal sealed class KernelPool
         {
             while (_workers < count)
             {
-                new Thread(Loop) { IsBackground = true, Name = $"QwixSharp kernels {_workers + 1}" }.Start();
+                // One is enough to keep memory busy.
+                var ahead = _workers == 0 ? new ReadAhead() : null;
+                new Thread(() => Loop(ahead)) { IsBackground = true, Name = $"QwixSharp kernels {_workers + 1}" }.Start();
                 _workers++;
             }
         }
     }
 
-    private void Loop()
+    private void Loop(ReadAhead? ahead)
     {
         uint seen = 0;
-        var ahead = new ReadAhead();
         var idleSince = Stopwatch.GetTimestamp();
         var spins = 0;
         while (true)
@@ -165,11 +166,11 @@ internal sealed class KernelPool
                     continue;
                 seen = (uint)(state >> 32);
                 Work((int)((state & SeatMask) >> SeatShift), ahead);
-                ahead.Settle();
+                ahead?.Settle();
                 idleSince = Stopwatch.GetTimestamp();
                 continue;
             }
-            if (!ahead.Step())
+            if (ahead?.Step() != true)
                 Thread.SpinWait(1);
             if ((++spins & 63) != 0 || Stopwatch.GetTimestamp() - idleSince < SpinTicks)
                 continue;
@@ -184,13 +185,14 @@ internal sealed class KernelPool
     private static bool IsJoinable(long state, uint seen) =>
         (state & Open) != 0 && (state & SeatMask) != 0 && (uint)(state >> 32) != seen;
 
-    private void Work(int worker, ReadAhead ahead)
+    private void Work(int worker, ReadAhead? ahead)
     {
         try
         {
             var job = _job!;
             job.Run(worker);
-            job.NoteReads(ahead);
+            if (ahead is not null)
+                job.NoteReads(ahead);
         }
         catch (Exception e)
         {
