@@ -56,7 +56,7 @@ public class OdmlOpTests
         ["in place"] = (InPlace, [Lhs, Rhs, "add0_lhs", Final]),
         ["addcmul"] = ((_, x) => x.addcmul(x.exp(), x.abs(), 0.5), ["exp0", "mul0_lhs", "mul0_rhs", "mul1_lhs", "add0_rhs", Final]),
         ["addcdiv"] = ((_, x) => x.addcdiv(x.exp(), x.abs() + 1), ["exp0", "add0_lhs", "div0_lhs", "div0_rhs", "add1_rhs", Final]),
-        ["lerp in place"] = ((_, x) => Kept(x.exp(), y => y.lerp_(x, tensor(0.25f))), ["exp0", "sub0_rhs", "mul0_lhs", "add0_rhs", Final]),
+        ["lerp in place"] = ((_, x) => Kept(x.exp(), y => y.lerp_(x, tensor(0.25f))), ["exp0", "sub0_rhs", "mul0_lhs", "mul0_rhs", "add0_rhs", Final]),
         ["addmm in place"] = ((m, x) => Kept(x.exp(), y => y.addmm_(x, m.W)), ["exp0", Rhs, "add0_lhs", "add0_rhs", Final]),
         ["broadcasts keep their ranges"] = ((_, x) => Product(broadcast_tensors(x.exp(), x.abs().sum(1, keepdim: true))), ["exp0", "sum0", "mul0_lhs", "mul0_rhs", Final]),
         ["a product of all"] = ((_, x) => x.exp().prod(1), ["exp0", "prod0"]),
