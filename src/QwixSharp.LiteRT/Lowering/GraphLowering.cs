@@ -1,6 +1,7 @@
 using QwixSharp.LiteRT.Capture;
 using QwixSharp.LiteRT.FlatBuffers;
 using QwixSharp.LiteRT.Graphs;
+using static TorchSharp.torch;
 
 namespace QwixSharp.LiteRT.Lowering;
 
@@ -19,7 +20,11 @@ internal static class GraphLowering
         {
             if (views.TryGetValue(tensor, out var view))
                 return view;
-            var constant = GraphBuilder.Constant(tensor.Constant!, tensor.Name, builder.Place);
+            var values = tensor.Constant!;
+            // A number among tensors, which does not decide in what the op computes: TorchSharp makes float64 of every double.
+            if (values is { dtype: ScalarType.Float64 } && values.dim() == 0)
+                values = values.to(ScalarType.Float32);
+            var constant = GraphBuilder.Constant(values, tensor.Name, builder.Place);
             constant.FakeQuant = tensor.FakeQuant;
             return views[tensor] = new View(constant);
         }

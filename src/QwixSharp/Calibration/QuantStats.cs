@@ -13,6 +13,10 @@ namespace QwixSharp.Calibration;
 public sealed class QuantStats : IDisposable
 {
     private const string Sum = "sum_of_";
+
+    /// <summary>A number that lives on: TorchSharp hands the memory of a passing one to native code, and a finalizer could free it meanwhile.</summary>
+    private static readonly TorchSharp.Scalar One = 1;
+
     private readonly ConcurrentDictionary<string, Entry> _entries = new(StringComparer.Ordinal);
 
     /// <summary>The places that have statistics, sorted.</summary>
@@ -105,8 +109,8 @@ public sealed class QuantStats : IDisposable
         {
             CheckFits(place, entry, range);
             foreach (var ((_, sum), (_, value)) in entry.Sums.Zip(range.Named))
-                _ = forget ? sum.copy_(value) : sum.add_(value);
-            _ = forget ? entry.Count.fill_(1) : entry.Count.add_(1);
+                _ = forget ? sum.copy_(value) : sum.add_(value, One);
+            _ = forget ? entry.Count.fill_(One) : entry.Count.add_(One, One);
         }
     }
 

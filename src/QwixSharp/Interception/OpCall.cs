@@ -32,7 +32,13 @@ public sealed class OpDescriptor
     /// <summary>The descriptor of a TorchSharp method that is an op.</summary>
     internal static OpDescriptor Of(MethodInfo method) => Shims.OpShims.Describe(method).Op;
 
-    internal object? Call(object?[] arguments) => _original(arguments);
+    internal object? Call(object?[] arguments)
+    {
+        var result = _original(arguments);
+        // TorchSharp hands the numbers' memory to native code without keeping them: a finalizer could free it meanwhile.
+        GC.KeepAlive(arguments);
+        return result;
+    }
 }
 
 /// <summary>One call of a tensor op inside a model's forward pass.</summary>

@@ -1,6 +1,5 @@
 using System.Text.Json;
 using QwixSharp.LiteRT.Tests.Integers;
-using QwixSharp.LiteRT.Tests.Runtime;
 using QwixSharp.Providers;
 using static TorchSharp.torch;
 
@@ -108,7 +107,7 @@ public sealed class ErrorTests
         var model = nn.Sequential(("first", nn.Linear(4, 4)), ("second", new Function(x => fault switch
         {
             "op" => x.tan(),
-            "control flow" => x.sum().item<float>() > 0 ? x : x * 2,
+            "control flow" => x.sum().item<float>() > 0 ? x * 3 : x * 2,
             _ => x[TensorIndex.Tensor(x > 0)],
         })));
         var (converted, training) = OnDevice.Convert(model, [rand(2, 4)], OnDevice.Static());
@@ -218,74 +217,5 @@ public sealed class ErrorTests
             file = LiteRtConverter.Convert(converted, zeros(2, 4)).Inspect();
             Assert.Contains("int4 weights, int8 activations", System.Text.Encoding.UTF8.GetString(file.Metadata[LiteRtConverter.MetadataName].Span));
         }
-    }
-}
-
-[Collection(RuntimeCollection.Name)]
-[Trait("Category", "LiteRT")]
-public sealed class OptionTests(LiteRtRuntime runtime)
-{
-    [Fact]
-    public void SignaturesHaveTheNamesThatAreAskedFor()
-    {
-        using var scope = NewDisposeScope();
-        var model = new Function2((a, b) => a * 2 + b);
-        var options = new LiteRtOptions { Signature = "mix", InputNames = ["left", "right"], OutputNames = ["sum"] };
-        var path = Path.GetTempFileName();
-        try
-        {
-            var file = LiteRtConverter.Convert(model, [zeros(2, 3), zeros(3)], options);
-            file.Export(path);
-            var signature = Assert.Single(file.Inspect().Signatures);
-            Assert.Equal(("mix", "left right", "sum"), (signature.Key, string.Join(' ', signature.Inputs.Keys), string.Join(' ', signature.Outputs.Keys)));
-            var (left, right) = (randn(2, 3), randn(3));
-            var inputs = new Dictionary<string, byte[]> { ["right"] = LiteRtRuntime.BytesOf(right), ["left"] = LiteRtRuntime.BytesOf(left) };
-            Exported.Compare(left * 2 + right, runtime.Run(path, inputs, "mix").Single().ToTensor(), 1e-6);
-        }
-        finally
-        {
-            File.Delete(path);
-        }
-    }
-
-    [Fact]
-    public void NamesComeFromTheModel()
-    {
-        using var model = new Pair(x => (x.relu(), x * 2));
-        var signature = LiteRtConverter.Convert(model, zeros(2, 3)).Inspect().Signatures[0];
-        Assert.Equal(["input"], signature.Inputs.Keys);
-        Assert.Equal(["output0", "output1"], signature.Outputs.Keys);
-    }
-
-    [Fact]
-    public void ImagesMayBeChannelsLast()
-    {
-        using var scope = NewDisposeScope();
-        var model = nn.Conv2d(3, 4, 3);
-        var image = randn(1, 3, 8, 8);
-        var path = Path.GetTempFileName();
-        try
-        {
-            var file = LiteRtConverter.Convert(model, [image], new LiteRtOptions { ChannelsLast = true });
-            file.Export(path);
-            Assert.Equal(["CONV_2D"], file.Inspect().Subgraphs[0].Operators.Select(o => o.Name));
-            var output = runtime.Run(path, image.permute(0, 2, 3, 1)).Single().ToTensor();
-            Exported.Compare(model.call(image).permute(0, 2, 3, 1), output, 1e-5);
-        }
-        finally
-        {
-            File.Delete(path);
-        }
-    }
-
-    [Fact]
-    public void IntegerFilesMayHaveFloatingPointEnds()
-    {
-        using var scope = NewDisposeScope();
-        var model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3));
-        var file = OnDevice.Check(runtime, model, [randn(5, 4)], OnDevice.Static(), new LiteRtOptions { IntegerInputs = false, IntegerOutputs = false });
-        var graph = file.Subgraphs[0];
-        Assert.Equal(["QUANTIZE", "FULLY_CONNECTED", "FULLY_CONNECTED", "DEQUANTIZE"], graph.Operators.Select(o => o.Name));
-        Assert.Equal((LiteRtType.Float32, LiteRtType.Float32), (graph.Tensors[graph.Inputs[0]].Type, graph.Tensors[graph.Outputs[0]].Type));
     }
 }

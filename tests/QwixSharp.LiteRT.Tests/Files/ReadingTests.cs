@@ -44,6 +44,25 @@ public sealed class ReadingTests
         Assert.Throws<LiteRtException>(() => LiteRtModel.Parse("\u0010\0\0\0TFL3"u8.ToArray()));
     }
 
+    [Fact]
+    public void FilesThatAreTooLargeOrMissingAreRefused()
+    {
+        var path = Path.GetTempFileName();
+        try
+        {
+            // Nothing is written: the file is one hole.
+            using (var file = new FileStream(path, FileMode.Open))
+                file.SetLength(3L << 30);
+            Assert.Contains("2 GB", Assert.Throws<LiteRtException>(() => LiteRtModel.Open(path)).Message);
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+
+        Assert.ThrowsAny<IOException>(() => LiteRtModel.Open(path));
+    }
+
     [Theory]
     [InlineData("cnn-float.tflite")]
     [InlineData("attention-static_wi8_ai8.tflite")]

@@ -68,7 +68,7 @@ internal static class OnDevice
             }
 
             CompareAll(newer, new Bar(Equal: equal));
-            SecondOpinion.Check(file, older, CompareAll);
+            SecondOpinion.Check(file, older, (results, bar) => CompareAll(results, bar with { Equal = Math.Min(bar.Equal, equal) }));
             return file;
         }
         finally

@@ -24,6 +24,7 @@ internal static class SecondOpinion
         new("Its LOG is in floating point.", s => s.Is("LOG", LiteRtType.Int8), "unsupported by op Log"),
         new("Its EXP is in floating point, or int16.", s => s.Is("EXP", LiteRtType.Int8), "not supported by Exp"),
         new("Its GELU has no int16.", s => s.Is("GELU", LiteRtType.Int16), "(GELU) failed", "unsupported datatype (INT16)"),
+        new("Its TILE has no int16.", s => s.Is("TILE", LiteRtType.Int16), "is not supported by tile"),
         new("Its MIRROR_PAD has no int16.", s => s.Is("MIRROR_PAD", LiteRtType.Int16), "(MIRROR_PAD) failed"),
         new("Its XNNPACK wants a reader for each part.", s => s.Op.Name == "SPLIT" && s.Output is LiteRtType.Int8 or LiteRtType.Float32 && s.HasUnreadOutput, "failed to invoke XNNPACK runtime"),
         new("It counts the 6 of ReLU6 in steps of the output, which 32 bits have to hold.", s => s.Op.Options.GetValueOrDefault("fused_activation_function") == 3 && 6 / s.Scale > int.MaxValue, "no_integer_overflow_from_quantization"),

@@ -41,6 +41,7 @@ async function answer({ model, engines, signature, batches }) {
     try {
       answers.push({ batches: await run(name, model, signature, batches) });
     } catch (error) {
+      if (error instanceof WebAssembly.RuntimeError) delete engines[name]; // it has aborted: the next file gets another
       answers.push({ error: String(error?.message ?? error) });
     }
   }

@@ -51,7 +51,10 @@ internal static class IntegerConstants
         double[] scales = SumScales(input, weight);
         using var scope = NewDisposeScope();
         var codes = BiasCodes(bias, scales);
-        if (!wide && codes.abs().max().item<double>() > int.MaxValue)
+        double largest = codes.abs().max().item<double>();
+        if (!double.IsFinite(largest))
+            throw new LiteRtException($"{op.Place} cannot be exported: its bias \"{bias.Name}\" has values that are not finite, for which there are no integers. Train again, or load other parameters.");
+        if (!wide && largest > int.MaxValue)
             throw new LiteRtException($"{op.Place} cannot be exported: its bias \"{bias.Name}\" takes more than 32 bits in steps of {scales.Min():G3}, the input's scale times the weight's \"{weight.Place}\". A weight's channel is close to 0: train again, or pass disablePerChannelWeights: true.");
         var values = codes.to(wide ? ScalarType.Int64 : ScalarType.Int32).MoveToOuterDisposeScope();
         return new GraphTensor(wide ? LiteRtType.Int64 : LiteRtType.Int32, bias.Shape, bias.Name)
@@ -84,7 +87,7 @@ internal static class IntegerConstants
         double largest = constant.Constant!.abs().max().to(ScalarType.Float64).item<double>();
         if (largest == 0)
             codes = result with { ZeroPoint = 0 };
-        else if (codes is null && constant.Elements == 1)
+        else if (codes is null && constant.Elements == 1 && (float)(largest / 64) > 0)
             codes = new FakeQuant(result.Type, [largest / 64], 0, constant.Name);
         bool fits = codes is { Scales.Length: 1 } && (codes.Type == LiteRtType.Int4 ? LiteRtType.Int8 : codes.Type) == result.Type;
         return fits ? Encode(constant, codes! with { Type = result.Type }) : null;

@@ -32,15 +32,14 @@ internal static class IntegerOps
         BuiltinOp.ReduceMax, BuiltinOp.ReduceMin, BuiltinOp.Maximum, BuiltinOp.Minimum, BuiltinOp.SelectV2, BuiltinOp.Padv2,
     ];
 
-    /// <summary>Ops that cut values off: where nothing else is known, their input has the codes of the output.</summary>
-    private static readonly HashSet<BuiltinOp> Cutting = [BuiltinOp.Relu, BuiltinOp.Relu6];
-
     internal static bool Moves(GraphOp op) => Moving.Contains(op.Op) && !op.KeepsFractions && !IsMasked(op);
 
     /// <summary>Whether an op that moves codes has an exact kernel for a type.</summary>
     internal static bool IsExact(GraphOp op, LiteRtType type) => type != LiteRtType.Int16 || op.Op != BuiltinOp.ResizeBilinear;
 
-    internal static bool Cuts(GraphOp op) => Cutting.Contains(op.Op);
+    /// <summary>Whether an op cuts values off: where nothing else is known, its input has the codes of the output.</summary>
+    internal static bool Cuts(GraphOp op) => op.Op is BuiltinOp.Relu or BuiltinOp.Relu6
+        || (op.Op is BuiltinOp.Maximum or BuiltinOp.Minimum && op.Inputs.Any(i => i is { IsConstant: true }));
 
     internal static bool Rescales(GraphOp op, LiteRtType type) => (type == LiteRtType.Int16 ? Rescaling16 : Rescaling).Contains(op.Op);
 

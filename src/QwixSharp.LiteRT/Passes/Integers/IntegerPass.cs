@@ -1,6 +1,7 @@
 using QwixSharp.LiteRT.FlatBuffers;
 using QwixSharp.LiteRT.Graphs;
 using QwixSharp.LiteRT.Lowering;
+using QwixSharp.Providers.Odml.Device;
 
 namespace QwixSharp.LiteRT.Passes.Integers;
 
@@ -108,6 +109,8 @@ internal sealed class IntegerPass
                 return false;
         }
 
+        if (op.Op is BuiltinOp.Add or BuiltinOp.Sub && !ElementwiseKernels.AddsCodes(Scale(inputs[0]!), Scale(inputs[1]!), (float)after.Scale, after.Type == LiteRtType.Int16))
+            return false;
         op.Inputs.Clear();
         op.Inputs.AddRange(inputs);
         if (after.Type == LiteRtType.Int16 && op.Op is BuiltinOp.Add or BuiltinOp.Sub)
@@ -118,6 +121,8 @@ internal sealed class IntegerPass
             _ops.Add(op);
         return true;
     }
+
+    private static float Scale(GraphTensor codes) => codes.Quantization!.Scales[0];
 
     private static bool HasFixedOutput(GraphOp op, FakeQuant after) =>
         IntegerOps.FixedOutput(op.Op, after.Type) is var (scale, zeroPoint) && Math.Abs(after.Scale - scale) < 1e-3 * scale && after.ZeroPoint == zeroPoint;

@@ -11,6 +11,9 @@ internal sealed class IntegerRanges
 {
     private readonly Dictionary<GraphTensor, FakeQuant> _codes = [];
 
+    /// <summary>Tensors whose codes are those behind an op that cuts values off.</summary>
+    private readonly HashSet<GraphTensor> _cut = [];
+
     internal IntegerRanges(Graph graph)
     {
         var uses = new GraphUses(graph);
@@ -34,6 +37,19 @@ internal sealed class IntegerRanges
     private bool TryAddOperand(GraphTensor tensor, FakeQuant codes, GraphUses uses) =>
         uses.Readers(tensor).All(r => r.Op == BuiltinOp.FakeQuant || IntegerOps.Moves(r) || IntegerOps.Cuts(r)) && _codes.TryAdd(tensor, codes);
 
+    /// <summary>Gives an input of an op the codes of its output. What was cut off on the way is kept where others want it.</summary>
+    private bool TrySpreadBack(GraphOp op, GraphTensor input, FakeQuant codes, GraphUses uses)
+    {
+        bool cut = IntegerOps.Cuts(op) || op.Outputs.Any(_cut.Contains);
+        if (cut && (uses.IsOutput(input) || !uses.Readers(input).All(r => r.Outputs.All(o => Of(o) is { } other && other.Same(codes)))))
+            return false;
+        if (!TryAddOperand(input, codes, uses))
+            return false;
+        if (cut)
+            _cut.Add(input);
+        return true;
+    }
+
     private void Spread(Graph graph, GraphUses uses)
     {
         var ops = graph.Ops.Where(o => o.Output.Type == LiteRtType.Float32 && (IntegerOps.Moves(o) || IntegerOps.Cuts(o))).ToLookup(o => o.Outputs.Count > 1);
@@ -53,12 +69,12 @@ internal sealed class IntegerRanges
         foreach (var op in ops)
         {
             GraphTensor[] inputs = [.. IntegerOps.ValueInputs(op).Select(i => op.Inputs[i]!).Where(t => !t.IsConstant)];
-            // What other ops read too is not cut off for them.
-            if (IntegerOps.Cuts(op) && !uses.Readers(op.Inputs[0]!).All(IntegerOps.Cuts))
-                continue;
             // The widest of several, so that none is cut off.
             if (op.Outputs.Select(Of).OfType<FakeQuant>().OrderByDescending(c => c.Scale).FirstOrDefault() is { } after)
-                changed |= inputs.Count(t => TryAddOperand(t, after, uses)) + op.Outputs.Count(t => _codes.TryAdd(t, after)) > 0;
+            {
+                changed |= op.Outputs.Count(t => _codes.TryAdd(t, after)) > 0;
+                changed |= inputs.Count(t => TrySpreadBack(op, t, after, uses)) > 0;
+            }
             else if (IntegerOps.Moves(op) && inputs.Select(Of).OfType<FakeQuant>().OrderByDescending(c => c.Scale).FirstOrDefault() is { } before)
                 changed |= op.Outputs.Count(t => _codes.TryAdd(t, before)) > 0;
         }

@@ -15,17 +15,7 @@ internal static class Decompositions
         using var scope = NewDisposeScope();
         var site = run.NextSite(call, name);
         var x = run.Quantize(Arguments.Tensor(call, 0), site.Rule, site);
-        var result = Gated(run, call, site, x, x);
-        if (!OpNaming.IsInPlace(call))
-            return result.MoveToOuterDisposeScope();
-
-        var receiver = Arguments.Tensor(call, 0);
-        run.Execute(call, TorchOps.Copy, [receiver, result, false]);
-        bool returnsReceiver = call.Op.Method.DeclaringType == typeof(Tensor);
-        var tag = run.Tags[result];
-        result = returnsReceiver ? receiver : ((Tensor)run.Execute(call, TorchOps.Alias, [receiver])!).MoveToOuterDisposeScope();
-        run.Tag(result, site.Rule, tag);
-        return result;
+        return Delivered(run, call, Gated(run, call, site, x, x));
     }
 
     /// <summary>GLU: a · sigmoid(b), where a and b are halves of the input.</summary>
@@ -87,6 +77,60 @@ internal static class Decompositions
         var addend = Arguments.Tensor(call, input);
         if (beta != 1)
             addend = run.Call(TorchOps.MultiplyNumber, call, addend, (Scalar)beta);
-        return run.Call(TorchOps.Add, call, product, addend).MoveToOuterDisposeScope();
+        return Delivered(run, call, run.Call(TorchOps.Add, call, product, addend));
+    }
+
+    /// <summary>input + value · a · b.</summary>
+    internal static object? AddMultiplied(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        using var scope = NewDisposeScope();
+        return AddScaled(run, call, run.Call(TorchOps.Multiply, call, call.Arguments[1], call.Arguments[2]));
+    }
+
+    /// <summary>input + value · a ÷ b.</summary>
+    internal static object? AddDivided(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        using var scope = NewDisposeScope();
+        return AddScaled(run, call, run.Call(TorchOps.Divide, call, call.Arguments[1], call.Arguments[2], RoundingMode.None));
+    }
+
+    /// <summary>Linear interpolation: start + weight · (end − start).</summary>
+    internal static object? Interpolate(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        using var scope = NewDisposeScope();
+        var difference = run.Call(TorchOps.Subtract, call, call.Arguments[1], call.Arguments[0]);
+        return Delivered(run, call, run.Call(TorchOps.Add, call, call.Arguments[0], run.Call(TorchOps.Multiply, call, difference, call.Arguments[2])));
+    }
+
+    /// <summary>Several tensors in the shape that they broadcast to; each keeps its range.</summary>
+    internal static object? Broadcast(OdmlRun run, in OpCall call, OdmlOp op, string name)
+    {
+        var tensors = (Tensor[])call.Arguments[0]!;
+        long[] shape = broadcast_shapes([.. tensors.Select(t => t.shape)]).Shape;
+        var expanded = new Tensor[tensors.Length];
+        for (int i = 0; i < tensors.Length; i++)
+            expanded[i] = run.Call(TorchOps.Expand, call, tensors[i], shape, false);
+        return expanded;
+    }
+
+    private static Tensor AddScaled(OdmlRun run, in OpCall call, Tensor term)
+    {
+        if (DeviceKernels.Number(Arguments.Named(call, "value")) is not (null or 1) and { } value)
+            term = run.Call(TorchOps.MultiplyNumber, call, term, (Scalar)value);
+        return Delivered(run, call, run.Call(TorchOps.Add, call, call.Arguments[0], term));
+    }
+
+    /// <summary>A result as the model gets it, beyond the scope: written over the first argument where the op is in place.</summary>
+    private static Tensor Delivered(OdmlRun run, in OpCall call, Tensor result)
+    {
+        if (!OpNaming.IsInPlace(call))
+            return result.MoveToOuterDisposeScope();
+        var receiver = Arguments.Tensor(call, 0);
+        run.Execute(call, TorchOps.Copy, [receiver, result, false]);
+        var tag = run.Tags[result]!;
+        bool returnsReceiver = call.Op.Method.DeclaringType == typeof(Tensor);
+        result = returnsReceiver ? receiver : ((Tensor)run.Execute(call, TorchOps.Alias, [receiver])!).MoveToOuterDisposeScope();
+        run.Tags[result] = tag;
+        return result;
     }
 }

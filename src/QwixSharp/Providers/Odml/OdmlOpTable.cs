@@ -19,6 +19,9 @@ internal static class OdmlOpTable
 
         Add(new(Decompositions.AddProduct), "addmm", "addmv");
         Add(new(Decompositions.AddBatched), "baddbmm");
+        Add(new(Decompositions.AddMultiplied), "addcmul");
+        Add(new(Decompositions.AddDivided), "addcdiv");
+        Add(new(Decompositions.Interpolate), "lerp");
         Add(new(Decompositions.Attention), "scaled_dot_product_attention");
         Add(new(Decompositions.Silu), "silu");
         Add(new(Decompositions.Glu), "glu");
@@ -40,16 +43,17 @@ internal static class OdmlOpTable
         Add(OdmlOp.SharesOutput, "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "pad", "floor", "ceil", "round");
         Add(new(Masks.Choose), "where", "masked_fill");
         Add(OdmlOp.MovesData, "view", "view_as", "reshape", "flatten", "unflatten", "ravel", "squeeze", "unsqueeze", "permute", "transpose", "t", "get_T", "get_mT", "get_H",
-            "swapaxes", "swapdims", "movedim", "moveaxis", "adjoint", "expand", "expand_as", "broadcast_to", "repeat", "repeat_interleave", "tile",
-            "contiguous", "clone", "alias", "detach", "requires_grad", "to", "to_type", "type", "type_as", "float", "half", "bfloat16", "cpu", "cuda",
+            "atleast_1d", "atleast_2d", "atleast_3d", "swapaxes", "swapdims", "movedim", "moveaxis", "adjoint", "expand", "expand_as", "broadcast_to", "repeat", "repeat_interleave", "tile",
+            "contiguous", "clone", "alias", "detach", "requires_grad", "to", "to_type", "type", "type_as", "float", "half", "bfloat16", "int", "long", "bool", "cpu", "cuda",
             "narrow", "slice", "select", "diagonal", "chunk", "split", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind",
             "flip", "fliplr", "flipud", "roll", "rot90", "tril", "triu", "unfold", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle",
             "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "copy");
+        Add(new(Decompositions.Broadcast), "broadcast_tensors");
         Add(new(JoinHandlers.Concatenate), "cat", "stack", "hstack", "vstack", "dstack", "row_stack", "column_stack");
         Add(new(JoinHandlers.Take), "index_select", "gather", "take", "take_along_dim");
         Add(new(JoinHandlers.Index), "index");
 
-        Add(OdmlOp.FloatingPoint, "sin", "cos", "tan", "sqrt", "square", "reciprocal", "sign", "erf", "cumsum", "cumprod", "remainder", "floor_divide",
+        Add(OdmlOp.FloatingPoint, "sin", "cos", "tan", "sqrt", "square", "reciprocal", "sign", "erf", "prod", "cumsum", "cumprod", "local_response_norm", "remainder", "floor_divide",
             "eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite", "argmax", "argmin", "argsort", "any", "all", "one_hot",
             "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not");
         Add(new(RangeHandlers.Creates), "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones", "new_full", "new_empty", "zero", "fill");

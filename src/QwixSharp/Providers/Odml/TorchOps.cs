@@ -25,6 +25,12 @@ internal static class TorchOps
 
     internal static OpDescriptor Add { get; } = Of(nameof(Tensor.add), typeof(Tensor));
 
+    internal static OpDescriptor Subtract { get; } = Of(nameof(Tensor.sub), typeof(Tensor));
+
+    internal static OpDescriptor Divide { get; } = Of(nameof(Tensor.div), typeof(Tensor), typeof(RoundingMode));
+
+    internal static OpDescriptor Expand { get; } = Of(nameof(Tensor.expand), typeof(long[]), typeof(bool));
+
     internal static OpDescriptor MatMul { get; } = Of(nameof(Tensor.matmul), typeof(Tensor));
 
     internal static OpDescriptor Transpose { get; } = Of(nameof(Tensor.transpose), typeof(long), typeof(long));

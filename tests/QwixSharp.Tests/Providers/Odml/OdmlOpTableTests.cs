@@ -1,4 +1,5 @@
 using System.Reflection;
+using System.Text.RegularExpressions;
 using QwixSharp.Interception;
 using QwixSharp.Providers;
 using QwixSharp.Providers.Odml;
@@ -8,7 +9,7 @@ using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Providers.Odml;
 
-public class OdmlOpTableTests
+public partial class OdmlOpTableTests
 {
     /// <summary>One of each family: its deeper models repeat the same ops.</summary>
     public static TheoryData<string> TorchVision =>
@@ -25,6 +26,22 @@ public class OdmlOpTableTests
             .Select(m => OpNaming.Of(OpDescriptor.Of(m)))
             .ToHashSet();
         Assert.All(OdmlOpTable.Ops.Keys, k => Assert.Contains(k, names));
+    }
+
+    /// <summary>What can be exported can be quantized for devices first.</summary>
+    [Fact]
+    public void EveryOpThatCanBeExportedIsKnown()
+    {
+        var page = File.ReadAllText(Path.Combine(RepositoryFolder.Path, "docs/litert.md"));
+        var table = page[page.IndexOf("## Ops", StringComparison.Ordinal)..].Split('\n').Where(l => l.StartsWith("| ", StringComparison.Ordinal)).Select(l => l.Split('|')[2]);
+        var exported = table.SelectMany(cell => Code().Matches(cell)).Select(m => m.Groups[1].Value).ToHashSet();
+        var names = new[] { typeof(Tensor), typeof(torch), typeof(nn.functional), typeof(special) }
+            .SelectMany(t => t.GetMethods())
+            .Where(m => exported.Contains(m.Name) && OpClassifier.IsOp(m))
+            .Select(m => OpNaming.Of(OpDescriptor.Of(m)))
+            .ToHashSet();
+        Assert.True(names.Count > 100);
+        Assert.Empty(names.Except(OdmlOpTable.Ops.Keys));
     }
 
     [Theory]
@@ -58,4 +75,7 @@ public class OdmlOpTableTests
         using var qat = Qwix.QuantizeModel(model, new OdmlQatProvider(OnDevice.Int8), zeros(TorchVisionTests.InputShape(name)));
         Assert.Contains("final_output0", qat.QuantStats.Places);
     }
+
+    [GeneratedRegex("`(\\w+)`")]
+    private static partial Regex Code();
 }

@@ -54,6 +54,12 @@ public class OdmlOpTests
         ["attention"] = ((_, x) => functional.scaled_dot_product_attention(x, x, x), [Lhs, Rhs, "div0_lhs", "softmax0", "dot_general1_lhs", Final]),
         ["causal attention"] = ((_, x) => functional.scaled_dot_product_attention(x, x, x, is_casual: true), [Lhs, Rhs, "div0_lhs", "masked_fill0", "dot_general1_lhs", Final]),
         ["in place"] = (InPlace, [Lhs, Rhs, "add0_lhs", Final]),
+        ["addcmul"] = ((_, x) => x.addcmul(x.exp(), x.abs(), 0.5), ["exp0", "mul0_lhs", "mul0_rhs", "mul1_lhs", "add0_rhs", Final]),
+        ["addcdiv"] = ((_, x) => x.addcdiv(x.exp(), x.abs() + 1), ["exp0", "add0_lhs", "div0_lhs", "div0_rhs", "add1_rhs", Final]),
+        ["lerp in place"] = ((_, x) => Kept(x.exp(), y => y.lerp_(x, tensor(0.25f))), ["exp0", "sub0_rhs", "mul0_lhs", "mul0_rhs", "add0_rhs", Final]),
+        ["addmm in place"] = ((m, x) => Kept(x.exp(), y => y.addmm_(x, m.W)), ["exp0", Rhs, "add0_lhs", "add0_rhs", Final]),
+        ["broadcasts keep their ranges"] = ((_, x) => Product(broadcast_tensors(x.exp(), x.abs().sum(1, keepdim: true))), ["exp0", "sum0", "mul0_lhs", "mul0_rhs", Final]),
+        ["a product of all"] = ((_, x) => x.exp().prod(1), ["exp0", "prod0"]),
         ["silu in place"] = ((m, x) => functional.silu(functional.linear(x, m.W), inplace: true), [Lhs, Rhs, "silu0", "silu0_sigmoid", Final]),
         ["constants are not quantized"] = ((m, _) => zeros(2, 8) + zeros_like(m.W)[..2] + 1, []),
         ["a view of nothing"] = ((_, x) => x.alias(), []),
@@ -190,6 +196,15 @@ public class OdmlOpTests
         Assert.Equal(["exp0", "abs0", "mul0_lhs", "abs1", Final], quants.Select(q => q.Place));
         Assert.Equal(10, quants[3].Scale[0] / quants[1].Scale[0], 0.2f);
     }
+
+    /// <summary>A tensor after an op in place, whose result is not used.</summary>
+    private static Tensor Kept(Tensor tensor, Action<Tensor> op)
+    {
+        op(tensor);
+        return tensor;
+    }
+
+    private static Tensor Product(IList<Tensor> factors) => factors[0] * factors[1];
 
     private static Tensor InPlace(Functional model, Tensor x)
     {

@@ -28,6 +28,7 @@ internal static class ElementwiseKernels
                 return null;
             var steps = (name, output.QType == QType.Int16) switch
             {
+                ("add" or "sub", _) when !AddsCodes(left.Scale, right.Scale, output.Scale[0], output.QType == QType.Int16) => null,
                 ("add", false) => Sum(left, right, 1, output),
                 ("sub", false) => Sum(left, right, -1, output),
                 ("add", true) => Sum16(left, right, 1, output),
@@ -93,6 +94,12 @@ internal static class ElementwiseKernels
         int more = Math.Min(Math.Min((int)Math.Log2(count), 32), 31 + shift);
         return DeviceCodes.Values(FixedPoint.Scale((average * count).round().to(ScalarType.Int64), ((multiplier << more) / count, shift - more)), output);
     }
+
+    /// <summary>
+    /// Whether LiteRT adds codes with these scales: its kernel aborts where the sums, which have 15 or 20 bits behind the point of the larger scale, are to be
+    /// multiplied by one or more for the output's.
+    /// </summary>
+    internal static bool AddsCodes(float a, float b, float output, bool isInt16) => 2 * Math.Max(a, b) / ((1 << (isInt16 ? 15 : 20)) * output) < 0.999f;
 
     /// <summary>XNNPACK: both factors have 21 bits, and the sum is rounded once, upwards at ties.</summary>
     internal static Tensor? Sum(DeviceOperand a, DeviceOperand b, int sign, FakeQuantAnnotation output)
