@@ -115,6 +115,7 @@ internal static class OpCases
         Two("fmax fmin", (a, b) => a.fmax(b) - a.fmin(b), [3, 4], [3, 4]),
         Two("addcmul addcdiv lerp", (a, b) => a.addcmul(b, b, 0.5) + a.addcdiv(b, b.abs() + 1, 0.3) + a.lerp(b, 0.25), [3, 4], [3, 4]),
         Two("comparisons by name", (a, b) => where(a.less_equal(b).bitwise_and(a.not_equal(b)), a, b) + where(a.ge(b).bitwise_or(a.less(b).bitwise_not()), a, b * 2), [3, 4], [3, 4]),
+        One("cuts behind views", x => x.view(4, 3).relu().view(3, 4) + x.view(2, 6).clamp(-0.3, 0.2).view(3, 4), 3, 4),
         One("clamp as relu6", x => (x * 5).clamp(0, 6), 3, 4),
         One("relu", x => x.relu(), 3, 4),
         One("relu6", x => relu6(x * 5), 3, 4),
