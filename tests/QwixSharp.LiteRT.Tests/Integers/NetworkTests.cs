@@ -36,6 +36,7 @@ public sealed class NetworkTests(LiteRtRuntime runtime)
     [InlineData("alexnet", 96)]
     [InlineData("googlenet", 64)]
     [InlineData("inception_v3", 128)]
+    [InlineData("mobilenet_v3_large", 64)]
     [InlineData("resnext50_32x4d", 64)]
     [InlineData("vgg11_bn", 64)]
     public void OtherFamiliesAgree(string name, int size)
@@ -47,6 +48,7 @@ public sealed class NetworkTests(LiteRtRuntime runtime)
             "alexnet" => models.alexnet(),
             "googlenet" => models.googlenet(),
             "inception_v3" => models.inception_v3(),
+            "mobilenet_v3_large" => models.mobilenet_v3_large(),
             "resnext50_32x4d" => models.resnext50_32x4d(),
             _ => models.vgg11_bn(),
         };

@@ -4,8 +4,8 @@ using QwixSharp.Ops;
 using QwixSharp.Providers.Models;
 using QwixSharp.Rules;
 using TorchSharp;
-using DeferredOperand = QwixSharp.Interception.Deferred.Operand;
 using static TorchSharp.torch;
+using DeferredOperand = QwixSharp.Interception.Deferred.Operand;
 
 namespace QwixSharp.Providers.Fusion;
 

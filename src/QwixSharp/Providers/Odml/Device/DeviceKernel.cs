@@ -41,6 +41,8 @@ internal static class DeviceKernels
                 return ElementwiseKernels.Extreme(run, arguments, name == "maximum" ? maximum : minimum);
             case "leaky_relu" when Operand(run, arguments[0]) is { } x && Number(Arguments.Named(call, "negative_slope")) is { } slope:
                 return output => ElementwiseKernels.LeakyRelu(x, (float)slope, output);
+            case "hardswish" when Operand(run, arguments[0]) is { } x:
+                return output => HardSwishKernel.Of(x, output);
             case "gelu" when Operand(run, arguments[0]) is { } x:
                 bool approximates = Arguments.Named(call, "approximate") is TorchSharp.Modules.GELU.Approximate.tanh;
                 return output => TableKernels.Gelu(x, approximates, output);

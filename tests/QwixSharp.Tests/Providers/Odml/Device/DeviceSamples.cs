@@ -10,7 +10,14 @@ internal static class DeviceSamples
 {
     public static FakeQuantAnnotation Codes(QType type, float scale, long zeroPoint = 0) => new()
     {
-        ModulePath = "", OpName = "op", OpId = "op0", Operand = "", Shape = [], QType = type, Scale = [scale], ZeroPoint = zeroPoint == 0 ? null : [zeroPoint],
+        ModulePath = "",
+        OpName = "op",
+        OpId = "op0",
+        Operand = "",
+        Shape = [],
+        QType = type,
+        Scale = [scale],
+        ZeroPoint = zeroPoint == 0 ? null : [zeroPoint],
     };
 
     /// <summary>An operand of codes less their zero point.</summary>
