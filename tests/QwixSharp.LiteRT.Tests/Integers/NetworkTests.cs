@@ -36,9 +36,10 @@ public sealed class NetworkTests(LiteRtRuntime runtime)
     [InlineData("alexnet", 96)]
     [InlineData("googlenet", 64)]
     [InlineData("inception_v3", 128)]
+    [InlineData("mobilenet_v3_small", 64)]
     [InlineData("mobilenet_v3_large", 64)]
     [InlineData("resnext50_32x4d", 64)]
-    [InlineData("vgg11_bn", 64)]
+    [InlineData("vgg11_bn", 32)]
     public void OtherFamiliesAgree(string name, int size)
     {
         using var scope = NewDisposeScope();
@@ -48,10 +49,15 @@ public sealed class NetworkTests(LiteRtRuntime runtime)
             "alexnet" => models.alexnet(),
             "googlenet" => models.googlenet(),
             "inception_v3" => models.inception_v3(),
+            "mobilenet_v3_small" => models.mobilenet_v3_small(),
             "mobilenet_v3_large" => models.mobilenet_v3_large(),
             "resnext50_32x4d" => models.resnext50_32x4d(),
             _ => models.vgg11_bn(),
         };
+        // Without statistics of its batch norms, values of a random network shrink until hard-swish has no bits left for them.
+        using (no_grad())
+            for (int i = 0; i < 20 && name.StartsWith("mobilenet_v3", StringComparison.Ordinal); i++)
+                network.call(randn(4, 3, size, size)).Dispose();
         OnDevice.Check(runtime, network, [.. Enumerable.Range(0, 3).Select(_ => randn(1, 3, size, size))], OnDevice.Static());
     }
 
