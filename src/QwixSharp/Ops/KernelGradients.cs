@@ -134,8 +134,10 @@ internal static unsafe class KernelGradients
     {
         var range = CodeRange.OfBits(how.QType.Bits);
         float scale = RowQuantizer.Scale(values.abs().max().item<float>(), range);
+        // Disposed only then, so that no finalizer frees it while native code reads it.
+        using TorchSharp.Scalar number = scale;
         foreach (var filled in scales)
-            filled.fill_(scale);
+            filled.fill_(number);
         QuantizePass.WithScales(Floats(values), rows, Floats(scales[0]), null, range, Codes(codes), get_num_threads());
     }
 

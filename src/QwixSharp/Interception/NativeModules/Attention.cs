@@ -39,6 +39,9 @@ internal sealed record AttentionSettings(long Heads, bool AddZeroAttention, doub
 /// </remarks>
 internal static class Attention
 {
+    /// <summary>A number that lives on: TorchSharp hands the memory of a passing one to native code, and a finalizer could free it meanwhile.</summary>
+    private static readonly TorchSharp.Scalar Hidden = double.NegativeInfinity;
+
     /// <summary>Attends. Shapes: query [L, N, E], key and value [S, N, ·].</summary>
     /// <returns>The output [L, N, E] and, if asked for, the weights averaged over heads, [N, L, S].</returns>
     internal static (Tensor Output, Tensor? Weights) Attend(nn.Module module, AttentionNames names, AttentionSettings settings, Tensor query, Tensor key, Tensor value, Tensor? keyPaddingMask, Tensor? attentionMask, bool needWeights)
@@ -134,7 +137,7 @@ internal static class Attention
         {
             var shape = scores.shape;
             var padded = keyPaddingMask.unsqueeze(1).unsqueeze(2);
-            scores = scores.view(batch, settings.Heads, shape[1], shape[2]).masked_fill(padded, double.NegativeInfinity).view(shape);
+            scores = scores.view(batch, settings.Heads, shape[1], shape[2]).masked_fill(padded, Hidden).view(shape);
         }
 
         var weights = nn.functional.softmax(scores, -1);
