@@ -21,9 +21,7 @@ internal static class FixedPoint
     internal static Tensor Scale(Tensor sums, params (long Multiplier, int Shift)[] factors)
     {
         Tensor multipliers = Numbers(factors, f => f.Multiplier), left = Numbers(factors, f => 1L << Math.Max(f.Shift, 0)), right = Numbers(factors, f => 1L << Math.Max(-f.Shift, 0));
-        var product = sums * left * multipliers;
-        var high = (product + where(product.ge(0), tensor(1L << 30), tensor(1 - (1L << 30)))).div(tensor(1L << 31), RoundingMode.trunc);
-        return high.sign() * (high.abs() + right.div(tensor(2L), RoundingMode.floor)).div(right, RoundingMode.floor);
+        return DivideAway(HighHalf(sums * left * multipliers, 31), right);
     }
 
     /// <summary>Sums of 32 bits times factors, as matrix products scale them: rounded once, upwards at ties.</summary>
@@ -39,6 +37,18 @@ internal static class FixedPoint
         Tensor multipliers = Numbers(factors, f => f.Multiplier < 0x7FFF0000 ? (f.Multiplier + (1 << 15)) >> 16 : 0x7FFF), units = Numbers(factors, f => 1L << (15 - f.Shift));
         return DivideUpwards(sums * multipliers, units);
     }
+
+    /// <summary>The upper half of twice a product of two numbers, rounded to nearest.</summary>
+    /// <param name="product">The product.</param>
+    /// <param name="bits">The bits of one of the numbers without its sign.</param>
+    internal static Tensor HighHalf(Tensor product, int bits)
+    {
+        long half = 1L << (bits - 1);
+        return (product + where(product.ge(0), tensor(half), tensor(1 - half))).div(tensor(1L << bits), RoundingMode.trunc);
+    }
+
+    /// <summary>Whole numbers divided by others, rounded to nearest and away from zero at ties.</summary>
+    internal static Tensor DivideAway(Tensor values, Tensor units) => values.sign() * DivideUpwards(values.abs(), units);
 
     /// <summary>Whole numbers divided by others, rounded upwards at ties.</summary>
     internal static Tensor DivideUpwards(Tensor values, Tensor units) => (values + units.div(tensor(2L), RoundingMode.floor)).div(units, RoundingMode.floor);

@@ -27,8 +27,9 @@ internal static class HardSwishKernel
         if (outputShift > 0)
             return null;
         var fine = x.IntegerSteps() * (1L << FineBits);
-        var result = HighHalf(HighHalf(fine, tensor(outputFactor), rounds: true), Gate(fine, gateFactor, gateShift), rounds: false);
-        return DeviceCodes.Values(RoundAwayByPower(result, -outputShift), output);
+        // The last product is cut off, not rounded.
+        var result = (Product(fine, outputFactor) * Gate(fine, gateFactor, gateShift)).div(tensor(1L << 15), RoundingMode.trunc).clamp_max(Highest);
+        return DeviceCodes.Values(FixedPoint.DivideAway(result, tensor(1L << -outputShift)), output);
     }
 
     /// <summary>relu6(x + 3) / 6 in 15 bits: x/3 is cut off at −1 and 1, which saturation does.</summary>
@@ -37,11 +38,11 @@ internal static class HardSwishKernel
         var gate = fine;
         if (shift > 0)
             gate = (gate * (1L << (shift - 1))).clamp(Lowest, Highest);
-        gate = HighHalf(gate, tensor(factor), rounds: true);
+        gate = Product(gate, factor);
         if (shift > 0)
             gate = (gate * 2).clamp(Lowest, Highest);
         else if (shift < 0)
-            gate = RoundAwayByPower(gate, -shift);
+            gate = FixedPoint.DivideAway(gate, tensor(1L << -shift));
         return FixedPoint.ShiftRight(gate + (1L << 15), 1);
     }
 
@@ -52,16 +53,5 @@ internal static class HardSwishKernel
         return (Math.Min((multiplier + (1L << 15)) >> 16, Highest), shift);
     }
 
-    /// <summary>The upper half of twice a product of 16-bit numbers, rounded to nearest or towards zero.</summary>
-    private static Tensor HighHalf(Tensor left, Tensor right, bool rounds)
-    {
-        var product = left * right;
-        if (rounds)
-            product += where(product.ge(0), tensor(1L << 14), tensor(1 - (1L << 14)));
-        return product.div(tensor(1L << 15), RoundingMode.trunc).clamp_max(Highest);
-    }
-
-    /// <summary>Divided by a power of two, rounded to nearest and away from zero at ties.</summary>
-    private static Tensor RoundAwayByPower(Tensor values, int bits) =>
-        values.sign() * FixedPoint.ShiftRight(values.abs() + (bits > 0 ? 1L << (bits - 1) : 0), bits);
+    private static Tensor Product(Tensor values, long factor) => FixedPoint.HighHalf(values * factor, 15).clamp_max(Highest);
 }
