@@ -26,6 +26,12 @@ internal sealed class CalibrationRange : IDisposable
         ? [("absmax", AbsMax)]
         : [("min", Min!), ("max", Max!)];
 
+    /// <summary>The shape of its tensors.</summary>
+    internal long[] ScaleShape => (AbsMax ?? Min!).shape;
+
+    /// <summary>The least and the largest value inside. The tensors may be the range's own.</summary>
+    internal (Tensor Low, Tensor High) Bounds() => AbsMax is not null ? (-AbsMax, AbsMax) : (Min!, Max!);
+
     /// <summary>A range with each tensor replaced; the result is the caller's, this one too.</summary>
     internal CalibrationRange Select(Func<Tensor, Tensor> f) =>
         AbsMax is not null ? Symmetric(f(AbsMax)) : Asymmetric(f(Min!), f(Max!));

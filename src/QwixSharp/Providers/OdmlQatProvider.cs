@@ -104,10 +104,11 @@ public class OdmlQatProvider : ModelProvider
     /// <summary>How a tensor is fake-quantized: an annotation, where all numbers are known beforehand, and what does it.</summary>
     internal virtual (FakeQuantAnnotation? Annotation, Func<Tensor> Compute) FakeQuant(OdmlRun run, FakeQuantRequest request) => (null, () =>
     {
-        using var range = request.HasStats ? AverageRange(run, request) : Calibrator.Calibrate(request.Tensor, request.How);
+        if (!request.HasStats)
+            return FakeQuantOp.Compute(request.Tensor, request.How);
+        using var range = AverageRange(run, request);
         // Values may lie outside of a range that is a mean over batches, whatever the method.
-        bool clips = request.HasStats || GradientClipping.IsNeeded(request.How.Calibration);
-        return FakeQuantOp.Compute(request.Tensor, request.How.QType, range, clips);
+        return FakeQuantOp.Compute(request.Tensor, request.How.QType, range, clipsGradient: true);
     }
     );
 

@@ -8,12 +8,6 @@ namespace QwixSharp.Kernels.Passes;
 /// <summary>Quantize and dequantize at once, for training, without codes in memory.</summary>
 internal static unsafe class FakeQuantPass
 {
-    /// <summary>A result of more bytes leaves the caches before anybody reads it, so it is written around them.</summary>
-    private const long MostCachedBytes = 32L << 20;
-
-    /// <summary>In elements: two pages ahead, since the processor itself does not look beyond a page.</summary>
-    private const int PrefetchDistance = 2048;
-
     /// <summary>RoundScale's whole numbers, ties to even.</summary>
     private const byte ToNearest = 0;
 
@@ -21,20 +15,31 @@ internal static unsafe class FakeQuantPass
     /// <param name="x">[rows, columns].</param>
     /// <param name="shape">The sizes.</param>
     /// <param name="range">The codes' range.</param>
+    /// <param name="factor">What the largest magnitude of a tile is multiplied by; below 1 the largest values are clipped.</param>
     /// <param name="y">[rows, columns], the result; may be <paramref name="x"/>.</param>
+    /// <param name="bits">Takes a bit an element, 1 where the value is not clipped (see <see cref="BitMaskPass"/>); or null.</param>
     /// <param name="threads">How many threads take part.</param>
-    public static void AbsMax(float* x, RowShape shape, CodeRange range, float* y, int threads)
+    public static void AbsMax(float* x, RowShape shape, CodeRange range, float factor, float* y, byte* bits, int threads)
     {
         shape.Check();
-        RowsJob.Run(shape.Rows, shape.Columns, threads, row =>
-        {
-            for (var tile = 0L; tile < shape.Tiles; tile++)
+        // Rows that share a byte of bits are one thread's.
+        var together = bits != null && shape.Columns % 8 != 0 ? 8 : 1;
+        RowsJob.Run(
+            shape.Rows,
+            shape.Columns,
+            threads,
+            row =>
             {
-                var from = row * shape.Columns + tile * shape.TileSize;
-                var scale = RowQuantizer.Scale(RowQuantizer.AbsMax(x + from, shape.Length(tile)), range);
-                Tile(x + from, shape.Length(tile), 1, scale, 0, range, y + from, Streams(shape, x, y, from));
-            }
-        });
+                for (var tile = 0L; tile < shape.Tiles; tile++)
+                {
+                    long from = row * shape.Columns + tile * shape.TileSize, length = shape.Length(tile);
+                    var largest = RowQuantizer.AbsMax(x + from, length) * factor;
+                    if (bits != null)
+                        BitMaskPass.Mark(x, from, length, -largest, largest, bits);
+                    Tile(x + from, length, 1, RowQuantizer.Scale(largest, range), 0, range, y + from, Streams(shape, x, y, from));
+                }
+            },
+            together);
     }
 
     /// <summary>y = (code(x) − zero point) · scale with minmax scales, as quantizing and dequantizing would give it.</summary>
@@ -97,25 +102,25 @@ internal static unsafe class FakeQuantPass
         }
     }
 
-    /// <summary>The gradient's mask: y = gradient where low ≤ x ≤ high, else 0. A NaN in x gives 0.</summary>
-    /// <param name="x">The forward's input.</param>
-    /// <param name="gradient">The incoming gradient.</param>
+    /// <summary>y = (code(x) − zero point) · scale with scales known before.</summary>
+    /// <param name="x">[rows, columns].</param>
     /// <param name="shape">The sizes.</param>
-    /// <param name="low">[rows, tiles].</param>
-    /// <param name="high">[rows, tiles].</param>
-    /// <param name="y">[rows, columns], the result; may be <paramref name="gradient"/>.</param>
+    /// <param name="scales">[rows, tiles].</param>
+    /// <param name="zeroPoints">[rows, tiles], or null for 0.</param>
+    /// <param name="range">The codes' range.</param>
+    /// <param name="y">[rows, columns], the result; may be <paramref name="x"/>.</param>
+    /// <param name="low">[rows, tiles], the least value that is inside; read where bits are wanted.</param>
+    /// <param name="high">[rows, tiles], the largest value that is inside; read where bits are wanted.</param>
+    /// <param name="bits">Takes a bit an element, 1 where the value is inside (see <see cref="BitMaskPass"/>); or null.</param>
     /// <param name="threads">How many threads take part.</param>
-    public static void Mask(float* x, float* gradient, RowShape shape, float* low, float* high, float* y, int threads)
+    public static void WithScales(float* x, RowShape shape, float* scales, int* zeroPoints, CodeRange range, float* y, float* low, float* high, byte* bits, int threads)
     {
         shape.Check();
-        RowsJob.Run(shape.Rows, shape.Columns, threads, row =>
+        RowsJob.RunInParts(shape, threads, (from, length, tile) =>
         {
-            for (var tile = 0L; tile < shape.Tiles; tile++)
-            {
-                var from = row * shape.Columns + tile * shape.TileSize;
-                var bound = row * shape.Tiles + tile;
-                MaskTile(x + from, gradient + from, shape.Length(tile), low[bound], high[bound], y + from, Streams(shape, gradient, y, from));
-            }
+            if (bits != null)
+                BitMaskPass.Mark(x, from, length, low[tile], high[tile], bits);
+            Tile(x + from, length, 1, scales[tile], zeroPoints == null ? 0 : zeroPoints[tile], range, y + from, Streams(shape, x, y, from));
         });
     }
 
@@ -140,7 +145,7 @@ internal static unsafe class FakeQuantPass
                 Sse.Prefetch0(x + i + count);
                 var rounded = Avx512F.RoundScale(Vector512.Load(x + i) * f / s + z, ToNearest);
                 rounded = Avx512F.Max(low, Avx512F.Min(high, rounded));
-                Store((rounded + back) * s, y + i, streams);
+                Streaming.Store((rounded + back) * s, y + i, streams);
             }
         }
         else if (Avx.IsSupported)
@@ -154,63 +159,12 @@ internal static unsafe class FakeQuantPass
                 Sse.Prefetch0(x + i + count);
                 var rounded = Avx.RoundToNearestInteger(Vector256.Load(x + i) * f / s + z);
                 rounded = Avx.Max(Vector256.Create(lowest), Avx.Min(Vector256.Create(highest), rounded));
-                Store((rounded + back) * s, y + i, streams);
+                Streaming.Store((rounded + back) * s, y + i, streams);
             }
         }
         for (; i < count; i++)
             y[i] = (MathF.Min(MathF.Max(MathF.Round(x[i] * factor / scale + zeroPoint, MidpointRounding.ToEven), lowest), highest) + (0 - zeroPoint)) * scale;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void MaskTile(float* x, float* gradient, long count, float low, float high, float* y, bool streams)
-    {
-        var i = 0L;
-        if (Vector512.IsHardwareAccelerated)
-        {
-            var least = Vector512.Create(low);
-            var most = Vector512.Create(high);
-            for (; i + 16 <= count; i += 16)
-            {
-                if (Sse.IsSupported)
-                {
-                    Sse.Prefetch0(x + i + PrefetchDistance);
-                    Sse.Prefetch0(gradient + i + PrefetchDistance);
-                }
-                var v = Vector512.Load(x + i);
-                var inside = Vector512.GreaterThanOrEqual(v, least) & Vector512.LessThanOrEqual(v, most);
-                Store(inside & Vector512.Load(gradient + i), y + i, streams);
-            }
-        }
-        var l = Vector256.Create(low);
-        var h = Vector256.Create(high);
-        for (; i + 8 <= count; i += 8)
-        {
-            var v = Vector256.Load(x + i);
-            var inside = Vector256.GreaterThanOrEqual(v, l) & Vector256.LessThanOrEqual(v, h);
-            Store(inside & Vector256.Load(gradient + i), y + i, streams);
-        }
-        for (; i < count; i++)
-            y[i] = x[i] >= low && x[i] <= high ? gradient[i] : 0;
-    }
-
-    private static bool Streams(RowShape shape, float* x, float* y, long from) =>
-        shape.Rows * shape.Columns * sizeof(float) > MostCachedBytes && x != y && ((nint)(y + from) & 63) == 0;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(Vector512<float> v, float* y, bool streams)
-    {
-        if (streams)
-            v.StoreAlignedNonTemporal(y);
-        else
-            v.Store(y);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(Vector256<float> v, float* y, bool streams)
-    {
-        if (streams)
-            v.StoreAlignedNonTemporal(y);
-        else
-            v.Store(y);
-    }
+    private static bool Streams(RowShape shape, float* x, float* y, long from) => Streaming.Pays(shape.Rows * shape.Columns, x, y, from);
 }

@@ -13,6 +13,15 @@ internal readonly record struct RowShape(long Rows, long Columns, long TileSize)
     /// <param name="tile">The tile's number in its row.</param>
     public long Length(long tile) => Math.Min(TileSize, Columns - tile * TileSize);
 
+    /// <summary>The tile that an element belongs to.</summary>
+    /// <param name="element">The element's place in memory.</param>
+    /// <returns>The tile's number in the whole matrix, and the element behind its last one.</returns>
+    public (long Tile, long End) TileOf(long element)
+    {
+        long row = element / Columns, tile = (element - row * Columns) / TileSize;
+        return (row * Tiles + tile, row * Columns + Math.Min(Columns, (tile + 1) * TileSize));
+    }
+
     /// <summary>Checks the sizes.</summary>
     /// <exception cref="ArgumentOutOfRangeException">A negative size or an empty tile.</exception>
     public void Check()

@@ -29,14 +29,14 @@ internal sealed class DotGeneralTraining : ITrainedProduct
     {
         var (lhsAxes, rhsAxes) = _numbers.Resolve(lhs.shape, rhs.shape);
         bool reusesRight = saved is not null && lhs.requires_grad && !_settings.UseOriginalResiduals;
-        using var left = Quantize(lhs, _settings.Lhs, forLhs: true, rhs, StepQuantizer.Quantize);
-        using var right = Quantize(rhs, _settings.Rhs, forLhs: false, lhs, (array, how) => StepQuantizer.QuantizeRight(array, how, reusesRight));
+        using var left = Quantize(lhs, _settings.Lhs, forLhs: true, rhs, saved, StepQuantizer.Quantize);
+        using var right = Quantize(rhs, _settings.Rhs, forLhs: false, lhs, saved, (array, how) => StepQuantizer.QuantizeRight(array, how, reusesRight));
         var result = DotGeneralOp.Compute(left.Operand, right.Operand, _numbers, null);
         if (saved is null)
             return result;
         _resultShape = result.shape;
-        _lhs = new Side(lhsAxes, lhs, left.ClippingRange is { } l && lhs.requires_grad ? saved.Add(l) : null);
-        _rhs = new Side(rhsAxes, rhs, right.ClippingRange is { } r && rhs.requires_grad ? saved.Add(r) : null);
+        _lhs = new Side(lhsAxes, lhs, left.Mask is { } l ? saved.Add(l) : null);
+        _rhs = new Side(rhsAxes, rhs, right.Mask is { } r ? saved.Add(r) : null);
         // The gradient of each operand needs the other one.
         Keep(_lhs, left, rhs.requires_grad, _settings.RhsGradient, saved);
         Keep(_rhs, right, lhs.requires_grad, _settings.LhsGradient, saved);
@@ -57,22 +57,20 @@ internal sealed class DotGeneralTraining : ITrainedProduct
             throw new ArgumentException($"With BwdQType, quantized operands are multiplied as codes in the backward pass, which those of {array.QType} cannot be. Use another type, tiles, or set UseOriginalResiduals.");
     }
 
-    private TrainedOperand Quantize(Tensor operand, OperandSettings settings, bool forLhs, Tensor other, Func<Tensor, HowToQuantize, QArray> quantize)
+    private TrainedOperand Quantize(Tensor operand, OperandSettings settings, bool forLhs, Tensor other, SavedTensors? saved, Func<Tensor, HowToQuantize, QArray> quantize)
     {
         var (lhsRank, rhsRank) = forLhs ? ((int)operand.dim(), (int)other.dim()) : ((int)other.dim(), (int)operand.dim());
         return TrainedOperand.Quantize(
             operand,
             settings,
             () => OneScale(DotGeneralOp.HowToQuantize(_numbers, lhsRank, rhsRank, forLhs, settings.QType!, settings.Tiling, settings.Calibration)),
-            clips: !_settings.DisableGradientClipping,
+            clips: saved is not null && operand.requires_grad && !_settings.DisableGradientClipping,
             quantize);
     }
 
     /// <summary>Saves an operand for the gradient of the other, and checks that this can be computed.</summary>
     private void Keep(Side side, TrainedOperand operand, bool isNeeded, GradientSettings gradient, SavedTensors saved)
     {
-        if (side.Clipping is not null)
-            side.Source = saved.Add((Operand)operand.Source);
         if (!isNeeded)
             return;
         // Scales of tiles lie along the axis that the forward product contracts, and fit no other product.
@@ -99,9 +97,8 @@ internal sealed class DotGeneralTraining : ITrainedProduct
         var product = BackwardProduct.For(_lhs.Axes, _rhs.Axes, forLhs);
         var residual = other.Residual!.Restore(saved);
         var result = OnKernels(forLhs, gradient, residual, product, settings) ?? OnPlain(forLhs, gradient, residual, settings) ?? Multiply(forLhs, gradient, residual, product, settings);
-        if (own.Clipping is not null)
-            result = GradientClipping.Apply(result, own.Source!.Restore(saved).Tensor!, own.Clipping.Restore(saved));
-        return result.to(own.Dtype).MoveToOuterDisposeScope();
+        result = result.to(own.Dtype);
+        return (own.Mask?.Restore(saved).Apply(result, mayOverwrite: true) ?? result).MoveToOuterDisposeScope();
     }
 
     /// <summary>The product of a linear layer's backward pass on the kernels; null where they cannot serve.</summary>
@@ -159,7 +156,7 @@ internal sealed class DotGeneralTraining : ITrainedProduct
     private HowToQuantize OneScale(HowToQuantize how) => _settings.DisableChannelwiseAxes ? how with { ChannelwiseAxes = [] } : how;
 
     /// <summary>What the backward pass knows of an operand.</summary>
-    private sealed class Side(AxisGroups axes, Tensor operand, SavedRange? clipping)
+    private sealed class Side(AxisGroups axes, Tensor operand, SavedMask? mask)
     {
         internal AxisGroups Axes => axes;
 
@@ -167,11 +164,8 @@ internal sealed class DotGeneralTraining : ITrainedProduct
 
         internal bool NeedsGradient { get; } = operand.requires_grad;
 
-        /// <summary>The range to which its gradient is clipped; null where it is not.</summary>
-        internal SavedRange? Clipping => clipping;
-
-        /// <summary>The operand itself, where its gradient is clipped.</summary>
-        internal SavedOperand? Source { get; set; }
+        /// <summary>What of its gradient passes; null where all does.</summary>
+        internal SavedMask? Mask => mask;
 
         /// <summary>The operand as the gradient of the other one needs it.</summary>
         internal SavedOperand? Residual { get; set; }

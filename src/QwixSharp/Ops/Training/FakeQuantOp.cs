@@ -17,10 +17,11 @@ internal static class FakeQuantOp
     internal static Tensor Compute(Tensor array, HowToQuantize how)
     {
         using var scope = NewDisposeScope();
-        if (RowQuantization.TryRound(array, how) is { } rounded)
-            return StraightThrough(rounded, array, array).MoveToOuterDisposeScope();
+        bool clips = how.Calibration.CanClip;
+        if (RowQuantization.TryRound(array, how, clips && NeedsGradient(array)) is { } rounded)
+            return StraightThrough(array, rounded).MoveToOuterDisposeScope();
         using var range = Calibrator.Calibrate(array, how);
-        return Compute(array, how.QType, range, GradientClipping.IsNeeded(how.Calibration), how.Noise).MoveToOuterDisposeScope();
+        return Compute(array, how.QType, range, clips, how.Noise).MoveToOuterDisposeScope();
     }
 
     /// <summary>Rounds an array with a given range, such as the mean of ranges seen before.</summary>
@@ -33,16 +34,16 @@ internal static class FakeQuantOp
     internal static Tensor Compute(Tensor array, QType qtype, CalibrationRange range, bool clipsGradient, Func<long[], Tensor>? noise = null)
     {
         using var scope = NewDisposeScope();
+        clipsGradient &= NeedsGradient(array);
+        if (noise is null && RowQuantization.TryRound(array, qtype, range, clipsGradient) is { } rounded)
+            return StraightThrough(array, rounded).MoveToOuterDisposeScope();
         var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, qtype);
         using var quantized = Quantizer.Quantize(array, qtype, scale, zeroPoint, noise);
-        var rounded = quantized.Dequantize();
-        var through = clipsGradient && NeedsGradient(array) ? where(GradientClipping.Inside(array, range), array, zeros([], array.dtype, array.device)) : array;
-        return StraightThrough(rounded, array, through).MoveToOuterDisposeScope();
+        return StraightThroughFunction.Apply(array, quantized.Dequantize(), clipsGradient ? GradientMask.Of(array, range) : null).MoveToOuterDisposeScope();
     }
 
     private static bool NeedsGradient(Tensor array) => array.requires_grad && is_grad_enabled();
 
-    /// <summary>Rounded values with the gradient of others. What is added is zero, so that the result is what quantization gives, bit for bit.</summary>
-    private static Tensor StraightThrough(Tensor rounded, Tensor array, Tensor through) =>
-        NeedsGradient(array) ? rounded + (through - through.detach()) : rounded;
+    private static Tensor StraightThrough(Tensor array, RoundedArray rounded) =>
+        StraightThroughFunction.Apply(array, rounded.Values, rounded.Inside is { } inside ? new GradientMask(inside) : null);
 }

@@ -24,13 +24,6 @@ internal sealed class ProductFunction : autograd.SingleTensorFunction<ProductFun
 {
     private const string Key = "product";
 
-    /// <summary>
-    /// The gradients that this thread returned last. libtorch reads them after <see cref="backward"/> has ended, so that they
-    /// can be freed no sooner than at its next call.
-    /// </summary>
-    [ThreadStatic]
-    private static List<Tensor>? _returned;
-
     /// <inheritdoc/>
     public override string Name => "QuantizedProduct";
 
@@ -68,15 +61,14 @@ internal sealed class ProductFunction : autograd.SingleTensorFunction<ProductFun
         List<Tensor> none = [null!, null!, null!];
         if (BackwardError.Repeat() || grad_output.IsInvalid)
             return none;
-        _returned?.ForEach(t => t.Dispose());
-        _returned = null;
+        ReturnedGradients.Free();
         try
         {
             using var noGrad = no_grad();
             using var scope = NewDisposeScope();
             using var gradient = grad_output;
             var (lhs, rhs) = ((ITrainedProduct)ctx.get_data(Key)).Backward(gradient, ctx.get_saved_variables());
-            _returned = [.. new[] { lhs, rhs }.OfType<Tensor>().Select(t => t.MoveToOuterDisposeScope())];
+            ReturnedGradients.Keep(lhs, rhs);
             return [null!, lhs!, rhs!];
         }
         catch (Exception error)
@@ -91,5 +83,5 @@ internal sealed class ProductFunction : autograd.SingleTensorFunction<ProductFun
     /// A view in place of a parameter: its own gradient is then a new view of what <see cref="backward"/> returns, which
     /// autograd takes over as the parameter's gradient, where it would copy a tensor that somebody else holds too.
     /// </summary>
-    private static Tensor AsNode(Tensor operand) => operand.requires_grad && operand.is_leaf ? operand.view(operand.shape) : operand;
+    internal static Tensor AsNode(Tensor operand) => operand.requires_grad && operand.is_leaf ? operand.view(operand.shape) : operand;
 }

@@ -26,11 +26,10 @@ internal sealed class SavedTensors
         return new SavedOperand(first, array.QType, array.Shape.ToArray(), array.ZeroPoint is not null);
     }
 
-    internal SavedRange Add(CalibrationRange range)
+    internal SavedMask Add(GradientMask mask)
     {
-        int first = Tensors.Count;
-        Tensors.AddRange(range.Named.Select(n => n.Value));
-        return new SavedRange(first, range.AbsMax is not null);
+        Tensors.Add(mask.Marks);
+        return new SavedMask(Tensors.Count - 1);
     }
 }
 
@@ -43,11 +42,9 @@ internal sealed record SavedOperand(int First, QType? QType, long[] Shape, bool 
         : new QArray(QType, Shape, saved[First], saved[First + 1], HasZeroPoint ? saved[First + 2] : null);
 }
 
-/// <summary>The place of a range among saved tensors.</summary>
-internal sealed record SavedRange(int First, bool IsSymmetric)
+/// <summary>The place of a mask among saved tensors.</summary>
+internal sealed record SavedMask(int Place)
 {
-    /// <summary>The range again, in the saved tensors themselves.</summary>
-    internal CalibrationRange Restore(IReadOnlyList<Tensor> saved) => IsSymmetric
-        ? CalibrationRange.Symmetric(saved[First])
-        : CalibrationRange.Asymmetric(saved[First], saved[First + 1]);
+    /// <summary>The mask again, in the saved tensor itself.</summary>
+    internal GradientMask Restore(IReadOnlyList<Tensor> saved) => new(saved[Place]);
 }
