@@ -61,27 +61,30 @@ internal static unsafe class BitMaskPass
             var least = Vector512.Create(low);
             var most = Vector512.Create(high);
             for (; i + 16 <= end; i += 16)
-            {
-                var v = Vector512.Load(x + i);
-                var inside = Vector512.GreaterThanOrEqual(v, least) & Vector512.LessThanOrEqual(v, most);
-                *(ushort*)(bits + i / 8) = (ushort)inside.ExtractMostSignificantBits();
-            }
+                *(ushort*)(bits + (i >> 3)) = Inside(Vector512.Load(x + i), least, most);
         }
         var l = Vector256.Create(low);
         var h = Vector256.Create(high);
         for (; i + 8 <= end; i += 8)
-        {
-            var v = Vector256.Load(x + i);
-            bits[i / 8] = (byte)(Vector256.GreaterThanOrEqual(v, l) & Vector256.LessThanOrEqual(v, h)).ExtractMostSignificantBits();
-        }
+            bits[i >> 3] = Inside(Vector256.Load(x + i), l, h);
         for (; i < end; i++)
             MarkOne(x, i, low, high, bits);
     }
 
+    /// <summary>The bits of sixteen values.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ushort Inside(Vector512<float> v, Vector512<float> low, Vector512<float> high) =>
+        (ushort)(Vector512.GreaterThanOrEqual(v, low) & Vector512.LessThanOrEqual(v, high)).ExtractMostSignificantBits();
+
+    /// <summary>The bits of eight values.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static byte Inside(Vector256<float> v, Vector256<float> low, Vector256<float> high) =>
+        (byte)(Vector256.GreaterThanOrEqual(v, low) & Vector256.LessThanOrEqual(v, high)).ExtractMostSignificantBits();
+
     private static void MarkOne(float* x, long i, float low, float high, byte* bits)
     {
-        var before = (i & 7) == 0 ? 0 : bits[i / 8];
-        bits[i / 8] = (byte)(x[i] >= low && x[i] <= high ? before | 1 << (int)(i & 7) : before);
+        var before = (i & 7) == 0 ? 0 : bits[i >> 3];
+        bits[i >> 3] = (byte)(x[i] >= low && x[i] <= high ? before | 1 << (int)(i & 7) : before);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -95,7 +98,7 @@ internal static unsafe class BitMaskPass
             {
                 if (Sse.IsSupported)
                     Sse.Prefetch0(gradient + i + PrefetchDistance);
-                var own = Vector512.Create((int)*(ushort*)(bits + i / 8)) & lanes;
+                var own = Vector512.Create((int)*(ushort*)(bits + (i >> 3))) & lanes;
                 var v = Vector512.ConditionalSelect(Vector512.Equals(own, Vector512<int>.Zero).AsSingle(), Vector512<float>.Zero, Vector512.Load(gradient + i));
                 Streaming.Store(v, y + i, streams);
             }
@@ -105,10 +108,10 @@ internal static unsafe class BitMaskPass
         {
             if (Sse.IsSupported)
                 Sse.Prefetch0(gradient + i + PrefetchDistance);
-            var passes = Vector256.Equals(Vector256.Create((int)bits[i / 8]) & bytes, bytes).AsSingle();
+            var passes = Vector256.Equals(Vector256.Create((int)bits[i >> 3]) & bytes, bytes).AsSingle();
             Streaming.Store(passes & Vector256.Load(gradient + i), y + i, streams);
         }
         for (; i < count; i++)
-            y[i] = (bits[i / 8] >> (int)(i & 7) & 1) != 0 ? gradient[i] : 0;
+            y[i] = (bits[i >> 3] >> (int)(i & 7) & 1) != 0 ? gradient[i] : 0;
     }
 }

@@ -34,9 +34,8 @@ internal static unsafe class FakeQuantPass
                 {
                     long from = row * shape.Columns + tile * shape.TileSize, length = shape.Length(tile);
                     var largest = RowQuantizer.AbsMax(x + from, length) * factor;
-                    if (bits != null)
-                        BitMaskPass.Mark(x, from, length, -largest, largest, bits);
-                    Tile(x + from, length, 1, RowQuantizer.Scale(largest, range), 0, range, y + from, Streams(shape, x, y, from));
+                    var own = Marked(x, from, length, -largest, largest, bits);
+                    Tile(x + from, length, 1, RowQuantizer.Scale(largest, range), 0, range, y + from, Streams(shape, x, y, from), -largest, largest, own);
                 }
             },
             together);
@@ -118,14 +117,28 @@ internal static unsafe class FakeQuantPass
         shape.Check();
         RowsJob.RunInParts(shape, threads, (from, length, tile) =>
         {
-            if (bits != null)
-                BitMaskPass.Mark(x, from, length, low[tile], high[tile], bits);
-            Tile(x + from, length, 1, scales[tile], zeroPoints == null ? 0 : zeroPoints[tile], range, y + from, Streams(shape, x, y, from));
+            var (least, most) = bits == null ? (0, 0) : (low[tile], high[tile]);
+            var own = Marked(x, from, length, least, most, bits);
+            Tile(x + from, length, 1, scales[tile], zeroPoints == null ? 0 : zeroPoints[tile], range, y + from, Streams(shape, x, y, from), least, most, own);
         });
     }
 
+    /// <summary>Marks a tile that does not begin with a byte of bits.</summary>
+    /// <returns>Where the bits of any other tile begin, which is marked while it is rounded; or null.</returns>
+    private static byte* Marked(float* x, long from, long count, float least, float most, byte* bits)
+    {
+        if (bits == null || (from & 7) == 0)
+            return bits == null ? null : bits + from / 8;
+        BitMaskPass.Mark(x, from, count, least, most, bits);
+        return null;
+    }
+
+    private static void Tile(float* x, long count, float factor, float scale, float zeroPoint, CodeRange range, float* y, bool streams) =>
+        Tile(x, count, factor, scale, zeroPoint, range, y, streams, 0, 0, null);
+
+    /// <summary>Rounds a tile, and marks it where bits are given, which costs little while numbers are divided.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Tile(float* x, long count, float factor, float scale, float zeroPoint, CodeRange range, float* y, bool streams)
+    private static void Tile(float* x, long count, float factor, float scale, float zeroPoint, CodeRange range, float* y, bool streams, float least, float most, byte* bits)
     {
         var i = 0L;
         float lowest = range.Lowest, highest = range.Highest;
@@ -139,11 +152,16 @@ internal static unsafe class FakeQuantPass
             var back = Vector512.Create(0 - zeroPoint);
             var low = Vector512.Create(lowest);
             var high = Vector512.Create(highest);
+            var from = Vector512.Create(least);
+            var to = Vector512.Create(most);
             for (; i + 16 <= count; i += 16)
             {
                 // The row behind comes next: dividing takes as long as fetching it.
                 Sse.Prefetch0(x + i + count);
-                var rounded = Avx512F.RoundScale(Vector512.Load(x + i) * f / s + z, ToNearest);
+                var v = Vector512.Load(x + i);
+                if (bits != null)
+                    *(ushort*)(bits + (i >> 3)) = BitMaskPass.Inside(v, from, to);
+                var rounded = Avx512F.RoundScale(v * f / s + z, ToNearest);
                 rounded = Avx512F.Max(low, Avx512F.Min(high, rounded));
                 Streaming.Store((rounded + back) * s, y + i, streams);
             }
@@ -154,14 +172,21 @@ internal static unsafe class FakeQuantPass
             var s = Vector256.Create(scale);
             var z = Vector256.Create(zeroPoint);
             var back = Vector256.Create(0 - zeroPoint);
+            var from = Vector256.Create(least);
+            var to = Vector256.Create(most);
             for (; i + 8 <= count; i += 8)
             {
                 Sse.Prefetch0(x + i + count);
-                var rounded = Avx.RoundToNearestInteger(Vector256.Load(x + i) * f / s + z);
+                var v = Vector256.Load(x + i);
+                if (bits != null)
+                    bits[i >> 3] = BitMaskPass.Inside(v, from, to);
+                var rounded = Avx.RoundToNearestInteger(v * f / s + z);
                 rounded = Avx.Max(Vector256.Create(lowest), Avx.Min(Vector256.Create(highest), rounded));
                 Streaming.Store((rounded + back) * s, y + i, streams);
             }
         }
+        if (bits != null)
+            BitMaskPass.Mark(x, i, count - i, least, most, bits);
         for (; i < count; i++)
             y[i] = (MathF.Min(MathF.Max(MathF.Round(x[i] * factor / scale + zeroPoint, MidpointRounding.ToEven), lowest), highest) + (0 - zeroPoint)) * scale;
     }
