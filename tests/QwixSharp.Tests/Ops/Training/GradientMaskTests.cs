@@ -1,6 +1,5 @@
 using QwixSharp.Arrays;
 using QwixSharp.Numerics;
-using QwixSharp.Ops;
 using QwixSharp.Ops.Training;
 using TorchSharp;
 using static TorchSharp.torch;
