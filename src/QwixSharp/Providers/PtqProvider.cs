@@ -164,10 +164,11 @@ public class PtqProvider : QuantizationProvider
         return new Prepared(quantized, quantized);
     }
 
-    /// <summary>With a static scale, makes NaN of the results that depend on activations which are not finite.</summary>
+    /// <summary>With a scale that is not made of the values, makes NaN of the results that depend on activations which are not finite.</summary>
     private static Tensor Spread(OpSite site, Tensor result, ModelOperand lhs, ModelOperand rhs, Func<Operand, Operand, Tensor> compute)
     {
-        if (site.Rule.ActStaticScale != true || !(IsNotFinite(lhs) || IsNotFinite(rhs)))
+        bool isKnownBefore = site.Rule is { ActStaticScale: true } or { ActCalibrationMethod.Kind: CalibrationKind.Fixed };
+        if (!isKnownBefore || !(IsNotFinite(lhs) || IsNotFinite(rhs)))
             return result;
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
