@@ -2,6 +2,7 @@ using QwixSharp.Providers;
 using QwixSharp.Rules;
 using TorchSharp;
 using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
 
 namespace QwixSharp.Tests.Providers;
 
@@ -46,6 +47,14 @@ public class NotFiniteInputTests
         return data;
     }
 
+    /// <summary>Training rounds activations with ranges of their own, with the mean of those seen before, or with fixed ones.</summary>
+    public static TheoryData<string, string> CasesOfTraining() =>
+    [
+        .. from model in NotFiniteModels.All.Keys
+           from rule in (string[])["int8 × int8", "int8 × int8, fixed", "int8 × int8, static", "fp8 × fp8, static"]
+           select (model, rule),
+    ];
+
     [Theory]
     [MemberData(nameof(Cases))]
     public void NoWrongNumberComesOfThem(string name, string rule, ScalarType dtype)
@@ -58,6 +67,61 @@ public class NotFiniteInputTests
         model.eval();
         var x = randn(NotFiniteModels.All[name].Shape).to(dtype);
         using var quantized = Qwix.QuantizeModel(model, new PtqProvider([Rules[rule]]), x);
+        Check(model, quantized, x);
+    }
+
+    [Theory]
+    [MemberData(nameof(CasesOfTraining))]
+    public void NorInTraining(string name, string rule)
+    {
+        using var scope = NewDisposeScope();
+        manual_seed(1);
+        using var model = NotFiniteModels.All[name].Make();
+        var x = randn(NotFiniteModels.All[name].Shape);
+        using var quantized = Qwix.QuantizeModel(model, new QtProvider([Rules[rule]]), x);
+        quantized.call(x);
+        model.eval();
+        quantized.eval();
+        Check(model, quantized, x);
+    }
+
+    /// <summary>What makes a result NaN is no part of its gradient.</summary>
+    [Fact]
+    public void GradientsOfTrainingAreThere()
+    {
+        using var scope = NewDisposeScope();
+        manual_seed(1);
+        using var model = Linear(16, 8);
+        using var quantized = Qwix.QuantizeModel(model, new QtProvider([Rules["int8 × int8, fixed"]]), randn(4, 16));
+        Tensor odd = randn(4, 16), factors = ones(4, 1);
+        odd[2, 3] = float.NaN;
+        factors[2] = 0;
+        quantized.call(odd).nan_to_num().mul(factors).sum().backward();
+        var gradient = quantized.parameters().First(p => p.dim() == 2).grad!;
+        Assert.Equal([8, 16], gradient.shape);
+        Assert.True(gradient.isfinite().sum().item<long>() > 0);
+    }
+
+    [Theory]
+    [InlineData("int8 × int8")]
+    [InlineData("int8 × int8, fixed")]
+    [InlineData("int4, tiles")]
+    public void NorWithAdapters(string rule)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        manual_seed(1);
+        using var model = Sequential(Linear(64, 32), ReLU(), Linear(32, 8));
+        model.eval();
+        var x = randn(5, 64);
+        var adapted = new LoraRule { Rank = 4, Alpha = 8, InitializeB = b => b.normal_(), WeightQType = Rules[rule].WeightQType, ActQType = Rules[rule].ActQType, ActCalibrationMethod = Rules[rule].ActCalibrationMethod, TileSize = Rules[rule].TileSize };
+        using var lora = Qwix.ApplyLora(model, new LoraProvider(adapted), x);
+        lora.eval();
+        Check(model, lora, x);
+    }
+
+    private static void Check(Module<Tensor, Tensor> model, Module<Tensor, Tensor> quantized, Tensor x)
+    {
         foreach (long place in new[] { 0, x.numel() / 2, x.numel() - 1 })
             foreach (var value in Values)
             {
