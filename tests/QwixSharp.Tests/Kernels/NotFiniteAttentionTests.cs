@@ -1,7 +1,6 @@
 using QwixSharp.Caches;
 using QwixSharp.Kernels.Attention;
 using QwixSharp.Numerics;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Kernels;
