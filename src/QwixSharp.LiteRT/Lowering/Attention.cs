@@ -1,4 +1,5 @@
 using QwixSharp.LiteRT.FlatBuffers;
+using QwixSharp.Numerics;
 using static TorchSharp.torch;
 
 namespace QwixSharp.LiteRT.Lowering;
@@ -8,9 +9,6 @@ internal static class Attention
 {
     /// <summary>What a masked score becomes: far below any other, and finite, so that a row with nothing left has no NaN.</summary>
     private const float Masked = -1e9f;
-
-    /// <summary>A number that lives on: TorchSharp hands the memory of a passing one to native code, and a finalizer could free it meanwhile.</summary>
-    private static readonly TorchSharp.Scalar MaskedScalar = Masked;
 
     internal static readonly Dictionary<string, LowerOp> Ops = new() { ["scaled_dot_product_attention"] = Attend };
 
@@ -35,13 +33,13 @@ internal static class Attention
     private static View? Mask(Node node, View scores)
     {
         if (node.Bool("is_casual", "is_causal"))
-            return new View(GraphBuilder.Constant(zeros(scores.Shape[^2], scores.Shape[^1]).masked_fill(ones(scores.Shape[^2], scores.Shape[^1], ScalarType.Bool).tril().logical_not(), MaskedScalar)));
+            return new View(GraphBuilder.Constant(zeros(scores.Shape[^2], scores.Shape[^1]).masked_fill(ones(scores.Shape[^2], scores.Shape[^1], ScalarType.Bool).tril().logical_not(), LastingNumber.Of(Masked))));
         if (node.Optional("attn_mask") is not { } mask)
             return null;
         if (mask.Type != LiteRtType.Bool)
             return mask;
         if (mask.Tensor.Constant is { } truth)
-            return mask with { Tensor = GraphBuilder.Constant(zeros(truth.shape).masked_fill(truth.logical_not(), MaskedScalar), mask.Tensor.Name) };
+            return mask with { Tensor = GraphBuilder.Constant(zeros(truth.shape).masked_fill(truth.logical_not(), LastingNumber.Of(Masked)), mask.Tensor.Name) };
         return Comparisons.Select(node.Builder, mask, Arithmetic.Number(0), Arithmetic.Number(Masked));
     }
 }

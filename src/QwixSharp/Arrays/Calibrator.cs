@@ -95,14 +95,14 @@ internal static class Calibrator
         using var scope = NewDisposeScope();
         if (range.AbsMax is { } absMax)
         {
-            var scale = AvoidTiny(absMax / Like(qtype.SymmetricBound, absMax));
+            var scale = Usable(absMax / Like(qtype.SymmetricBound, absMax));
             return (ScaleRounding.Round(MicroScale(scale, qtype), scaleDtype).reshape(absMax.shape).MoveToOuterDisposeScope(), null);
         }
 
         if (!qtype.SupportsAsymmetric)
             throw NotAsymmetric(qtype);
         Tensor min = range.Min!, max = range.Max!;
-        var asymmetricScale = ScaleRounding.Round(AvoidTiny((max - min) / Like((double)qtype.Max - qtype.Min, min)), scaleDtype);
+        var asymmetricScale = ScaleRounding.Round(Usable((max - min) / Like((double)qtype.Max - qtype.Min, min)), scaleDtype);
         var zeroPoint = Codec.Encode(Like(qtype.Min, min) - (min / asymmetricScale), qtype);
         return (asymmetricScale.reshape(min.shape).MoveToOuterDisposeScope(), zeroPoint.reshape(min.shape).MoveToOuterDisposeScope());
     }
@@ -136,8 +136,8 @@ internal static class Calibrator
     private static Tensor Reduced(Tensor x, long[] axes, bool largest) =>
         axes.Length == 0 ? x : largest ? x.amax(axes, keepdim: true) : x.amin(axes, keepdim: true);
 
-    /// <summary>A scale below the square root of the smallest normal number becomes 1.</summary>
-    private static Tensor AvoidTiny(Tensor scale)
+    /// <summary>A scale below the square root of the smallest normal number becomes 1, and an infinite one NaN: codes do not have the signs of infinities.</summary>
+    private static Tensor Usable(Tensor scale)
     {
         double tinySquareRoot = scale.dtype switch
         {
@@ -145,7 +145,7 @@ internal static class Calibrator
             ScalarType.Float64 => double.Pow(2, -511),
             _ => double.Pow(2, -63),
         };
-        return where(scale.lt(Like(tinySquareRoot, scale)), ones_like(scale), scale);
+        return where(scale.lt(Like(tinySquareRoot, scale)), ones_like(scale), scale + (scale - scale));
     }
 
     /// <summary>

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using QwixSharp.Arrays;
+using QwixSharp.Numerics;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Calibration;
@@ -13,9 +14,6 @@ namespace QwixSharp.Calibration;
 public sealed class QuantStats : IDisposable
 {
     private const string Sum = "sum_of_";
-
-    /// <summary>A number that lives on: TorchSharp hands the memory of a passing one to native code, and a finalizer could free it meanwhile.</summary>
-    private static readonly TorchSharp.Scalar One = 1;
 
     private readonly ConcurrentDictionary<string, Entry> _entries = new(StringComparer.Ordinal);
 
@@ -104,13 +102,13 @@ public sealed class QuantStats : IDisposable
     {
         using var noGrad = no_grad();
         Reserve(place, range);
-        var entry = _entries[place];
+        var (entry, one) = (_entries[place], LastingNumber.Of(1));
         lock (entry)
         {
             CheckFits(place, entry, range);
             foreach (var ((_, sum), (_, value)) in entry.Sums.Zip(range.Named))
-                _ = forget ? sum.copy_(value) : sum.add_(value, One);
-            _ = forget ? entry.Count.fill_(One) : entry.Count.add_(One, One);
+                _ = forget ? sum.copy_(value) : sum.add_(value, one);
+            _ = forget ? entry.Count.fill_(one) : entry.Count.add_(one, one);
         }
     }
 

@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace QwixSharp.Ops;
 
 /// <summary>
-/// NaN and infinity in activations whose scale is known before: they get a code as any value does, but no finite number may come of
-/// them.
+/// NaN and infinity in activations whose scale is not made of them, being static or of a fixed range: they get a code as any value
+/// does, but no finite number may come of them.
 /// </summary>
 internal static class NotFinite
 {

@@ -152,7 +152,7 @@ public sealed class OpSite
     private void CheckFits(string place, Tensor activation, Tensor scale)
     {
         long[] shape = activation.shape, scaleShape = scale.shape;
-        bool fits = shape.Length == scaleShape.Length && shape.Zip(scaleShape).All(pair => pair.Second > 0 && pair.First % pair.Second == 0);
+        bool fits = shape.Length == scaleShape.Length && shape.Zip(scaleShape).All(pair => pair.Second == 1 || (pair.First > 0 && pair.Second > 0 && pair.First % pair.Second == 0));
         if (!fits)
             throw new QwixException($"The static scale \"{place}\" has the shape [{string.Join(", ", scaleShape)}], which does not fit an activation of shape [{string.Join(", ", shape)}] at {this}. Name the axes whose length varies in ActBatchAxes; it is [{string.Join(", ", Rule.ActBatchAxes)}].");
     }

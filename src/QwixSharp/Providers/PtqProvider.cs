@@ -164,14 +164,21 @@ public class PtqProvider : QuantizationProvider
         return new Prepared(quantized, quantized);
     }
 
-    /// <summary>With a static scale, makes NaN of the results that depend on activations which are not finite.</summary>
-    private static Tensor Spread(OpSite site, Tensor result, ModelOperand lhs, ModelOperand rhs, Func<Operand, Operand, Tensor> compute)
+    /// <summary>With a scale that is not made of the values, makes NaN of the results that depend on activations which are not finite.</summary>
+    internal static Tensor Spread(OpSite site, Tensor result, ModelOperand lhs, ModelOperand rhs, Func<Operand, Operand, Tensor> compute)
     {
-        if (site.Rule.ActStaticScale != true || !(IsNotFinite(lhs) || IsNotFinite(rhs)))
+        bool isKnownBefore = site.Rule is { ActStaticScale: true } or { ActQType: not null, ActCalibrationMethod.Kind: CalibrationKind.Fixed };
+        if (!isKnownBefore || !(IsNotFinite(lhs) || IsNotFinite(rhs)))
             return result;
-        using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        return result.add_(compute(Marks(lhs), Marks(rhs)));
+        using (result)
+            return (result + MarksOfResult()).MoveToOuterDisposeScope();
+
+        Tensor MarksOfResult()
+        {
+            using var noGrad = no_grad();
+            return compute(Marks(lhs), Marks(rhs));
+        }
 
         static bool IsNotFinite(ModelOperand operand) => !operand.IsWeight && NotFinite.IsIn(operand.Value);
         static Tensor Marks(ModelOperand operand) => operand.IsWeight ? NotFinite.Ones(operand.Value) : NotFinite.Marks(operand.Value);

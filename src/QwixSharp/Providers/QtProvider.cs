@@ -55,7 +55,8 @@ public class QtProvider : QuantizationProvider
         Tensor left = Stored(lhs), right = Stored(rhs);
         if (left.device_type == DeviceType.META || right.device_type == DeviceType.META)
             return DotGeneralOp.Compute(left, right, stored, null).MoveToOuterDisposeScope();
-        return Guard(site, () => DotGeneralTraining.Compute(left, right, stored, Settings(site, lhs, rhs))).MoveToOuterDisposeScope();
+        var product = Guard(site, () => DotGeneralTraining.Compute(left, right, stored, Settings(site, lhs, rhs)));
+        return PtqProvider.Spread(site, product, lhs, rhs, (l, r) => DotGeneralOp.Compute(l, r, dimensionNumbers, null)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
@@ -75,7 +76,8 @@ public class QtProvider : QuantizationProvider
                 ? (EinsumSides.Exchange(equation, firstRank, secondRank), second, first)
                 : (equation, first, second);
             var settings = Settings(site, lhs, rhs);
-            return EinsumOp.Compute(ordered, null, [lhs.Value, rhs.Value], (l, r, numbers) => DotGeneralTraining.Compute(l.Tensor!, r.Tensor!, numbers, settings));
+            var product = EinsumOp.Compute(ordered, null, [lhs.Value, rhs.Value], (l, r, numbers) => DotGeneralTraining.Compute(l.Tensor!, r.Tensor!, numbers, settings));
+            return PtqProvider.Spread(site, product, lhs, rhs, (l, r) => EinsumOp.Compute(ordered, null, [l, r]));
         });
     }
 
@@ -97,7 +99,8 @@ public class QtProvider : QuantizationProvider
             DisableChannelwiseAxes = rule.DisableChannelwiseAxes,
         };
         var gradient = new ConvolutionGradient(convolution.Strides, convolution.Padding, convolution.Dilation, convolution.Groups, convolution.Transposed, convolution.OutputPadding);
-        return Guard(site, () => ConvGeneralTraining.Compute(input.Value, weight.Value, (x, w) => PtqProvider.Convolve(x, w, convolution), gradient, settings));
+        var result = Guard(site, () => ConvGeneralTraining.Compute(input.Value, weight.Value, (x, w) => PtqProvider.Convolve(x, w, convolution), gradient, settings));
+        return PtqProvider.Spread(site, result, input, weight, (x, w) => PtqProvider.Convolve(x, w, convolution));
     }
 
     /// <inheritdoc/>

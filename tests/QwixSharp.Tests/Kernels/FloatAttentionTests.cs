@@ -14,7 +14,7 @@ public unsafe class FloatAttentionTests
     [InlineData(3, 1, 5, 16, 40, 96, 1)]
     public void EqualsTheDefinition(int batch, int heads, int queries, int keys, int size, int valueSize, int threads)
     {
-        Assert.SkipUnless(FloatAttention.IsSupported, "It needs AVX-512.");
+        Assert.SkipUnless(FloatAttention.IsSupported, "It needs AVX2 and FMA.");
         var random = new Random(keys);
         float[] q = Sample.Floats(random, batch * heads * queries * size, 2), k = Sample.Floats(random, batch * heads * keys * size, 2);
         float[] v = Sample.Floats(random, batch * heads * keys * valueSize), bias = Sample.Floats(random, batch * queries * keys, 3);
@@ -61,7 +61,7 @@ public unsafe class FloatAttentionTests
     [Fact]
     public void ANaNReachesItsRowAloneAndHiddenRowsAreNaN()
     {
-        Assert.SkipUnless(FloatAttention.IsSupported, "It needs AVX-512.");
+        Assert.SkipUnless(FloatAttention.IsSupported, "It needs AVX2 and FMA.");
         const int Tokens = 6, Size = 32;
         float[] x = Sample.Floats(new Random(3), Tokens * Size), result = new float[Tokens * Size], bias = new float[Tokens * Tokens];
         x[2 * Size] = float.NaN;

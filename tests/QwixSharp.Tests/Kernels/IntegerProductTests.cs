@@ -9,7 +9,7 @@ namespace QwixSharp.Tests.Kernels;
 public unsafe class IntegerProductTests
 {
     /// <summary>What this machine runs, and the kernels whose instruction it may lack with a stand-in.</summary>
-    private static readonly IntegerKernel[] Kernels =
+    internal static readonly IntegerKernel[] Kernels =
         [.. KernelSelector.AllIntegerKernels().Where(k => k.IsSupported), new ArmDotKernel<SoftwareSignedDot>(), .. Fma.IsSupported ? [new DotKernel<SoftwareDot>()] : Array.Empty<IntegerKernel>()];
 
     public static TheoryData<string, int> KernelsAndBits()

@@ -113,7 +113,15 @@ public unsafe class PassTests
         Assert.Equal(1, RowQuantizer.Scale(1e-18f, CodeRange.Int8));
         Assert.Equal(1e-16f / 127.5f, RowQuantizer.Scale(1e-16f, CodeRange.Int8));
         Assert.True(float.IsNaN(RowQuantizer.Scale(float.NaN, CodeRange.Int8)));
-        Assert.Equal(float.PositiveInfinity, RowQuantizer.Scale(float.PositiveInfinity, CodeRange.Int8));
+    }
+
+    /// <summary>The reference has an infinite scale here; dequantized, all is NaN with either.</summary>
+    [Fact]
+    public void AnInfiniteMagnitudeHasNoScale()
+    {
+        Assert.True(float.IsNaN(RowQuantizer.Scale(float.PositiveInfinity, CodeRange.Int8)));
+        foreach (var (min, max) in new[] { (0f, float.PositiveInfinity), (float.NegativeInfinity, 0f), (float.NegativeInfinity, float.PositiveInfinity) })
+            Assert.True(float.IsNaN(RowQuantizer.ScaleAndZeroPoint(min, max, CodeRange.Int8).Scale));
     }
 
     [Fact]

@@ -118,8 +118,8 @@ internal readonly unsafe struct ActivationPacker
         }
         var isStatic = _input.Source == QuantizedSource.Static;
         var absMax = RowQuantizer.AbsMax(x, _weight.Depth);
-        // A NaN has no code: the scale carries it into the result.
-        var scale = !isStatic ? RowQuantizer.Scale(absMax, _input.Range) : float.IsNaN(absMax) ? float.NaN : _input.StaticScale;
+        // NaN and infinity have no code: the scale carries them into the result.
+        var scale = !isStatic ? RowQuantizer.Scale(absMax, _input.Range) : absMax < float.PositiveInfinity ? _input.StaticScale : float.NaN;
         for (var tile = 0; tile < tiles; tile++)
             scales[tile * rows] = Quantize(x, tile, scale, scratch);
         return scratch;

@@ -26,19 +26,21 @@ internal static unsafe class RowQuantizer
     /// <summary>Scales below √(smallest normal float) become 1.</summary>
     private static readonly float SmallestScale = MathF.Sqrt(1.17549435e-38f);
 
-    /// <summary>scale = absmax ÷ bound; a tiny one becomes 1. NaN and infinity stay.</summary>
+    /// <summary>scale = absmax ÷ bound; a tiny one becomes 1, and one that is not finite NaN.</summary>
     /// <param name="absMax">The largest magnitude.</param>
     /// <param name="range">The codes' range.</param>
     public static float Scale(float absMax, CodeRange range) => Scale(absMax, range.Bound);
 
-    /// <summary>scale = absmax ÷ bound; a tiny one becomes 1. NaN and infinity stay.</summary>
+    /// <summary>scale = absmax ÷ bound; a tiny one becomes 1, and one that is not finite NaN.</summary>
     /// <param name="absMax">The largest magnitude.</param>
     /// <param name="bound">The magnitude that the scale maps to 1.</param>
-    public static float Scale(float absMax, float bound)
-    {
-        var scale = absMax / bound;
-        return scale < SmallestScale ? 1 : scale;
-    }
+    public static float Scale(float absMax, float bound) => Usable(absMax / bound);
+
+    /// <summary>
+    /// An infinite scale would leave the sign of a result to codes, which do not have it: infinity ÷ infinity is no number. Softmax
+    /// and ReLU make 0 of the wrong one, so that a finite number would come of it; of NaN none does.
+    /// </summary>
+    private static float Usable(float scale) => scale < SmallestScale ? 1 : scale < float.PositiveInfinity ? scale : float.NaN;
 
     /// <summary>The largest magnitude; NaN if any value is NaN.</summary>
     /// <param name="x">The values.</param>
@@ -88,17 +90,15 @@ internal static unsafe class RowQuantizer
     }
 
     /// <summary>
-    /// The asymmetric scale (max − min) ÷ (highest − lowest code), a tiny one 1, and the code of 0, saturated. The range must
-    /// include 0.
+    /// The asymmetric scale (max − min) ÷ (highest − lowest code), a tiny one 1 and one that is not finite NaN, and the code of 0,
+    /// saturated. The range must include 0.
     /// </summary>
     /// <param name="min">The smallest value.</param>
     /// <param name="max">The largest value.</param>
     /// <param name="range">The codes' range.</param>
     public static (float Scale, int ZeroPoint) ScaleAndZeroPoint(float min, float max, CodeRange range)
     {
-        float scale = (max - min) / (range.Highest - range.Lowest), lowest = range.Lowest, highest = range.Highest;
-        if (scale < SmallestScale)
-            scale = 1;
+        float scale = Usable((max - min) / (range.Highest - range.Lowest)), lowest = range.Lowest, highest = range.Highest;
         var zero = MathF.Round(lowest - min / scale, MidpointRounding.ToEven);
         return (scale, (int)MathF.Min(MathF.Max(zero, lowest), highest));
     }

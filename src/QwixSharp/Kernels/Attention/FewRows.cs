@@ -28,36 +28,8 @@ internal static unsafe class FewRows
     /// <param name="queries">[rows, features].</param>
     /// <param name="size">The features.</param>
     /// <param name="scores">[rows, tokens]; the result.</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Scores(sbyte* keys, float* queries, int size, float* scores)
-    {
-        float* q0 = queries, q1 = q0 + size, q2 = q1 + size, q3 = q2 + size;
-        Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
-        for (nint i = 0; i < size; i++, keys += Tokens)
-        {
-            Vector512<float> left = Codes.Load(keys), right = Codes.Load(keys + 16);
-            var q = Vector512.Create(q0[i]);
-            a0 = Avx512F.FusedMultiplyAdd(q, left, a0);
-            b0 = Avx512F.FusedMultiplyAdd(q, right, b0);
-            q = Vector512.Create(q1[i]);
-            a1 = Avx512F.FusedMultiplyAdd(q, left, a1);
-            b1 = Avx512F.FusedMultiplyAdd(q, right, b1);
-            q = Vector512.Create(q2[i]);
-            a2 = Avx512F.FusedMultiplyAdd(q, left, a2);
-            b2 = Avx512F.FusedMultiplyAdd(q, right, b2);
-            q = Vector512.Create(q3[i]);
-            a3 = Avx512F.FusedMultiplyAdd(q, left, a3);
-            b3 = Avx512F.FusedMultiplyAdd(q, right, b3);
-        }
-        a0.Store(scores);
-        b0.Store(scores + 16);
-        a1.Store(scores + Tokens);
-        b1.Store(scores + Tokens + 16);
-        a2.Store(scores + 2 * Tokens);
-        b2.Store(scores + 2 * Tokens + 16);
-        a3.Store(scores + 3 * Tokens);
-        b3.Store(scores + 3 * Tokens + 16);
-    }
+    public static void Scores(sbyte* keys, float* queries, int size, float* scores) =>
+        Multiply<sbyte, Codes>(keys, Tokens, size, queries, size, scores, Tokens, adds: false);
 
     /// <summary>The products of queries with keys of float32 that lie [token][feature].</summary>
     /// <param name="key">The first key.</param>
@@ -97,7 +69,7 @@ internal static unsafe class FewRows
     /// <param name="sums">[rows, features].</param>
     /// <param name="size">The features.</param>
     public static void AddValues(sbyte* values, int count, float* weights, float* sums, int size) =>
-        AddValues<sbyte, Codes>(values, size, count, weights, sums, size);
+        Multiply<sbyte, Codes>(values, size, count, weights, Tokens, sums, size, adds: true);
 
     /// <summary>sums += weights · values, of float32 values that lie [token][feature].</summary>
     /// <param name="values">Those of the first token.</param>
@@ -107,35 +79,40 @@ internal static unsafe class FewRows
     /// <param name="sums">[rows, features].</param>
     /// <param name="size">The features.</param>
     public static void AddValues(float* values, long stride, int count, float* weights, float* sums, int size) =>
-        AddValues<float, Floats>(values, stride, count, weights, sums, size);
+        Multiply<float, Floats>(values, stride, count, weights, Tokens, sums, size, adds: true);
 
+    /// <summary>The product of four rows and a matrix of <paramref name="depth"/> rows, or its sum with what is there.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void AddValues<T, TLoad>(T* values, long stride, int count, float* weights, float* sums, int size)
+    private static void Multiply<T, TLoad>(T* matrix, long stride, int depth, float* rows, int rowStride, float* sums, int columns, bool adds)
         where T : unmanaged
         where TLoad : ILoad<T>
     {
-        float* w0 = weights, w1 = w0 + Tokens, w2 = w1 + Tokens, w3 = w2 + Tokens;
-        for (nint column = 0; column < size; column += Columns)
+        float* r0 = rows, r1 = r0 + rowStride, r2 = r1 + rowStride, r3 = r2 + rowStride;
+        for (nint column = 0; column < columns; column += Columns)
         {
-            float* s0 = sums + column, s1 = s0 + size, s2 = s1 + size, s3 = s2 + size;
-            Vector512<float> a0 = Vector512.Load(s0), a1 = Vector512.Load(s1), a2 = Vector512.Load(s2), a3 = Vector512.Load(s3);
-            Vector512<float> b0 = Vector512.Load(s0 + 16), b1 = Vector512.Load(s1 + 16), b2 = Vector512.Load(s2 + 16), b3 = Vector512.Load(s3 + 16);
-            var value = values + column;
-            for (nint token = 0; token < count; token++, value += stride)
+            float* s0 = sums + column, s1 = s0 + columns, s2 = s1 + columns, s3 = s2 + columns;
+            Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
+            if (adds)
             {
-                Vector512<float> left = TLoad.Load(value), right = TLoad.Load(value + 16);
-                var w = Vector512.Create(w0[token]);
-                a0 = Avx512F.FusedMultiplyAdd(w, left, a0);
-                b0 = Avx512F.FusedMultiplyAdd(w, right, b0);
-                w = Vector512.Create(w1[token]);
-                a1 = Avx512F.FusedMultiplyAdd(w, left, a1);
-                b1 = Avx512F.FusedMultiplyAdd(w, right, b1);
-                w = Vector512.Create(w2[token]);
-                a2 = Avx512F.FusedMultiplyAdd(w, left, a2);
-                b2 = Avx512F.FusedMultiplyAdd(w, right, b2);
-                w = Vector512.Create(w3[token]);
-                a3 = Avx512F.FusedMultiplyAdd(w, left, a3);
-                b3 = Avx512F.FusedMultiplyAdd(w, right, b3);
+                (a0, a1, a2, a3) = (Vector512.Load(s0), Vector512.Load(s1), Vector512.Load(s2), Vector512.Load(s3));
+                (b0, b1, b2, b3) = (Vector512.Load(s0 + 16), Vector512.Load(s1 + 16), Vector512.Load(s2 + 16), Vector512.Load(s3 + 16));
+            }
+            var from = matrix + column;
+            for (nint k = 0; k < depth; k++, from += stride)
+            {
+                Vector512<float> left = TLoad.Load(from), right = TLoad.Load(from + 16);
+                var r = Vector512.Create(r0[k]);
+                a0 = Avx512F.FusedMultiplyAdd(r, left, a0);
+                b0 = Avx512F.FusedMultiplyAdd(r, right, b0);
+                r = Vector512.Create(r1[k]);
+                a1 = Avx512F.FusedMultiplyAdd(r, left, a1);
+                b1 = Avx512F.FusedMultiplyAdd(r, right, b1);
+                r = Vector512.Create(r2[k]);
+                a2 = Avx512F.FusedMultiplyAdd(r, left, a2);
+                b2 = Avx512F.FusedMultiplyAdd(r, right, b2);
+                r = Vector512.Create(r3[k]);
+                a3 = Avx512F.FusedMultiplyAdd(r, left, a3);
+                b3 = Avx512F.FusedMultiplyAdd(r, right, b3);
             }
             a0.Store(s0);
             b0.Store(s0 + 16);

@@ -71,7 +71,7 @@ internal readonly unsafe struct FloatVectors256 : IFloatVectors<Vector256<float>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> MultiplyAdd(Vector256<float> a, Vector256<float> b, Vector256<float> c) => Fma.MultiplyAdd(a, b, c);
+    public static Vector256<float> MultiplyAdd(Vector256<float> a, Vector256<float> b, Vector256<float> c) => Vector256.FusedMultiplyAdd(a, b, c);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -120,7 +120,7 @@ internal readonly unsafe struct FloatVectors512 : IFloatVectors<Vector512<float>
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> MultiplyAdd(Vector512<float> a, Vector512<float> b, Vector512<float> c) => Avx512F.FusedMultiplyAdd(a, b, c);
+    public static Vector512<float> MultiplyAdd(Vector512<float> a, Vector512<float> b, Vector512<float> c) => Vector512.FusedMultiplyAdd(a, b, c);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -132,23 +132,13 @@ internal readonly unsafe struct FloatVectors512 : IFloatVectors<Vector512<float>
     /// <inheritdoc/>
     public static float Sum(Vector512<float> v) => Vector512.Sum(v);
 
-    /// <summary>2ⁿ · e^(x − n ln 2), the second factor by its series to the seventh power.</summary>
+    /// <summary>2ⁿ · e^(x − n ln 2), which one instruction scales down to numbers that are not normal.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Exponential(Vector512<float> x)
     {
         // Far below what becomes 0; of a NaN the instruction returns its second operand.
         x = Avx512F.Max(Vector512.Create(-1000f), x);
         var n = Avx512F.RoundScale(x * 1.44269504f, 0);
-        var r = Avx512F.FusedMultiplyAddNegated(n, Vector512.Create(0.693359375f), x);
-        r = Avx512F.FusedMultiplyAddNegated(n, Vector512.Create(-2.12194440e-4f), r);
-        var p = Vector512.Create(1f / 5040);
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512.Create(1f / 720));
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512.Create(1f / 120));
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512.Create(1f / 24));
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512.Create(1f / 6));
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512.Create(0.5f));
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512<float>.One);
-        p = Avx512F.FusedMultiplyAdd(p, r, Vector512<float>.One);
-        return Avx512F.Scale(p, n);
+        return Avx512F.Scale(Kernels.Exponential.OfRest<FloatVectors512, Vector512<float>>(x, n), n);
     }
 }

@@ -18,7 +18,7 @@ internal static unsafe class BFloat16Pass
     /// <param name="shape">The sizes.</param>
     /// <param name="range">The codes' range.</param>
     /// <param name="codes">[rows, columns], the result.</param>
-    /// <param name="scales">[rows, tiles], bfloat16, the result; not finite where a value of the tile is not.</param>
+    /// <param name="scales">[rows, tiles], bfloat16, the result; NaN where a value of the tile is not finite.</param>
     /// <param name="threads">How many threads take part.</param>
     public static void AbsMax(ushort* x, RowShape shape, CodeRange range, sbyte* codes, ushort* scales, int threads)
     {
@@ -29,7 +29,7 @@ internal static unsafe class BFloat16Pass
             {
                 var from = row * shape.Columns + tile * shape.TileSize;
                 var scale = Round(Widen(AbsMax(x + from, shape.Length(tile))) / range.Bound);
-                scale = scale < SmallestScale ? 1 : scale;
+                scale = scale < SmallestScale ? 1 : scale < float.PositiveInfinity ? scale : float.NaN;
                 scales[row * shape.Tiles + tile] = (ushort)(BitConverter.SingleToUInt32Bits(scale) >> 16);
                 Quantize(x + from, shape.Length(tile), scale, range, codes + from);
             }

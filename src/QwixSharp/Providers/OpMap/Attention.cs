@@ -1,4 +1,5 @@
 using QwixSharp.Interception;
+using QwixSharp.Numerics;
 using QwixSharp.Providers.Models;
 using QwixSharp.Rules;
 using static TorchSharp.torch;
@@ -8,9 +9,6 @@ namespace QwixSharp.Providers.OpMap;
 /// <summary>The two products inside scaled dot-product attention.</summary>
 internal static class Attention
 {
-    /// <summary>A number that lives on: TorchSharp hands the memory of a passing one to native code, and a finalizer could free it meanwhile.</summary>
-    private static readonly TorchSharp.Scalar Hidden = float.NegativeInfinity;
-
     internal static readonly Dictionary<string, OpHandler> Handlers = new() { ["scaled_dot_product_attention"] = Attend };
 
     private static object? Attend(ModelRun run, in OpCall call)
@@ -41,6 +39,6 @@ internal static class Attention
             mask = ones(scores.shape[^2], scores.shape[^1], ScalarType.Bool, scores.device).tril();
         if (mask is null)
             return scores;
-        return mask.dtype == ScalarType.Bool ? scores.masked_fill(mask.logical_not(), Hidden) : scores + mask;
+        return mask.dtype == ScalarType.Bool ? scores.masked_fill(mask.logical_not(), LastingNumber.Of(double.NegativeInfinity)) : scores + mask;
     }
 }

@@ -9,9 +9,6 @@ internal static class DeviceCodes
     /// <summary>The only output scale of LiteRT's int16 kernels for softmax, sigmoid and tanh.</summary>
     internal const float FixedScale16 = 1f / 32768;
 
-    /// <summary>A number that lives on: TorchSharp hands the memory of a passing one to native code, and a finalizer could free it meanwhile.</summary>
-    private static readonly TorchSharp.Scalar LeastOfPairs = -127;
-
     /// <summary>LiteRT's int16 has no zero points: a range that has one is covered by a symmetric scale.</summary>
     internal static FakeQuantAnnotation Of(FakeQuantAnnotation annotation, bool hasFixedScale16 = false)
     {
@@ -59,7 +56,7 @@ internal static class DeviceCodes
     internal static Tensor WithoutPairs(Tensor codes, int axis)
     {
         var lowest = codes.eq(-128);
-        return codes.masked_fill(lowest.logical_and(lowest.sum(OtherAxes(codes, axis), keepdim: true).gt(1)), LeastOfPairs);
+        return codes.masked_fill(lowest.logical_and(lowest.sum(OtherAxes(codes, axis), keepdim: true).gt(1)), LastingNumber.Of(-127));
     }
 
     /// <summary>All axes of a tensor but one.</summary>
