@@ -53,15 +53,15 @@ public unsafe class ClippedPairsTests
     {
         SkipUnlessSupported();
         var random = new Random(1);
-        foreach (var m in new[] { 5, 6, 7, 8, 9, 16, 17, 31, 32, 33, 70 })
-            foreach (var k in new[] { 1, 7, 8, 60, 511, 512, 520, 1100 })
+        foreach (var m in new[] { 5, 13, 32, 33, 70 })
+            foreach (var k in new[] { 1, 60, 511, 520, 1100 })
             {
                 // One panel of the pattern among so many that what it wants clipped is not too much; then others everywhere but few.
-                var n = 16 * 30 - random.Next(16);
+                var n = 16 * 60 - random.Next(16);
                 var codes = Bell(random, n * k, deviation: 20);
                 for (var i = 0; i < 16 * k; i++)
                     codes[i] = Code(random, pattern, i);
-                for (var i = 0; i < codes.Length / 200; i++)
+                for (var i = 0; i < codes.Length / 400; i++)
                     codes[random.Next(codes.Length)] = Code(random, pattern, i);
                 Check(random, codes, m, n, k, threads: 1 + m % 3);
             }

@@ -17,11 +17,11 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     private const int Columns = PackedWeight.PanelColumns;
     private const int FewRows = 4;
 
-    /// <summary>Six parts. Larger blocks save some unpacking, but two threads share them out less evenly.</summary>
-    private const int MostRows = 6 * SumsEmitter.MostRows;
+    /// <summary>Six parts, three where they are words, of which more would not stay in the first-level cache. Larger blocks save some unpacking.</summary>
+    private const int MostRows = 6 * SumsEmitter.MostRows, MostRowsOfWords = 3 * SumsEmitter.MostRows;
 
-    /// <summary>Groups of 64 bytes that are unpacked together: 8 KB. What they meet of a block's rows stays in the first-level cache beside them.</summary>
-    private const int GroupsAtOnce = 64;
+    /// <summary>Groups of 64 bytes that are unpacked together: 16 KB.</summary>
+    private const int GroupsAtOnce = 128;
 
     /// <summary>Bytes of an unpacked group: two steps of the kernels.</summary>
     private const int UnpackedBytes = WideCodes.GroupBytes, StepsPerGroup = 2, CacheLine = 64;
@@ -41,7 +41,7 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     public override int WeightBias(CodeFormat format) => _fewRows.WeightBias(format);
 
     /// <inheritdoc/>
-    public override int MaxRows(CodeFormat format, bool tiled) => MostRows;
+    public override int MaxRows(CodeFormat format, bool tiled) => format == CodeFormat.Int4 ? MostRows : MostRowsOfWords;
 
     /// <inheritdoc/>
     public override int RowsTogether => SumsEmitter.MostRows;

@@ -66,25 +66,48 @@ internal sealed unsafe class ClippedAvx2IntegerKernel : IntegerKernel
         var room = stackalloc byte[2 * HalfBytes + CacheLine];
         var unpacked = (byte*)(((nint)room + CacheLine - 1) & ~(nint)(CacheLine - 1));
         var rests = stackalloc int[Columns * MostRows];
-        var sums = (int*)args->Result;
-        new Span<int>(sums, rows * Columns).Clear();
-        var parts = RowBlocks.Of(rows, RowsOfPart);
+        var parts = stackalloc RowPart[MostRows / RowsOfPart];
         var steps = args->Groups;
+        var sums = (int*)args->Result;
+        var partCount = Split(args->Activations, steps, sums, rows, parts);
+        var clips = args->Clips;
         var partsOfDepth = (steps + ClippedPairs.StepsOfPart - 1) / ClippedPairs.StepsOfPart;
-        var hasRests = args->Clips[0] != args->Clips[partsOfDepth];
+        var hasRests = clips[0] != clips[partsOfDepth];
+        new Span<int>(sums, rows * Columns).Clear();
         if (hasRests)
             new Span<int>(rests, Columns * MostRows).Clear();
-        for (nint part = 0; part < partsOfDepth; part++)
+        var codes = args->Weights;
+        for (; steps > 0; steps -= ClippedPairs.StepsOfPart, clips++)
         {
-            var first = part * ClippedPairs.StepsOfPart;
-            var count = Math.Min(ClippedPairs.StepsOfPart, steps - first);
-            Unpack(args->Weights + first * StepBytes, count, unpacked);
-            for (var clip = args->Clips[part]; clip < args->Clips[part + 1]; clip++)
-                Apply(*clip, unpacked, args->Activations, parts, steps, first, rests);
-            Multiply(args->Activations, unpacked, parts, steps, first, count, sums, args->Weights + (first + count) * StepBytes);
+            var count = Math.Min(ClippedPairs.StepsOfPart, steps);
+            Unpack(codes, count, unpacked);
+            for (var clip = clips[0]; clip < clips[1]; clip++)
+                Apply(*clip, unpacked, parts, partCount, rests);
+            codes += count * StepBytes;
+            Multiply(parts, partCount, unpacked, count, codes);
         }
         if (hasRests)
-            AddRests(rests, parts, sums);
+            AddRests(rests, parts, partCount);
+    }
+
+    /// <summary>The rows that lie together.</summary>
+    private struct RowPart
+    {
+        /// <summary>[step][row][4].</summary>
+        public byte* Activations;
+
+        /// <summary>[row][16].</summary>
+        public int* Sums;
+
+        public int Rows;
+    }
+
+    private static int Split(byte* activations, nint steps, int* sums, int rows, RowPart* parts)
+    {
+        var split = RowBlocks.Of(rows, RowsOfPart);
+        for (var part = 0; part < split.Count; part++)
+            parts[part] = new() { Activations = activations + split.Start(part) * steps * 4, Sums = sums + split.Start(part) * Columns, Rows = split.Size(part) };
+        return split.Count;
     }
 
     /// <summary>Codes of two steps after another, and 127 times what a lane sums: [half of the columns][pair of steps].</summary>
@@ -111,7 +134,7 @@ internal sealed unsafe class ClippedAvx2IntegerKernel : IntegerKernel
 
     /// <summary>Takes a clip off the unpacked codes and adds its products to the rests.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Apply(uint clip, byte* unpacked, byte* activations, RowBlocks parts, nint steps, nint firstStep, int* rests)
+    private static void Apply(uint clip, byte* unpacked, RowPart* parts, int partCount, int* rests)
     {
         var column = (nint)(clip & 15);
         var step = (nint)(clip >> 4 & 255);
@@ -128,44 +151,46 @@ internal sealed unsafe class ClippedAvx2IntegerKernel : IntegerKernel
         var complement = Vector256.Create(products.AsInt32().ToScalar()).AsInt16();
         var ones = Vector256<short>.One;
         var sums = rests + column * MostRows;
-        for (var part = 0; part < parts.Count; part++, sums += RowsOfPart)
+        for (var part = 0; part < partCount; part++, sums += RowsOfPart)
         {
             // Where a part has fewer rows, what lies behind them gives sums that are not used.
-            var rows = Vector256.Load(activations + (parts.Start(part) * steps + (firstStep + step) * parts.Size(part)) * 4);
+            var rows = Vector256.Load(parts[part].Activations + step * parts[part].Rows * 4);
             (Avx2.MultiplyAddAdjacent(complement - Avx2.MultiplyAddAdjacent(rows, rest), ones) + Vector256.Load(sums)).Store(sums);
         }
     }
 
+    /// <summary>Multiplies a part of K with all rows, and moves on to the next in them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Multiply(byte* activations, byte* unpacked, RowBlocks parts, nint steps, nint firstStep, nint count, int* sums, byte* next)
+    private static void Multiply(RowPart* parts, int partCount, byte* unpacked, nint steps, byte* next)
     {
         SumsArgs args = default;
-        args.Steps = count;
-        var ahead = count * StepBytes / (2 * parts.Count);
-        for (var half = 0; half < 2; half++)
-            for (var part = 0; part < parts.Count; part++)
+        args.Steps = steps;
+        var ahead = steps * StepBytes / partCount;
+        for (var part = parts; part < parts + partCount; part++, next += ahead)
+        {
+            SumsCode.ReadAhead(next, ahead);
+            ref var entry = ref Entries[part->Rows];
+            if (entry == 0)
+                entry = (nint)Code.Get(new ClippedShape(part->Rows, OperatingSystem.IsWindows()));
+            args.Activations = part->Activations;
+            for (var half = 0; half < 2; half++)
             {
-                var (first, rows) = (parts.Start(part), parts.Size(part));
-                ref var entry = ref Entries[rows];
-                if (entry == 0)
-                    entry = (nint)Code.Get(new ClippedShape(rows, OperatingSystem.IsWindows()));
-                SumsCode.ReadAhead(next, ahead);
-                next += ahead;
                 args.Weights = unpacked + half * HalfBytes;
-                args.Activations = activations + (first * steps + firstStep * rows) * 4;
-                args.Sums = sums + first * Columns + half * Half;
+                args.Sums = part->Sums + half * Half;
                 SumsCode.Run(entry, &args);
             }
+            part->Activations += steps * part->Rows * 4;
+        }
     }
 
     /// <summary>Adds [column][part][8] to [row][16].</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void AddRests(int* rests, RowBlocks parts, int* sums)
+    private static void AddRests(int* rests, RowPart* parts, int partCount)
     {
-        for (var part = 0; part < parts.Count; part++, rests += RowsOfPart)
-            for (var row = 0; row < parts.Size(part); row += 4)
+        for (var part = 0; part < partCount; part++, rests += RowsOfPart)
+            for (var row = 0; row < parts[part].Rows; row += 4)
                 for (var column = 0; column < Columns; column += 4)
-                    AddSquare(rests + column * MostRows + row, Math.Min(4, parts.Size(part) - row), sums + (parts.Start(part) + row) * Columns + column);
+                    AddSquare(rests + column * MostRows + row, Math.Min(4, parts[part].Rows - row), parts[part].Sums + row * Columns + column);
     }
 
     private static void AddSquare(int* columns, int rows, int* sums)

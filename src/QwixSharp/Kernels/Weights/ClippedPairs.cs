@@ -25,8 +25,8 @@ internal sealed unsafe class ClippedPairs : IDisposable
     /// <summary>Steps of K whose clips lie together.</summary>
     public const int StepsOfPart = 128;
 
-    /// <summary>With clips in more of the steps' columns than one in so many, products do not gain.</summary>
-    private const int FewestStepsPerClip = 12;
+    /// <summary>With clips in more of the steps' columns than one in so many, products gain little.</summary>
+    private const int FewestStepsPerClip = 32;
 
     private const int Columns = PackedWeight.PanelColumns, StepBytes = 64, Half = 32;
 
