@@ -15,6 +15,14 @@ internal abstract unsafe class IntegerKernel
     /// <summary>Whether this machine can run it.</summary>
     public abstract bool IsSupported { get; }
 
+    /// <summary>Whether it serves every integer weight, with digit planes too.</summary>
+    public virtual bool IsGeneral => true;
+
+    /// <summary>Whether it takes products of this weight.</summary>
+    /// <param name="weight">The weight, of integer codes.</param>
+    /// <param name="rows">M.</param>
+    public virtual bool Serves(PackedWeight weight, int rows) => true;
+
     /// <summary>Whether it reads scales of 16 bits; else it is given float32 ones.</summary>
     public virtual bool ReadsNarrowScales => false;
 

@@ -27,8 +27,8 @@ internal sealed unsafe class IntegerProduct : KernelJob
     /// <summary>With fewer multiplications and fewer bytes of weights, a second thread takes longer to start than it saves.</summary>
     private const long SmallestShared = 1_000_000, SmallestSharedBytes = 192 << 10;
 
-    private const int MostRows = 32;
-    private const int MostPanels = 4;
+    /// <summary>The most rows times panels of a block.</summary>
+    private const int MostVectors = 128;
 
     [ThreadStatic]
     private static IntegerProduct? _cached;
@@ -209,7 +209,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
 
     private void MultiplyOwnRows(int worker)
     {
-        var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
+        var result = stackalloc float[MostVectors * PackedWeight.PanelColumns];
         while (_multiplying.Take(worker, out var chunk, out _))
         {
             var first = chunk * _blocksPerChunk;
@@ -223,7 +223,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
 
     private void MultiplyPanels(int worker)
     {
-        var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];
+        var result = stackalloc float[MostVectors * PackedWeight.PanelColumns];
         var packed = Packed(0, 0);
         while (_multiplying.Take(worker, out var from, out var to))
             for (var unit = from; unit < to; unit++)
@@ -294,6 +294,7 @@ internal sealed unsafe class IntegerProduct : KernelJob
             args.ScaleFormat = weightScales.Format;
             args.ActivationScales = scales;
             args.Result = result;
+            args.Clips = weight.ClipsOf(panel);
             if (SumsPerRow == 1)
                 part.Output.Prefetch(first, panel * PackedWeight.PanelColumns, rows, panels);
             if (_joined)

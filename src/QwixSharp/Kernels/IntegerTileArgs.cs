@@ -40,6 +40,9 @@ internal unsafe struct IntegerTileArgs
     /// <summary>[panel][row][16]: int32 sums of the one tile, or float32 sums of all scaled tiles.</summary>
     public void* Result;
 
+    /// <summary>The first panel's <see cref="Weights.ClippedPairs.Of"/>; null but for a kernel that <see cref="IntegerKernel.Serves"/> weights that have them.</summary>
+    public uint** Clips;
+
     /// <summary>How the weight's scales are stored; float32 for a kernel that does not read others.</summary>
     public FloatFormat ScaleFormat;
 

@@ -16,6 +16,7 @@ internal sealed class KernelSelector
     private static readonly bool Trace = Environment.GetEnvironmentVariable("QWIXSHARP_TRACE") == "1";
 
     private readonly IntegerKernel[] _integer;
+    private readonly IntegerKernel? _general;
     private readonly FloatKernel[] _float;
     private readonly WindowKernel[] _windows;
     private readonly HashSet<string> _told = [];
@@ -28,6 +29,7 @@ internal sealed class KernelSelector
     {
         _windows = [.. (windows ?? []).Where(k => k.IsSupported)];
         _integer = [.. integer.Where(k => k.IsSupported)];
+        _general = Array.Find(_integer, k => k.IsGeneral);
         _float = [.. floating.Where(k => k.IsSupported)];
     }
 
@@ -35,7 +37,7 @@ internal sealed class KernelSelector
     public static KernelSelector Default { get; } = new(AllIntegerKernels(), AllFloatKernels(), AllWindowKernels());
 
     /// <summary>Every integer kernel, the fastest first, whether or not this machine runs it.</summary>
-    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new AssembledAvx2IntegerKernel(), new Avx2IntegerKernel(), new ArmDotKernel<ArmDot>(), new ArmDotKernel<AdvSimdDot>(), new PortableIntegerKernel()];
+    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new ClippedAvx2IntegerKernel(), new AssembledAvx2IntegerKernel(), new Avx2IntegerKernel(), new ArmDotKernel<ArmDot>(), new ArmDotKernel<AdvSimdDot>(), new PortableIntegerKernel()];
 
     /// <summary>Every weight-only kernel, the fastest first, whether or not this machine runs it.</summary>
     public static IEnumerable<FloatKernel> AllFloatKernels() => [new AssembledFloatKernel(), new Avx2FloatKernel(isAssembled: true), new Avx2FloatKernel(isAssembled: false), new PortableFloatKernel()];
@@ -47,14 +49,27 @@ internal sealed class KernelSelector
     /// <param name="weight">The weight.</param>
     /// <param name="rows">M.</param>
     /// <exception cref="ArgumentException">The weight's codes are not integers.</exception>
-    public IntegerKernel Integer(PackedWeight weight, int rows)
+    public IntegerKernel Integer(PackedWeight weight, int rows) => Integer([new ProductPart(weight, default)], rows);
+
+    /// <summary>The kernel for quantized activations and all weights of a group.</summary>
+    /// <param name="parts">The group.</param>
+    /// <param name="rows">M.</param>
+    /// <exception cref="ArgumentException">A weight's codes are not integers.</exception>
+    public IntegerKernel Integer(ReadOnlySpan<ProductPart> parts, int rows)
     {
-        if (!weight.IsInteger)
-            throw new ArgumentException($"Codes of the format {weight.Format} are no integers: use the weight-only product.", nameof(weight));
-        var kernel = _integer[0];
-        if (Trace)
-            Tell(kernel.Name, "quantized activations", weight, rows);
-        return kernel;
+        foreach (ref readonly var part in parts)
+            if (!part.Weight.IsInteger)
+                throw new ArgumentException($"Codes of the format {part.Weight.Format} are no integers: use the weight-only product.", nameof(parts));
+        foreach (var kernel in _integer)
+        {
+            if (!ServesAll(kernel, parts, rows))
+                continue;
+            if (Trace)
+                foreach (ref readonly var part in parts)
+                    Tell(kernel.Name, "quantized activations", part.Weight, rows);
+            return kernel;
+        }
+        throw new InvalidOperationException($"No kernel of this selector serves a weight of the format {parts[0].Weight.Format}.");
     }
 
     /// <summary>The kernel for float32 activations and this weight.</summary>
@@ -81,11 +96,11 @@ internal sealed class KernelSelector
     /// <param name="rows">M.</param>
     public IntegerKernel? Planes(PackedWeight weight, int rows)
     {
-        if (!weight.IsInteger || _integer.Length == 0 || !_integer[0].PrefersPlanes(weight.Format, rows))
+        if (!weight.IsInteger || _general?.PrefersPlanes(weight.Format, rows) != true)
             return null;
         if (Trace)
-            Tell($"{_integer[0].Name}, three bytes a value", "float32 activations", weight, rows);
-        return _integer[0];
+            Tell($"{_general.Name}, three bytes a value", "float32 activations", weight, rows);
+        return _general;
     }
 
     /// <summary>
@@ -110,6 +125,14 @@ internal sealed class KernelSelector
     {
         var shape = $"{weight.Format} [{weight.Rows}, {weight.Depth}] tile {weight.TileSize}, M={rows}: float32 activations -> {Planes(weight, rows)?.Name ?? Float(weight, rows).Name}";
         return weight.IsInteger ? $"{shape}, quantized activations -> {Integer(weight, rows).Name}" : shape;
+    }
+
+    private static bool ServesAll(IntegerKernel kernel, ReadOnlySpan<ProductPart> parts, int rows)
+    {
+        foreach (ref readonly var part in parts)
+            if (!kernel.Serves(part.Weight, rows))
+                return false;
+        return true;
     }
 
     private void Tell(string kernel, string activations, PackedWeight weight, int rows) =>

@@ -19,7 +19,7 @@ internal static unsafe partial class MatMul
         ArgumentOutOfRangeException.ThrowIfNegative(input.Rows);
         if (parts.IsEmpty)
             return;
-        var kernel = (selector ?? KernelSelector.Default).Integer(parts[0].Weight, input.Rows);
+        var kernel = (selector ?? KernelSelector.Default).Integer(parts, input.Rows);
         long rows = 0;
         foreach (ref readonly var part in parts)
         {

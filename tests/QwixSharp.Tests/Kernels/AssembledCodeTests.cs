@@ -18,6 +18,7 @@ public unsafe class AssembledCodeTests
     private static readonly CodeCache<PairShape> PairCode = new(PairEmitter.Emit);
     private static readonly CodeCache<PlanesShape> PlanesCode = new(PlanesEmitter.Emit);
     private static readonly CodeCache<SumsShape> SumsCode = new(SumsEmitter.Emit);
+    private static readonly CodeCache<ClippedShape> ClippedCode = new(ClippedEmitter.Emit);
 
     public static TheoryData<int, int, bool, bool> IntegerShapes()
     {
@@ -94,8 +95,15 @@ public unsafe class AssembledCodeTests
             foreach (var (kind, tileSteps, hasSegments) in new[] { (SumsKind.Floats, 0, false), (SumsKind.Words, 0, false), (SumsKind.Words, 0, true), (SumsKind.HalfBytes, 0, false), (SumsKind.HalfBytes, 6, false) })
             {
                 var shape = new SumsShape(kind, rows, RowBytes: 4, tileSteps, hasSegments, IsWindows: false);
-                Assert.Equal(RunSums(shape, throughBridge: false), RunSums(shape with { IsWindows = true }, throughBridge: true));
+                Assert.Equal(RunSums(SumsCode.Get(shape), shape, throughBridge: false), RunSums(SumsCode.Get(shape with { IsWindows = true }), shape, throughBridge: true));
             }
+        foreach (var rows in new[] { 1, 5, ClippedEmitter.MostRows })
+        {
+            // What the kernel reads is read with these steps too.
+            var operands = new SumsShape(SumsKind.Words, rows, RowBytes: 4, TileSteps: 0, HasSegments: false, IsWindows: false);
+            var shape = new ClippedShape(rows, IsWindows: false);
+            Assert.Equal(RunSums(ClippedCode.Get(shape), operands, throughBridge: false), RunSums(ClippedCode.Get(shape with { IsWindows = true }), operands, throughBridge: true));
+        }
     }
 
     [Fact]
@@ -106,6 +114,7 @@ public unsafe class AssembledCodeTests
         CheckRegisters(IntegerCode.Assemble(shape), allowed);
         CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.HalfBytes, Rows: 6, RowBytes: 4, TileSteps: 8, HasSegments: false, IsWindows: true)), allowed);
         CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.Words, Rows: 6, RowBytes: 4, TileSteps: 0, HasSegments: true, IsWindows: true)), allowed);
+        CheckRegisters(ClippedCode.Assemble(new ClippedShape(ClippedEmitter.MostRows, IsWindows: true)), allowed);
     }
 
     private static void CheckRegisters(byte[] code, HashSet<Register> allowed)
@@ -121,7 +130,7 @@ public unsafe class AssembledCodeTests
         }
     }
 
-    private static byte[] RunSums(SumsShape shape, bool throughBridge)
+    private static byte[] RunSums(void* kernel, SumsShape shape, bool throughBridge)
     {
         const int Steps = 18, Tiles = 3, Segments = 2;
         var random = new Random(1);
@@ -146,7 +155,7 @@ public unsafe class AssembledCodeTests
         args.Start = (int*)start.Pointer;
         args.WeightScales = (float*)scales.Pointer;
         args.ActivationScales = (float*)scales.Pointer;
-        Call(SumsCode.Get(shape), &args, throughBridge);
+        Call(kernel, &args, throughBridge);
         return new ReadOnlySpan<byte>(result.Pointer, shape.Rows * 64).ToArray();
     }
 

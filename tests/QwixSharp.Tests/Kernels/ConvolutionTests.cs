@@ -187,7 +187,7 @@ public unsafe partial class ConvolutionTests
     private static IEnumerable<KernelSelector> AllSelectors() =>
     [
         .. KernelSelector.AllWindowKernels().Append(new DotWindowKernel<SoftwareDot>()).Where(k => k.IsSupported).Select(k => new KernelSelector([new PortableIntegerKernel()], [], [k])),
-        .. KernelSelector.AllIntegerKernels().Append(new ArmDotKernel<SoftwareSignedDot>()).Where(k => k.IsSupported).Select(k => new KernelSelector([k], [])),
+        .. KernelSelector.AllIntegerKernels().Append(new ArmDotKernel<SoftwareSignedDot>()).Where(k => k.IsSupported).Select(Sample.Pinned),
     ];
 
     private static ConvolutionShape AnyShape(Random random)

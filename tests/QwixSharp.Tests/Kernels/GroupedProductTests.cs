@@ -25,7 +25,7 @@ public unsafe class GroupedProductTests
     public void AGroupGivesWhatEachProductGivesAlone(string kernelName, int bits, int tile, int rows, bool perTile, int threads)
     {
         var random = new Random(rows + bits + tile);
-        var selector = new KernelSelector(KernelSelector.AllIntegerKernels().Where(k => k.Name == kernelName), []);
+        var selector = Sample.Pinned(KernelSelector.AllIntegerKernels().Single(k => k.Name == kernelName));
         Sample[] weights = [.. Columns.Select(n => Sample.Integers(random, n, Depth, tile, bits))];
         var bias = Sample.Floats(random, Columns.Max());
         float[][] alone = [.. Columns.Select(n => new float[rows * n])], grouped = [.. Columns.Select(n => new float[rows * n])], fromCodes = [.. Columns.Select(n => new float[rows * n])];

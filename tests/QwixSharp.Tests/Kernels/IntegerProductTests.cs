@@ -184,7 +184,7 @@ public unsafe class IntegerProductTests
             var x = Sample.Floats(random, 5 * 96, 3);
             var y = new float[5 * 33];
             fixed (float* px = x, py = y)
-                MatMul.Dynamic(px, 96, 5, weight.Packed, new((nint)py, 33), 2, scalePerTile: scalePerTile, selector: new([kernel], []));
+                MatMul.Dynamic(px, 96, 5, weight.Packed, new((nint)py, 33), 2, scalePerTile: scalePerTile, selector: Sample.Pinned(kernel));
             for (var m = 0; m < 5; m++)
                 for (var n = 0; n < 33; n++)
                 {
@@ -233,7 +233,7 @@ public unsafe class IntegerProductTests
                 ScaleRowStride = 1,
                 ZeroPoints = (nint)(&zeroPoint),
             };
-            MatMul.Quantized(input, weight.Packed, new((nint)py, n), 1, new KernelSelector([kernel], []));
+            MatMul.Quantized(input, weight.Packed, new((nint)py, n), 1, Sample.Pinned(kernel));
         }
         for (var row = 0; row < m; row++)
             for (var column = 0; column < n; column++)

@@ -68,7 +68,7 @@ public unsafe class ProductInputTests
 
     private static IEnumerable<KernelSelector> Selectors(bool weightOnly) => weightOnly
         ? KernelSelector.AllFloatKernels().Where(k => k.IsSupported).Select(k => new KernelSelector([], [k, .. KernelSelector.AllFloatKernels()]))
-        : KernelSelector.AllIntegerKernels().Where(k => k.IsSupported).Select(k => new KernelSelector([k], []));
+        : KernelSelector.AllIntegerKernels().Where(k => k.IsSupported).Select(Sample.Pinned);
 
     /// <summary>x · wᵀ with both x and the result some elements behind a boundary of 64 bytes.</summary>
     private static float[] Multiply(Sample weight, float[] x, int m, bool weightOnly, KernelSelector selector, int shift)

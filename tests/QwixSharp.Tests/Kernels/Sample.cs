@@ -1,3 +1,5 @@
+using QwixSharp.Kernels;
+using QwixSharp.Kernels.Portable;
 using QwixSharp.Kernels.Weights;
 
 namespace QwixSharp.Tests.Kernels;
@@ -38,6 +40,9 @@ internal sealed unsafe class Sample : IDisposable
         return values;
     }
 
+    /// <summary>A kernel, and a plain one for what it does not serve.</summary>
+    public static KernelSelector Pinned(IntegerKernel kernel) => new(kernel.IsGeneral ? [kernel] : [kernel, new PortableIntegerKernel()], []);
+
     public static Sample Integers(Random random, int n, int k, int tile, int bits, string pattern = "any")
     {
         var low = -(1 << (bits - 1));
@@ -50,6 +55,11 @@ internal sealed unsafe class Sample : IDisposable
                 "extremes" => random.Next(2) == 0 ? low : -low - 1,
                 _ => random.Next(low, -low),
             });
+        return Integers(random, codes, n, k, tile, bits);
+    }
+
+    public static Sample Integers(Random random, sbyte[] codes, int n, int k, int tile, int bits)
+    {
         var scales = RandomScales(random, n, k, tile);
         fixed (sbyte* c = codes)
         fixed (float* s = scales)

@@ -8,4 +8,7 @@ internal enum ActivationForm
 
     /// <summary>[K/2][rows][2] 16-bit words, of each four values k and k+2 before k+1 and k+3: the pairs that meet even and odd bytes of a weight.</summary>
     Words,
+
+    /// <summary>[K/4][rows][4] unsigned bytes, each 127 − code.</summary>
+    Complements,
 }

@@ -29,7 +29,7 @@ internal readonly unsafe struct ActivationPacker
     }
 
     /// <summary>Bytes that a row takes in a block.</summary>
-    public long RowBytes => _weight.PaddedDepth * (_form == ActivationForm.Bytes ? 1 : 2);
+    public long RowBytes => _weight.PaddedDepth * (_form == ActivationForm.Words ? 2 : 1);
 
     /// <summary>The most rows of codes in a block.</summary>
     private const int MostRows = 64;
@@ -63,10 +63,18 @@ internal readonly unsafe struct ActivationPacker
         {
             var place = parts.Start(part);
             var target = (int*)(block + place * RowBytes);
-            if (_form == ActivationForm.Bytes)
-                BlockInterleaver.Bytes(codes + place, parts.Size(part), _weight.PaddedDepth / 4, target);
-            else
-                BlockInterleaver.Words(codes + place, parts.Size(part), _weight.PaddedDepth / 2, target);
+            switch (_form)
+            {
+                case ActivationForm.Bytes:
+                    BlockInterleaver.Bytes(codes + place, parts.Size(part), _weight.PaddedDepth / 4, target);
+                    break;
+                case ActivationForm.Words:
+                    BlockInterleaver.Words(codes + place, parts.Size(part), _weight.PaddedDepth / 2, target);
+                    break;
+                default:
+                    BlockInterleaver.Complements(codes + place, parts.Size(part), _weight.PaddedDepth / 4, target);
+                    break;
+            }
         }
     }
 

@@ -37,6 +37,13 @@ internal static unsafe class BlockInterleaver
     /// <param name="block">The result.</param>
     public static void Words(sbyte** codes, int rows, long pairs, int* block) => All<WidenedPairs>(codes, rows, pairs, block);
 
+    /// <summary>[K/4][rows][4] unsigned bytes, each 127 − code.</summary>
+    /// <param name="codes">The rows.</param>
+    /// <param name="rows">How many.</param>
+    /// <param name="groups">K / 4.</param>
+    /// <param name="block">The result.</param>
+    public static void Complements(sbyte** codes, int rows, long groups, int* block) => All<ComplementWords>(codes, rows, groups, block);
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void All<TWords>(sbyte** codes, int rows, long words, int* block)
         where TWords : struct, IWords
@@ -116,6 +123,18 @@ internal static unsafe class BlockInterleaver
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public static int One(sbyte* codes, long word) => ((int*)codes)[word];
+    }
+
+    /// <summary>Four codes a word, each 127 − code.</summary>
+    private readonly struct ComplementWords : IWords
+    {
+        private const int Complement = 0x7F7F7F7F;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static Vector128<int> Four(sbyte* codes, long word) => PlainWords.Four(codes, word) ^ Vector128.Create(Complement);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static int One(sbyte* codes, long word) => PlainWords.One(codes, word) ^ Complement;
     }
 
     /// <summary>Two codes a word: 0 and 2 of each four, then 1 and 3.</summary>

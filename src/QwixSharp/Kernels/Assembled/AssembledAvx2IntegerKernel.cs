@@ -17,8 +17,8 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     private const int Columns = PackedWeight.PanelColumns;
     private const int FewRows = 4;
 
-    /// <summary>Three parts. Larger blocks save some unpacking, but two threads share them out less evenly.</summary>
-    private const int MostRows = 3 * SumsEmitter.MostRows;
+    /// <summary>Six parts, three where they are words, of which more would not stay in the first-level cache. Larger blocks save some unpacking.</summary>
+    private const int MostRows = 6 * SumsEmitter.MostRows, MostRowsOfWords = 3 * SumsEmitter.MostRows;
 
     /// <summary>Groups of 64 bytes that are unpacked together: 16 KB.</summary>
     private const int GroupsAtOnce = 128;
@@ -41,7 +41,7 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     public override int WeightBias(CodeFormat format) => _fewRows.WeightBias(format);
 
     /// <inheritdoc/>
-    public override int MaxRows(CodeFormat format, bool tiled) => MostRows;
+    public override int MaxRows(CodeFormat format, bool tiled) => format == CodeFormat.Int4 ? MostRows : MostRowsOfWords;
 
     /// <inheritdoc/>
     public override int RowsTogether => SumsEmitter.MostRows;
@@ -107,6 +107,8 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
             var count = Math.Min(GroupsAtOnce, end - group);
             Unpack(format, weights + group * 64, count, unpacked);
             args.Steps = count * StepsPerGroup;
+            args.Ahead = weights + (group + count) * 64;
+            args.AheadBytes = count * 64;
             SumsCode.RunBlock(format == CodeFormat.Int4 ? SumsKind.HalfBytes : SumsKind.Words, args, rows, AllSteps(tiles), group * StepsPerGroup);
         }
     }
@@ -141,6 +143,8 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
         {
             args.Tiles = Math.Min(tilesAtOnce, tiles->Tiles - tile);
             Unpack(CodeFormat.Int4, weights + tile * tiles->Groups * 64, args.Tiles * tiles->Groups, unpacked);
+            args.AheadBytes = args.Tiles * tiles->Groups * 64;
+            args.Ahead = weights + tile * tiles->Groups * 64 + args.AheadBytes;
             args.Start = tiles->Start + tile * rows;
             args.WeightScales = scales + tile * Columns;
             args.ActivationScales = tiles->ActivationScales + tile * rows;

@@ -42,6 +42,12 @@ internal unsafe struct SumsArgs
     /// <summary>Of tiles: the rows' scales, placed as <see cref="Start"/>.</summary>
     public float* ActivationScales;
 
+    /// <summary>Where the packed weight goes on, to be read ahead by <see cref="SumsCode.RunBlock"/>.</summary>
+    public byte* Ahead;
+
+    /// <summary>How much of it; 0 for none.</summary>
+    public nint AheadBytes;
+
     /// <summary>Room to keep registers that the caller's convention preserves.</summary>
     public IntegerTileArgs.SaveArea Saved;
 }

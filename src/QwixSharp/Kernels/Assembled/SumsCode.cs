@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels.Activations;
 
 namespace QwixSharp.Kernels.Assembled;
@@ -6,7 +7,7 @@ namespace QwixSharp.Kernels.Assembled;
 /// <summary>Runs the kernels of <see cref="SumsEmitter"/> on blocks of more rows than registers hold.</summary>
 internal static unsafe class SumsCode
 {
-    private const int WordBytes = 4, Columns = 16;
+    private const int WordBytes = 4, Columns = 16, CacheLine = 64;
 
     private static readonly CodeCache<SumsShape> Code = new(SumsEmitter.Emit);
 
@@ -41,6 +42,7 @@ internal static unsafe class SumsCode
             ref var entry = ref Entries[((int)kind << 3 | count) << 4 | tileSteps];
             if (entry == 0)
                 entry = Made(new SumsShape(kind, count, WordBytes, tileSteps, HasSegments: false, OperatingSystem.IsWindows()));
+            ReadAhead(block.Ahead + part * (block.AheadBytes / parts.Count), block.AheadBytes / parts.Count);
             var args = block;
             args.Activations += (first * allSteps + firstStep * count) * WordBytes;
             args.StepBytes = count * WordBytes;
@@ -49,6 +51,18 @@ internal static unsafe class SumsCode
             args.ActivationScales += first;
             Run(entry, &args);
         }
+    }
+
+    /// <summary>
+    /// Fetches what is unpacked next into the second-level cache. A share at a time, before kernels that run long: fetching all at once would wait.
+    /// </summary>
+    /// <param name="from">The first byte.</param>
+    /// <param name="bytes">How many.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadAhead(byte* from, nint bytes)
+    {
+        for (var end = from + bytes; from < end; from += CacheLine)
+            Sse.Prefetch1(from);
     }
 
     private static nint Made(SumsShape shape) => (nint)Code.Get(shape);

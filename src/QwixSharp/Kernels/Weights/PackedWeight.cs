@@ -30,6 +30,9 @@ internal sealed unsafe partial class PackedWeight : IDisposable
     private readonly MemoryPool? _pool;
     private readonly Lock _sumsLock = new();
     private AlignedMemory? _columnSums;
+    private readonly Lock _clipsLock = new();
+    private ClippedPairs? _clips;
+    private bool _clipsAreFound;
     private bool _isDisposed;
 
     private PackedWeight(CodeFormat format, long rows, long depth, int tileSize, float[]? table, FloatFormat scaleFormat = FloatFormat.Float32, MemoryPool? pool = null)
@@ -99,7 +102,7 @@ internal sealed unsafe partial class PackedWeight : IDisposable
     public bool IsDepthDense => PaddedDepth == Depth;
 
     /// <summary>The memory that the weight holds, in bytes.</summary>
-    public long Bytes => _codes.Bytes + _scales.Bytes + (_table?.Bytes ?? 0) + (_columnSums?.Bytes ?? 0);
+    public long Bytes => _codes.Bytes + _scales.Bytes + (_table?.Bytes ?? 0) + (_columnSums?.Bytes ?? 0) + (_clips?.Bytes ?? 0);
 
     /// <summary>The table of numbers of a codebook; for <see cref="CodeFormat.Int4"/> the numbers −8 … 7 of its stored codes.</summary>
     public float* Table => _table is null ? null : (float*)_table.Pointer;
@@ -138,6 +141,24 @@ internal sealed unsafe partial class PackedWeight : IDisposable
             MakeColumnSums();
         return (int*)_columnSums!.Pointer + (long)panel * Tiles * PanelColumns;
     }
+
+    /// <summary>Whether it lives for a step of training, too short to find <see cref="Clips"/> for.</summary>
+    public bool IsShortLived => _pool is not null;
+
+    /// <summary>What is taken off byte codes for kernels that want them clipped; null where it is too much. Found on first use.</summary>
+    public ClippedPairs? Clips
+    {
+        get
+        {
+            if (!Volatile.Read(ref _clipsAreFound))
+                FindClips();
+            return _clips;
+        }
+    }
+
+    /// <summary>The <see cref="Clips"/> of a panel; null unless they have been found.</summary>
+    /// <param name="panel">The panel's number.</param>
+    public uint** ClipsOf(int panel) => _clips is null ? null : _clips.Of(panel);
 
     /// <summary>The code of one element as it was given.</summary>
     /// <param name="row">The row n.</param>
@@ -184,6 +205,7 @@ internal sealed unsafe partial class PackedWeight : IDisposable
         Free(_scales);
         _table?.Dispose();
         _columnSums?.Dispose();
+        _clips?.Dispose();
     }
 
     private AlignedMemory Allocate(long bytes) => _pool?.Rent(bytes) ?? new AlignedMemory(bytes);
@@ -204,6 +226,17 @@ internal sealed unsafe partial class PackedWeight : IDisposable
             return panel[paddedK / 4 * 64 + column * 4 + paddedK % 4];
         var both = panel[paddedK / 8 * 64 + column * 4 + paddedK % 4];
         return (paddedK & 4) == 0 ? both & 15 : both >> 4;
+    }
+
+    private void FindClips()
+    {
+        lock (_clipsLock)
+        {
+            if (_clipsAreFound)
+                return;
+            _clips = ClippedPairs.Find(this);
+            Volatile.Write(ref _clipsAreFound, true);
+        }
     }
 
     private void MakeColumnSums()
