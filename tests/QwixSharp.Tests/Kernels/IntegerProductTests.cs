@@ -16,7 +16,7 @@ public unsafe class IntegerProductTests
     {
         var data = new TheoryData<string, int>();
         foreach (var kernel in Kernels)
-            foreach (var bits in new[] { 2, 4, 5, 8 })
+            foreach (var bits in new[] { 2, 3, 4, 5, 6, 7, 8 })
                 data.Add(kernel.Name, bits);
         return data;
     }
