@@ -57,11 +57,20 @@ internal struct Operands
     /// <summary>The node that gives the value of a tensor, whether it is computed or not; null where none does.</summary>
     internal readonly DeferredNode? Source(int index) => _all is not null ? _all[index].Source : index == 0 ? _first.Source : _second.Source;
 
-    /// <summary>Adds tensors that have values.</summary>
-    internal void Add(params ReadOnlySpan<Tensor> values)
+    /// <summary>Adds tensors that have values; null is left out.</summary>
+    internal void Add(params ReadOnlySpan<Tensor?> values)
     {
-        var many = new Operand[Length + values.Length];
-        for (var i = 0; i < many.Length; i++) many[i] = i < Length ? new(this[i], Source(i)) : new(values[i - Length], null);
+        var added = 0;
+        foreach (var value in values) added += value is null ? 0 : 1;
+        if (added == 0) return;
+        var many = new Operand[Length + added];
+        var next = 0;
+        for (; next < Length; next++) many[next] = new(this[next], Source(next));
+        foreach (var value in values)
+        {
+            if (value is not null) many[next++] = new(value, null);
+        }
+
         this = new(many);
     }
 

@@ -41,13 +41,12 @@ internal sealed class ImageOps(ModelState state)
         if (state.StaticScales.Find(known.Place) is not { } scale || scale.QType != layer.QType || scale.Numbers is not { } numbers || !(numbers.Scale > 0) || !float.IsFinite(numbers.Scale))
             return false;
         var bias = (Tensor?)arguments[2];
-        if (bias is not null && !IsPlainVector(bias, shape[1]))
+        if (!IsPlainVectorOrNull(bias, shape[1]))
             return false;
         if (!run.TryCount(scope.Path, OpNames.ConvGeneralDilated, known.Count))
             return false;
         var form = CodeForm.Of(numbers.Scale, numbers.ZeroPoint, layer.QType);
-        if (bias is not null)
-            call.Operands.Add(bias);
+        call.Operands.Add(bias);
         (call.Shape, call.IsContiguous, call.Payload) = (shape, true, new ConvolutionPayload(layer, scale, form, bias));
         return true;
     }
@@ -57,10 +56,9 @@ internal sealed class ImageOps(ModelState state)
         if (arguments[5] is true || arguments[1] is not Tensor mean || arguments[2] is not Tensor variance)
             return false;
         var (weight, bias) = ((Tensor?)arguments[3], (Tensor?)arguments[4]);
-        Tensor[] parameters = [mean, variance, .. new[] { weight, bias }.OfType<Tensor>()];
-        if (!parameters.All(p => IsPlainVector(p, input[1])))
+        if (!IsPlainVector(mean, input[1]) || !IsPlainVector(variance, input[1]) || !IsPlainVectorOrNull(weight, input[1]) || !IsPlainVectorOrNull(bias, input[1]))
             return false;
-        call.Operands.Add(parameters);
+        call.Operands.Add(mean, variance, weight, bias);
         (call.Shape, call.IsContiguous, call.Payload) = (input, true, new NormPayload(mean, variance, weight, bias, (double)arguments[7]!));
         return true;
     }
@@ -97,6 +95,8 @@ internal sealed class ImageOps(ModelState state)
         long[] { Length: 2 } two => two,
         _ => otherwise ?? [0, 0],
     };
+
+    private static bool IsPlainVectorOrNull(Tensor? tensor, long length) => tensor is null || IsPlainVector(tensor, length);
 
     /// <summary>Whether a parameter lies in memory as a vector of float32.</summary>
     private static bool IsPlainVector(Tensor tensor, long length)
