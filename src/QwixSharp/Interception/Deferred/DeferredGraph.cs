@@ -27,6 +27,7 @@ internal sealed partial class DeferredGraph
     private readonly List<DeferredNode> _temporary = [];
     private readonly LeafCache _leaves;
     private readonly List<DeferredNode> _consented = [];
+    private NodeStore? _nodes;
     private DeferrableOp? _asking;
     private bool _hasNewcomers;
     private int _visit;
@@ -241,6 +242,8 @@ internal sealed partial class DeferredGraph
         foreach (var node in _temporary) node.Tensor.Dispose();
         _temporary.Clear();
         while (_kept.Count > 0) Free(_kept[^1]);
+        _nodes?.Return();
+        _nodes = null;
     }
 
     private DeferredNode Add(DeferrableOp op, in CallArguments arguments, in DeferredCall call)
@@ -253,7 +256,8 @@ internal sealed partial class DeferredGraph
 
     private DeferredNode Make(DeferrableOp op, in CallArguments arguments, in DeferredCall call, Tensor tensor)
     {
-        var node = new DeferredNode(op, arguments, call, tensor, op.NeedsConsent ? InterceptionScope.Current : null);
+        var node = (_nodes ??= NodeStore.Rent()).Take();
+        node.Begin(op, arguments, call, tensor, op.NeedsConsent ? InterceptionScope.Current : null);
         if (op.NeedsConsent) _consented.Add(node);
         return node;
     }
