@@ -137,7 +137,8 @@ internal sealed unsafe partial class DirectJob : KernelJob
             _pool = pool.Over(_outHeight, _outWidth, _shape.OutChannels);
             (rows, _panelUnits, _panelsOutside) = (_pool.OutHeight, 1, false);
         }
-        _rowsAtOnce = threads == 1 || _panelsOutside ? rows : Math.Clamp(rows * _panelUnits / (threads * (_kernel.TakesWords ? UnpackingUnitsPerThread : UnitsPerThread)), 1, rows);
+        var units = threads * (_kernel.TakesWords ? UnpackingUnitsPerThread : UnitsPerThread);
+        _rowsAtOnce = threads == 1 || _panelsOutside ? rows : Math.Clamp(rows * _panelUnits / units, 1, rows);
         _rowUnits = (rows + _rowsAtOnce - 1) / _rowsAtOnce;
         _panelsAtOnce = _kernel.MostPanels(_windowsAtOnce);
         var lastWindows = _outWidth - (blocks - 1) * _windowsAtOnce;

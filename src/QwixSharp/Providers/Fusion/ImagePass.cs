@@ -1,6 +1,5 @@
 using QwixSharp.Interception.Deferred;
 using QwixSharp.Ops.Images;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Fusion;
