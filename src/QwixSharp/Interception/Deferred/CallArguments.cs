@@ -10,7 +10,7 @@ namespace QwixSharp.Interception.Deferred;
 internal struct CallArguments
 {
     /// <summary>A call with more arguments has them in an array.</summary>
-    internal const int MostPlaces = 4;
+    internal const int MostPlaces = 8;
 
     private References _references;
     private Numbers _numbers;

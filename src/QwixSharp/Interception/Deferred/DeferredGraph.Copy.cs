@@ -16,7 +16,7 @@ internal sealed partial class DeferredGraph
         if (Viewed(target, view) is not { } whole || TensorInternals.GradientsAreRecorded() || !_evaluator.MayRearrange(whole)) return null;
         // Of what may lie over itself a copy is an error.
         if (!TryRead(whole, out var readable) || !readable.IsContiguous) return null;
-        ComputeReadersOfMemory(TensorInternals.Memory(TensorInternals.Handle(whole)));
+        ComputeReadersOf(new Leaves { Memory = TensorInternals.Memory(TensorInternals.Handle(whole)), SpareViews = true });
         return _evaluator.TryCopy(new(call.Operands[1], call.Operands.Source(1)), new(target, view), this) ? target : null;
     }
 
@@ -30,13 +30,5 @@ internal sealed partial class DeferredGraph
         }
 
         return node is null && TensorInternals.Handle(tensor) != 0 ? tensor : null;
-    }
-
-    /// <summary>Computes what reads memory, by whichever tensors, and does not just show it.</summary>
-    private void ComputeReadersOfMemory((nint From, nint To) memory)
-    {
-        ComputeReadersOf(IsThere, node => Viewed(node.Tensor, node) is null);
-
-        bool IsThere(Tensor leaf) => TensorInternals.Handle(leaf) is var handle and not 0 && TensorInternals.Memory(handle) is var (from, to) && from < memory.To && memory.From < to;
     }
 }

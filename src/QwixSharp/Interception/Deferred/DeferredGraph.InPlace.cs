@@ -21,7 +21,7 @@ internal sealed partial class DeferredGraph
             if (ReferenceEquals(call.Operands[i], target)) return null;
         }
 
-        if (!call.Shape.AsSpan().SequenceEqual(old.Shape) || _reachable.Exists(node => node.Op.Rearranges && IsViewOf(node, old))) return null;
+        if (!call.Shape.AsSpan().SequenceEqual(old.Shape) || HasView(old)) return null;
         var before = TensorInternals.Empty();
         TensorInternals.Leave(before);
         _visit++;
@@ -50,6 +50,16 @@ internal sealed partial class DeferredGraph
             if (source == node) reader.Replace(node.Tensor, tensor);
             else if (!source.HasValue) ReplaceIn(source, node, tensor);
         }
+    }
+
+    private bool HasView(DeferredNode source)
+    {
+        foreach (var node in _reachable)
+        {
+            if (node.Op.Rearranges && IsViewOf(node, source)) return true;
+        }
+
+        return false;
     }
 
     private static bool IsViewOf(DeferredNode node, DeferredNode source)

@@ -27,6 +27,7 @@ internal sealed partial class DeferredGraph
     private readonly List<DeferredNode> _temporary = [];
     private readonly LeafCache _leaves;
     private readonly List<DeferredNode> _consented = [];
+    private NodeStore? _nodes;
     private DeferrableOp? _asking;
     private bool _hasNewcomers;
     private int _visit;
@@ -189,7 +190,7 @@ internal sealed partial class DeferredGraph
     /// <summary>A tensor is about to be disposed: what is computed of it is computed first. One without a value never gets any.</summary>
     internal void Disposing(Tensor tensor)
     {
-        if (TensorInternals.Handle(tensor) != 0) ComputeReadersOfOne(tensor);
+        if (TensorInternals.Handle(tensor) != 0) ComputeReadersOf(new Leaves { One = tensor });
         else if (Find(tensor) is { } node) Forget(node);
     }
 
@@ -201,7 +202,7 @@ internal sealed partial class DeferredGraph
             if (ReferenceEquals(TensorInternals.OwningScope(_reachable[i].Tensor), scope)) Forget(_reachable[i]);
         }
 
-        if (scope.DisposablesCount > 0) ComputeReadersOfAll(scope);
+        if (scope.DisposablesCount > 0) ComputeReadersOf(new Leaves { Scope = scope });
     }
 
     /// <summary>Somebody is about to look into scopes: tensors without values are there too.</summary>
@@ -219,10 +220,19 @@ internal sealed partial class DeferredGraph
     {
         for (var i = _reachable.Count - 1; i >= mark; i--)
         {
-            var tensor = _reachable[i].Tensor;
-            var isReturned = ReferenceEquals(tensor, result) || (result is Tensor[] many && Array.Exists(many, t => ReferenceEquals(t, tensor)));
-            if (!isReturned) Forget(_reachable[i]);
+            if (!IsReturned(_reachable[i].Tensor, result)) Forget(_reachable[i]);
         }
+    }
+
+    private static bool IsReturned(Tensor tensor, object? result)
+    {
+        if (result is not Tensor[] many) return ReferenceEquals(tensor, result);
+        foreach (var one in many)
+        {
+            if (ReferenceEquals(one, tensor)) return true;
+        }
+
+        return false;
     }
 
     /// <summary>The run is over: what is left cannot be reached.</summary>
@@ -232,6 +242,8 @@ internal sealed partial class DeferredGraph
         foreach (var node in _temporary) node.Tensor.Dispose();
         _temporary.Clear();
         while (_kept.Count > 0) Free(_kept[^1]);
+        _nodes?.Return();
+        _nodes = null;
     }
 
     private DeferredNode Add(DeferrableOp op, in CallArguments arguments, in DeferredCall call)
@@ -244,7 +256,8 @@ internal sealed partial class DeferredGraph
 
     private DeferredNode Make(DeferrableOp op, in CallArguments arguments, in DeferredCall call, Tensor tensor)
     {
-        var node = new DeferredNode(op, arguments, call, tensor, op.NeedsConsent ? InterceptionScope.Current : null);
+        var node = (_nodes ??= NodeStore.Rent()).Take();
+        node.Begin(op, arguments, call, tensor, op.NeedsConsent ? InterceptionScope.Current : null);
         if (op.NeedsConsent) _consented.Add(node);
         return node;
     }
@@ -333,19 +346,14 @@ internal sealed partial class DeferredGraph
         else if (node.IsComputed && !node.IsReachable && _temporary.Remove(node)) node.Tensor.Dispose();
     }
 
-    // Methods of their own, so that their callers make an object for the captured argument only where they get here.
-    private void ComputeReadersOfOne(Tensor tensor) => ComputeReadersOf(leaf => ReferenceEquals(leaf, tensor));
-
-    private void ComputeReadersOfAll(DisposeScope scope) => ComputeReadersOf(leaf => ReferenceEquals(TensorInternals.OwningScope(leaf), scope));
-
     /// <summary>Computes the reachable nodes that read certain tensors with values, through others or by themselves.</summary>
-    private void ComputeReadersOf(Func<Tensor, bool> isLeaf, Func<DeferredNode, bool>? mayCompute = null)
+    private void ComputeReadersOf(Leaves leaves)
     {
         // Until something is computed, what one walk has seen need not be seen by the next.
         _visit++;
         for (var i = 0; i < _reachable.Count;)
         {
-            if (mayCompute?.Invoke(_reachable[i]) == false || !Reads(_reachable[i], isLeaf))
+            if ((leaves.SpareViews && Viewed(_reachable[i].Tensor, _reachable[i]) is not null) || !Reads(_reachable[i], leaves))
             {
                 i++;
                 continue;
@@ -357,15 +365,35 @@ internal sealed partial class DeferredGraph
         }
     }
 
-    private bool Reads(DeferredNode node, Func<Tensor, bool> isLeaf)
+    private bool Reads(DeferredNode node, in Leaves leaves)
     {
         if (node.Visit == _visit) return false;
         node.Visit = _visit;
         for (var i = 0; i < node.Operands.Length && !node.HasValue; i++)
         {
-            if (node.Source(i) is { } source ? Reads(source, isLeaf) : isLeaf(node.Operands[i])) return true;
+            if (node.Source(i) is { } source ? Reads(source, leaves) : leaves.Contains(node.Operands[i])) return true;
         }
 
         return false;
+    }
+
+    /// <summary>Tensors with values: one, those of a scope, or those that lie in some memory.</summary>
+    private readonly struct Leaves
+    {
+        internal Tensor? One { get; init; }
+
+        internal DisposeScope? Scope { get; init; }
+
+        internal (nint From, nint To) Memory { get; init; }
+
+        /// <summary>Whether nodes that just show them are no readers.</summary>
+        internal bool SpareViews { get; init; }
+
+        internal bool Contains(Tensor leaf)
+        {
+            if (One is not null) return ReferenceEquals(leaf, One);
+            if (Scope is not null) return ReferenceEquals(TensorInternals.OwningScope(leaf), Scope);
+            return TensorInternals.Handle(leaf) is var handle and not 0 && TensorInternals.Memory(handle) is var (from, to) && from < Memory.To && Memory.From < to;
+        }
     }
 }

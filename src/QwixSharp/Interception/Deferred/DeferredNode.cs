@@ -8,7 +8,8 @@ internal sealed class DeferredNode
     private CallArguments _arguments;
     private Operands _operands;
 
-    internal DeferredNode(DeferrableOp op, in CallArguments arguments, in DeferredCall call, Tensor tensor, InterceptionScope? scope)
+    /// <summary>Becomes the node of a call; it was none, or has been emptied.</summary>
+    internal void Begin(DeferrableOp op, in CallArguments arguments, in DeferredCall call, Tensor tensor, InterceptionScope? scope)
     {
         Op = op;
         _arguments = arguments;
@@ -21,6 +22,7 @@ internal sealed class DeferredNode
         IsContiguous = call.IsContiguous;
         Tensor = tensor;
         Scope = scope;
+        IsReachable = true;
         Depth = 1;
         for (var i = 0; i < _operands.Length; i++)
         {
@@ -30,8 +32,18 @@ internal sealed class DeferredNode
         }
     }
 
+    /// <summary>Becomes nobody's node.</summary>
+    internal void Empty()
+    {
+        ForgetOperands();
+        (Op, Shape, Tensor) = (null!, null!, null!);
+        (Payload, Memory, Scope, Siblings) = (null, null, null, null);
+        (IsPlain, IsReachable, IsComputed) = (false, false, false);
+        (Address, Readers, Visit) = (0, 0, 0);
+    }
+
     /// <summary>The op.</summary>
-    internal DeferrableOp Op { get; }
+    internal DeferrableOp Op { get; private set; } = null!;
 
     /// <summary>What it computes.</summary>
     internal OpKind Kind => Op.Kind;
@@ -40,31 +52,31 @@ internal sealed class DeferredNode
     internal ref readonly Operands Operands => ref _operands;
 
     /// <summary>The shape of the result; not to be changed.</summary>
-    internal long[] Shape { get; }
+    internal long[] Shape { get; private set; } = null!;
 
     /// <summary>The number of an op of a tensor and a number; NaN where both operands are tensors.</summary>
-    internal double Number { get; }
+    internal double Number { get; private set; }
 
     /// <summary>The axis of a part, a concatenation, a repetition or a mean, or the first of a transpose; 1 of causal attention.</summary>
-    internal int Axis { get; }
+    internal int Axis { get; private set; }
 
     /// <summary>Where a part begins, or the second axis of a transpose.</summary>
-    internal long Start { get; }
+    internal long Start { get; private set; }
 
     /// <summary>Whether the result, computed as the model wrote it, is known to lie without gaps in row-major order.</summary>
-    internal bool IsContiguous { get; }
+    internal bool IsContiguous { get; private set; }
 
     /// <summary>What the evaluator has found out about the op when it agreed to defer it.</summary>
-    internal object? Payload { get; }
+    internal object? Payload { get; private set; }
 
     /// <summary>The result: it has no native tensor until it is computed.</summary>
-    internal Tensor Tensor { get; set; }
+    internal Tensor Tensor { get; set; } = null!;
 
     /// <summary>Whether it is to be computed as the model wrote it.</summary>
     internal bool IsPlain { get; set; }
 
     /// <summary>Whether the model can still reach the result; if not, only the nodes that read it need it.</summary>
-    internal bool IsReachable { get; set; } = true;
+    internal bool IsReachable { get; set; }
 
     /// <summary>Whether the result is a tensor with its value.</summary>
     internal bool IsComputed { get; set; }
@@ -85,7 +97,7 @@ internal sealed class DeferredNode
     internal int Depth { get; set; }
 
     /// <summary>Where an op was called that the interceptor answers; null for other ops.</summary>
-    internal InterceptionScope? Scope { get; }
+    internal InterceptionScope? Scope { get; private set; }
 
     /// <summary>The other results of the same call, in order, itself included; null where it has one result.</summary>
     internal DeferredNode[]? Siblings { get; set; }

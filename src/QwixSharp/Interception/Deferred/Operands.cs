@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Interception.Deferred;
@@ -20,56 +21,72 @@ internal readonly ref struct ReadableTensor(Operand operand, long[] shape, bool 
     internal readonly bool IsContiguous = isContiguous;
 }
 
-/// <summary>The tensors that a deferred op reads, in the order of the arguments. Few ops have more than two.</summary>
+/// <summary>The tensors that a deferred op reads, in the order of the arguments. Few ops have more than a batch norm.</summary>
 internal struct Operands
 {
-    private Operand _first, _second;
+    private const int Few = 5;
+
+    private FewOperands _few;
     private Operand[]? _all;
 
     internal Operands(Operand one)
     {
-        _first = one;
+        _few[0] = one;
         Length = 1;
     }
 
     internal Operands(Operand one, Operand other)
     {
-        (_first, _second) = (one, other);
+        (_few[0], _few[1]) = (one, other);
         Length = 2;
     }
 
     /// <summary>Any number of operands.</summary>
-    /// <param name="many">The operands; the array is kept.</param>
+    /// <param name="many">The operands; the array may be kept.</param>
     internal Operands(Operand[] many)
     {
         Length = many.Length;
-        if (Length > 0) _first = many[0];
-        if (Length > 1) _second = many[1];
-        if (Length > 2) _all = many;
+        if (Length > Few) _all = many;
+        else many.CopyTo(_few);
     }
 
     /// <summary>How many there are.</summary>
     internal int Length { get; private set; }
 
     /// <summary>A tensor.</summary>
-    internal readonly Tensor this[int index] => _all is not null ? _all[index].Tensor : index == 0 ? _first.Tensor : _second.Tensor;
+    internal readonly Tensor this[int index] => At(index).Tensor;
 
     /// <summary>The node that gives the value of a tensor, whether it is computed or not; null where none does.</summary>
-    internal readonly DeferredNode? Source(int index) => _all is not null ? _all[index].Source : index == 0 ? _first.Source : _second.Source;
+    internal readonly DeferredNode? Source(int index) => At(index).Source;
 
-    /// <summary>Adds tensors that have values.</summary>
-    internal void Add(params ReadOnlySpan<Tensor> values)
+    /// <summary>Adds tensors that have values; null is left out.</summary>
+    internal void Add(params ReadOnlySpan<Tensor?> values)
     {
-        var many = new Operand[Length + values.Length];
-        for (var i = 0; i < many.Length; i++) many[i] = i < Length ? new(this[i], Source(i)) : new(values[i - Length], null);
-        this = new(many);
+        foreach (var value in values)
+        {
+            if (value is not null) Add(new Operand(value, null));
+        }
     }
 
     /// <summary>Puts another operand in the place of one.</summary>
     internal void Set(int index, Tensor tensor, DeferredNode? source)
     {
         if (_all is not null) _all[index] = new(tensor, source);
-        else if (index == 0) _first = new(tensor, source);
-        else _second = new(tensor, source);
+        else _few[index] = new(tensor, source);
+    }
+
+    private readonly Operand At(int index) => _all is not null ? _all[index] : _few[index];
+
+    private void Add(Operand operand)
+    {
+        if (Length < Few) _few[Length] = operand;
+        else _all = _all is null ? [.. _few, operand] : [.. _all, operand];
+        Length++;
+    }
+
+    [InlineArray(Few)]
+    private struct FewOperands
+    {
+        private Operand _first;
     }
 }

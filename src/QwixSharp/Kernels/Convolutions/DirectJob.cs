@@ -15,6 +15,12 @@ internal sealed unsafe partial class DirectJob : KernelJob
     /// <summary>Below this many multiplications a second thread costs more than it gives.</summary>
     private const long SmallestShared = 400_000;
 
+    /// <summary>Small enough units that a thread which is held up leaves little for the others to wait for.</summary>
+    private const int UnitsPerThread = 32;
+
+    /// <summary>Where a unit begins with panels that are unpacked anew.</summary>
+    private const int UnpackingUnitsPerThread = 8;
+
     /// <summary>Panels whose codes of one pixel lie in one line of the cache.</summary>
     private const int PanelsAtOnce = 4;
 
@@ -131,7 +137,8 @@ internal sealed unsafe partial class DirectJob : KernelJob
             _pool = pool.Over(_outHeight, _outWidth, _shape.OutChannels);
             (rows, _panelUnits, _panelsOutside) = (_pool.OutHeight, 1, false);
         }
-        _rowsAtOnce = threads == 1 || _panelsOutside ? rows : Math.Clamp(rows * _panelUnits / (threads * 8), 1, rows);
+        var units = threads * (_kernel.TakesWords ? UnpackingUnitsPerThread : UnitsPerThread);
+        _rowsAtOnce = threads == 1 || _panelsOutside ? rows : Math.Clamp(rows * _panelUnits / units, 1, rows);
         _rowUnits = (rows + _rowsAtOnce - 1) / _rowsAtOnce;
         _panelsAtOnce = _kernel.MostPanels(_windowsAtOnce);
         var lastWindows = _outWidth - (blocks - 1) * _windowsAtOnce;

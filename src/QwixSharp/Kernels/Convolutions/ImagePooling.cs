@@ -89,6 +89,13 @@ internal static unsafe class ImagePooling
         int firstRow = Math.Max(0, top), lastRow = Math.Min(shape.Height, top + shape.KernelHeight);
         int firstColumn = Math.Max(0, left), lastColumn = Math.Min(width, left + shape.KernelWidth);
         var channel = 0;
+        if (lastRow == firstRow + 1 && lastColumn == firstColumn + 3)
+        {
+            // The usual pool, row by row.
+            var from = image + ((long)firstRow * width + firstColumn) * channels;
+            for (; channel + Block <= channels; channel += Block, from += Block)
+                Vector512.MaxNative(Vector512.MaxNative(Vector512.Load(from), Vector512.Load(from + channels)), Vector512.Load(from + 2 * channels)).Store(target + channel);
+        }
         for (; channel + Block <= channels; channel += Block)
         {
             var most = Vector512.Create(float.NegativeInfinity);

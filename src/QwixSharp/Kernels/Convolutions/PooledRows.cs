@@ -84,18 +84,18 @@ internal sealed unsafe class PooledRows
     public bool Finish(int row)
     {
         var (first, last) = Window(row);
-        for (var i = 0; i < Length; i += Block)
-        {
-            var most = Vector512.Load(Kept(first) + i);
-            for (var next = first + 1; next < last; next++)
-                most = Vector512.MaxNative(most, Vector512.Load(Kept(next) + i));
-            most.Store(_most + i);
-        }
         int width = _alongRow.OutWidth, channels = _shape.Channels;
+        float* values = Kept(first), most = _most;
+        for (var next = first + 1; next < last; next++, values = most)
+        {
+            var others = Kept(next);
+            for (var i = 0; i < width * channels; i += Block)
+                Vector512.MaxNative(Vector512.Load(values + i), Vector512.Load(others + i)).Store(most + i);
+        }
         var isFinite = true;
         for (var column = 0; column < width; column += Block)
             for (var channel = 0; channel < channels; channel += Block)
-                isFinite &= _epilogue.Finish(_most + (long)column * channels + channel, channels, Math.Min(Block, width - column), null, row * width + column, channel, Math.Min(Block, channels - channel));
+                isFinite &= _epilogue.Finish(values + (long)column * channels + channel, channels, Math.Min(Block, width - column), null, row * width + column, channel, Math.Min(Block, channels - channel));
         return isFinite;
     }
 

@@ -7,10 +7,10 @@ using static TorchSharp.torch;
 
 namespace QwixSharp.Ops.Images;
 
-/// <summary>One pass over images: a convolution, or values that are there, and what follows value by value, in the order of <see cref="ConvolutionOutput"/>.</summary>
-internal sealed unsafe class ImageStep : IDisposable
+/// <summary>One pass over images after the other: a convolution, or values that are there, and what follows value by value, in the order of <see cref="ConvolutionOutput"/>.</summary>
+internal sealed unsafe class ImageStep
 {
-    private readonly int _threads = get_num_threads();
+    private int _threads;
     private ConvolutionOutput _output;
     private AlignedMemory? _norm;
     private ImageValue? _addend;
@@ -29,6 +29,22 @@ internal sealed unsafe class ImageStep : IDisposable
 
     /// <summary>Whether the pass stores codes.</summary>
     internal bool HasCodes => _output.Codes != 0;
+
+    /// <summary>Begins a pass.</summary>
+    /// <param name="threads">How many threads take part.</param>
+    internal void Begin(int threads)
+    {
+        Clear();
+        _threads = threads;
+    }
+
+    /// <summary>Forgets the pass.</summary>
+    internal void Clear()
+    {
+        if (_norm is not null)
+            MemoryPool.Shared.Return(_norm);
+        (_output, _norm, _addend, _value, _codesForm, _result) = (default, null, null, null, default, null);
+    }
 
     /// <summary>Adds a bias to a convolution.</summary>
     /// <param name="bias">[channels].</param>
@@ -146,14 +162,6 @@ internal sealed unsafe class ImageStep : IDisposable
         for (int image = 0; image < input.Count; image++)
             isFinite &= FloatFinish.Run(input.Floats(image), input.Height, input.Width, input.Channels, Of(image), _threads);
         return isFinite;
-    }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        if (_norm is not null)
-            MemoryPool.Shared.Return(_norm);
-        _norm = null;
     }
 
     /// <summary>The output of one image.</summary>

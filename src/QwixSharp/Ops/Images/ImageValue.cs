@@ -13,8 +13,8 @@ namespace QwixSharp.Ops.Images;
 /// <param name="width">The width of an image.</param>
 internal sealed unsafe class ImageValue(int count, int channels, int height, int width) : IDisposable
 {
-    private readonly List<(CodeForm Form, AlignedMemory Memory, int Margin)> _codes = [];
     private AlignedMemory? _floats;
+    private StoredCodes? _codes;
 
     internal int Count => count;
 
@@ -54,12 +54,12 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
     {
         if (HasCodes(form))
             return;
-        _codes.Add((form, MemoryPool.Shared.Rent(count * CodesSize(margin)), margin));
+        _codes = new StoredCodes(form, MemoryPool.Shared.Rent(count * CodesSize(margin)), margin, _codes);
         for (int image = 0; image < count && margin > 0; image++)
             FillMargin(Codes(image, form), (byte)(form.ZeroPoint + 128), margin);
     }
 
-    internal bool HasCodes(CodeForm form) => _codes.Exists(c => c.Form == form);
+    internal bool HasCodes(CodeForm form) => Find(form) is not null;
 
     /// <summary>An image in float32; null where there is none.</summary>
     internal float* Floats(int image) => _floats is null ? null : (float*)_floats.Pointer + image * Size;
@@ -67,12 +67,12 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
     /// <summary>An image's codes + 128: the first one inside the margin.</summary>
     internal byte* Codes(int image, CodeForm form)
     {
-        var (_, memory, margin) = _codes.Find(c => c.Form == form);
+        var (_, memory, margin, _) = Find(form)!;
         return memory.Pointer + (image * CodesSize(margin)) + ((((long)margin * (width + (2 * margin))) + margin) * channels);
     }
 
     /// <summary>The pixels of padding around an image's codes.</summary>
-    internal int Margin(CodeForm form) => _codes.Find(c => c.Form == form).Margin;
+    internal int Margin(CodeForm form) => Find(form)!.Margin;
 
     /// <summary>Makes codes of the values in float32.</summary>
     /// <returns>Whether all values were finite.</returns>
@@ -119,9 +119,17 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
     {
         if (_floats is not null)
             MemoryPool.Shared.Return(_floats);
-        _codes.ForEach(c => MemoryPool.Shared.Return(c.Memory));
-        _floats = null;
-        _codes.Clear();
+        for (var codes = _codes; codes is not null; codes = codes.Next)
+            MemoryPool.Shared.Return(codes.Memory);
+        (_floats, _codes) = (null, null);
+    }
+
+    private StoredCodes? Find(CodeForm form)
+    {
+        var codes = _codes;
+        while (codes is not null && codes.Form != form)
+            codes = codes.Next;
+        return codes;
     }
 
     /// <summary>The bytes of an image's codes, the margin included.</summary>
@@ -137,4 +145,7 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
             Unsafe.InitBlockUnaligned(gap, value, (uint)between);
         Unsafe.InitBlockUnaligned(end, value, (uint)edge);
     }
+
+    /// <summary>Codes of one form, and those of another: most images have one.</summary>
+    private sealed record StoredCodes(CodeForm Form, AlignedMemory Memory, int Margin, StoredCodes? Next);
 }

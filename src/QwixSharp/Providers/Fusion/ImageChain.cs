@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using QwixSharp.Interception.Deferred;
 using QwixSharp.Providers.OpMap;
 using static TorchSharp.torch;
@@ -11,18 +12,19 @@ namespace QwixSharp.Providers.Fusion;
 /// </summary>
 internal sealed class ImageChain
 {
-    private readonly DeferredGraph _graph;
-    private readonly DeferredNode _root;
-    private readonly List<DeferredNode> _nodes = [];
-    private readonly Dictionary<DeferredNode, List<DeferredNode>> _readers = [];
+    /// <summary>Kept for the next chain of the thread: a model has the same chains at every run.</summary>
+    [ThreadStatic]
+    private static ImageChain? _cached;
 
-    private ImageChain(DeferredNode root, DeferredGraph graph) => (_root, _graph) = (root, graph);
+    private readonly List<DeferredNode> _nodes = [];
+    private readonly Dictionary<DeferredNode, ReaderList> _readers = [];
+    private DeferredGraph _graph = null!;
 
     /// <summary>The node that is needed.</summary>
-    internal DeferredNode Root => _root;
+    internal DeferredNode Root { get; private set; } = null!;
 
     /// <summary>The ops in an order in which each comes after those that it reads.</summary>
-    internal IReadOnlyList<DeferredNode> Nodes => _nodes;
+    internal List<DeferredNode> Nodes => _nodes;
 
     /// <summary>Computes a node if convolutions lead to it.</summary>
     /// <returns>Whether the node is computed now.</returns>
@@ -30,10 +32,24 @@ internal sealed class ImageChain
     {
         if (!IsOnImages(root))
             return false;
-        if (!root.IsPlain && Of(root, graph) is { } chain)
+        // Most sums are of no images at all: nothing is looked at for them.
+        if (!root.IsPlain && (root.Kind == OpKind.Convolution || HasImage(root)) && TryComputeChain(root, graph))
+            return true;
+        if (root.Kind != OpKind.Convolution)
+            return false;
+        graph.Give(root, ByItself(root, graph));
+        return true;
+    }
+
+    private static bool TryComputeChain(DeferredNode root, DeferredGraph graph)
+    {
+        var chain = _cached ?? new ImageChain();
+        _cached = null;
+        try
         {
-            using var pass = new ImagePass(chain);
-            if (pass.Run() is { } result)
+            if (!chain.Begin(root, graph))
+                return false;
+            if (ImagePass.Run(chain) is { } result)
             {
                 graph.Give(root, result);
                 return true;
@@ -42,12 +58,13 @@ internal sealed class ImageChain
             // Values that have no codes: only the general way carries them on.
             foreach (var node in chain.Nodes)
                 node.IsPlain = true;
-        }
-
-        if (root.Kind != OpKind.Convolution)
             return false;
-        graph.Give(root, ByItself(root, graph));
-        return true;
+        }
+        finally
+        {
+            chain.Clear();
+            _cached = chain;
+        }
     }
 
     /// <summary>The op of the chain that gives an operand, or null where the operand has a value.</summary>
@@ -58,39 +75,47 @@ internal sealed class ImageChain
     internal Tensor Leaf(DeferredNode node, int operand) => _graph.Value(node, operand);
 
     /// <summary>The ops of the chain that read an op's result.</summary>
-    internal List<DeferredNode> ReadersOf(DeferredNode node) => _readers[node];
+    internal ref readonly ReaderList ReadersOf(DeferredNode node) => ref CollectionsMarshal.GetValueRefOrNullRef(_readers, node);
 
     /// <summary>How many operands of an op are images.</summary>
     internal static int Images(DeferredNode node) => node.Kind == OpKind.Add ? 2 : 1;
 
-    private static ImageChain? Of(DeferredNode root, DeferredGraph graph)
+    /// <summary>Collects the chain that leads to a node.</summary>
+    /// <returns>Whether there are convolutions in it.</returns>
+    private bool Begin(DeferredNode root, DeferredGraph graph)
     {
-        // Most sums are of no images at all: nothing is made for them.
-        if (root.Kind != OpKind.Convolution && !HasImage(root))
-            return null;
+        (Root, _graph) = (root, graph);
         while (true)
         {
-            var chain = new ImageChain(root, graph);
-            chain.Collect(root);
-            if (!chain._nodes.Exists(n => n.Kind == OpKind.Convolution))
-                return null;
-            chain.ComputeLeaves();
+            Collect(root);
+            if (!_nodes.Exists(n => n.Kind == OpKind.Convolution))
+                return false;
+            ComputeLeaves();
             // What is no op on images was computed, and may have had some of the chain computed.
-            if (!chain._nodes.Exists(n => n.HasValue))
-                return chain;
+            if (!_nodes.Exists(n => n.HasValue))
+                return true;
+            _nodes.Clear();
+            _readers.Clear();
         }
+    }
+
+    private void Clear()
+    {
+        _nodes.Clear();
+        _readers.Clear();
+        (Root, _graph) = (null!, null!);
     }
 
     private void Collect(DeferredNode node)
     {
-        _readers[node] = [];
+        _readers[node] = default;
         for (int i = 0; i < Images(node); i++)
         {
             if (ImageBefore(node, i) is not { } source)
                 continue;
             if (!_readers.ContainsKey(source))
                 Collect(source);
-            _readers[source].Add(node);
+            CollectionsMarshal.GetValueRefOrNullRef(_readers, source).Add(node);
         }
 
         _nodes.Add(node);

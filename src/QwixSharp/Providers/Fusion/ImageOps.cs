@@ -36,39 +36,37 @@ internal sealed class ImageOps(ModelState state)
         if (arguments[1] is not Tensor weight || scope.Interceptor is not ModelRun run || state.RememberedConvolution(weight, scope.Path) is not { } known)
             return false;
         var layer = known.Layer;
-        if (!layer.Moves((long[]?)arguments[3], (long[]?)arguments[4], (long[]?)arguments[5], (long)arguments[6]!) || layer.ResultShape(input) is not { } shape)
+        if (!layer.Moves((long[]?)arguments[3], (long[]?)arguments[4], (long[]?)arguments[5], arguments.Integer(6)) || layer.ResultShape(input) is not { } shape)
             return false;
         if (state.StaticScales.Find(known.Place) is not { } scale || scale.QType != layer.QType || scale.Numbers is not { } numbers || !(numbers.Scale > 0) || !float.IsFinite(numbers.Scale))
             return false;
         var bias = (Tensor?)arguments[2];
-        if (bias is not null && !IsPlainVector(bias, shape[1]))
+        if (!IsPlainVectorOrNull(bias, shape[1]))
             return false;
         if (!run.TryCount(scope.Path, OpNames.ConvGeneralDilated, known.Count))
             return false;
         var form = CodeForm.Of(numbers.Scale, numbers.ZeroPoint, layer.QType);
-        if (bias is not null)
-            call.Operands.Add(bias);
+        call.Operands.Add(bias);
         (call.Shape, call.IsContiguous, call.Payload) = (shape, true, new ConvolutionPayload(layer, scale, form, bias));
         return true;
     }
 
     private static bool Norm(in CallArguments arguments, long[] input, ref DeferredCall call)
     {
-        if (arguments[5] is true || arguments[1] is not Tensor mean || arguments[2] is not Tensor variance)
+        if (arguments.Integer(5) != 0 || arguments[1] is not Tensor mean || arguments[2] is not Tensor variance)
             return false;
         var (weight, bias) = ((Tensor?)arguments[3], (Tensor?)arguments[4]);
-        Tensor[] parameters = [mean, variance, .. new[] { weight, bias }.OfType<Tensor>()];
-        if (!parameters.All(p => IsPlainVector(p, input[1])))
+        if (!IsPlainVector(mean, input[1]) || !IsPlainVector(variance, input[1]) || !IsPlainVectorOrNull(weight, input[1]) || !IsPlainVectorOrNull(bias, input[1]))
             return false;
-        call.Operands.Add(parameters);
-        (call.Shape, call.IsContiguous, call.Payload) = (input, true, new NormPayload(mean, variance, weight, bias, (double)arguments[7]!));
+        call.Operands.Add(mean, variance, weight, bias);
+        (call.Shape, call.IsContiguous, call.Payload) = (input, true, new NormPayload(mean, variance, weight, bias, arguments.Real(7)));
         return true;
     }
 
     private static bool MaxPool(in CallArguments arguments, long[] input, ref DeferredCall call)
     {
         long[] size = Pair(arguments[1], null), strides = Pair(arguments[2], size), padding = Pair(arguments[3], [0, 0]), dilation = Pair(arguments[4], [1, 1]);
-        if (arguments[5] is true || dilation is not [1, 1] || size is not [> 0, > 0] || strides is not [> 0, > 0])
+        if (arguments.Integer(5) != 0 || dilation is not [1, 1] || size is not [> 0, > 0] || strides is not [> 0, > 0])
             return false;
         long[] shape = [input[0], input[1], 0, 0];
         for (int axis = 0; axis < 2; axis++)
@@ -97,6 +95,8 @@ internal sealed class ImageOps(ModelState state)
         long[] { Length: 2 } two => two,
         _ => otherwise ?? [0, 0],
     };
+
+    private static bool IsPlainVectorOrNull(Tensor? tensor, long length) => tensor is null || IsPlainVector(tensor, length);
 
     /// <summary>Whether a parameter lies in memory as a vector of float32.</summary>
     private static bool IsPlainVector(Tensor tensor, long length)

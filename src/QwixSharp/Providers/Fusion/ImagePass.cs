@@ -1,28 +1,49 @@
 using QwixSharp.Interception.Deferred;
 using QwixSharp.Ops.Images;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Fusion;
 
 /// <summary>Runs an <see cref="ImageChain"/>.</summary>
-internal sealed class ImagePass(ImageChain chain) : IDisposable
+internal sealed class ImagePass
 {
+    /// <summary>Kept for the next chain of the thread.</summary>
+    [ThreadStatic]
+    private static ImagePass? _cached;
+
     private readonly Dictionary<DeferredNode, ImageValue> _values = [];
     private readonly List<ImageValue> _leaves = [];
     private readonly HashSet<DeferredNode> _done = [];
-    private readonly DisposeScope _scope = NewDisposeScope();
-    private readonly int _threads = get_num_threads();
+    private readonly ImageStep _step = new();
+    private ImageChain _chain = null!;
+    private int _threads;
     private Tensor? _result;
 
     /// <summary>The addition in the step that is being put together, and the operand that it adds.</summary>
     private (DeferredNode Sum, int Operand)? _adding;
 
-    /// <summary>Computes all of the chain.</summary>
+    /// <summary>Computes all of a chain.</summary>
     /// <returns>The value of its last op; null where some values have no codes.</returns>
-    internal Tensor? Run()
+    internal static Tensor? Run(ImageChain chain)
+    {
+        var pass = _cached ?? new ImagePass();
+        _cached = null;
+        try
+        {
+            return pass.Compute(chain);
+        }
+        finally
+        {
+            pass.Clear();
+            _cached = pass;
+        }
+    }
+
+    private Tensor? Compute(ImageChain chain)
     {
         using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        (_chain, _threads) = (chain, get_num_threads());
         foreach (var node in chain.Nodes)
         {
             if (_done.Contains(node))
@@ -40,31 +61,35 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
         return _result!.MoveToOuterDisposeScope();
     }
 
-    /// <inheritdoc/>
-    public void Dispose()
+    private void Clear()
     {
         foreach (var value in _values.Values)
             value.Dispose();
         _leaves.ForEach(l => l.Dispose());
-        _scope.Dispose();
+        _values.Clear();
+        _leaves.Clear();
+        _done.Clear();
+        _step.Clear();
+        (_chain, _result, _adding) = (null!, null, null);
     }
 
     /// <summary>A convolution, or another op that computes each value by itself, with those behind it that fit into the same step.</summary>
     private bool Elementwise(DeferredNode node)
     {
-        using var step = new ImageStep();
+        var step = _step;
+        step.Begin(_threads);
         var last = node;
         if (node.Kind != OpKind.Convolution)
             Absorb(node, last, step);
         else if (((ConvolutionPayload)node.Payload!).Bias is { } bias)
             step.AddBias(bias);
-        while (last != chain.Root && chain.ReadersOf(last) is [var next] && Absorb(next, last, step))
+        while (last != _chain.Root && _chain.ReadersOf(last).Single is { } next && Absorb(next, last, step))
         {
             _done.Add(next);
             last = next;
         }
 
-        if (last != chain.Root && node.Payload is ConvolutionPayload { Layer.Pools: true } && chain.ReadersOf(last) is [{ Payload: ImagePool pool } poolNode])
+        if (last != _chain.Root && node.Payload is ConvolutionPayload { Layer.Pools: true } && _chain.ReadersOf(last).Single is { Payload: ImagePool pool } poolNode)
         {
             step.Pool(pool);
             _done.Add(poolNode);
@@ -73,7 +98,7 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
 
         var value = Make(last, step, out var others);
         bool isFinite = node.Kind == OpKind.Convolution ? Convolve(node, step) : step.Finish(Floats(node, 0));
-        foreach (var form in others)
+        foreach (var form in others ?? [])
             isFinite &= value!.Quantize(form, MarginFor(last, form), _threads);
         Release(node, 0);
         if (_adding is var (sum, operand))
@@ -95,8 +120,8 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
                 step.Activate(isRelu6: next.Kind == OpKind.Relu6);
                 return true;
             case OpKind.Add when step.TakesAddend:
-                int other = next == last || chain.Source(next, 0) == last ? 1 : 0;
-                if (next != last && chain.Source(next, other) is { } source && (source == last || !_values.ContainsKey(source)))
+                int other = next == last || _chain.Source(next, 0) == last ? 1 : 0;
+                if (next != last && _chain.Source(next, other) is { } source && (source == last || !_values.ContainsKey(source)))
                     return false;
                 if (!ShapeOf(next, other).AsSpan().SequenceEqual(next.Shape) || !ShapeOf(next, 1 - other).AsSpan().SequenceEqual(next.Shape))
                     return false;
@@ -108,16 +133,16 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
         }
     }
 
-    private long[] ShapeOf(DeferredNode node, int operand) => chain.Source(node, operand)?.Shape ?? chain.Leaf(node, operand).shape;
+    private long[] ShapeOf(DeferredNode node, int operand) => _chain.Source(node, operand)?.Shape ?? _chain.Leaf(node, operand).shape;
 
     /// <summary>Where an op's result goes: the tensor of the whole chain, or a value in the forms that its readers want.</summary>
     /// <param name="node">The op.</param>
     /// <param name="step">The step that computes it.</param>
-    /// <param name="others">The forms of codes that the step does not make.</param>
-    private ImageValue? Make(DeferredNode node, ImageStep step, out List<CodeForm> others)
+    /// <param name="others">The forms of codes that the step does not make; null for none.</param>
+    private ImageValue? Make(DeferredNode node, ImageStep step, out List<CodeForm>? others)
     {
-        others = [];
-        if (node == chain.Root)
+        others = null;
+        if (node == _chain.Root)
         {
             _result = empty(node.Shape, dtype: ScalarType.Float32);
             step.WriteTo(_result);
@@ -126,9 +151,11 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
 
         var value = new ImageValue((int)node.Shape[0], (int)node.Shape[1], (int)node.Shape[2], (int)node.Shape[3]);
         _values[node] = value;
-        foreach (var reader in chain.ReadersOf(node))
+        ref readonly var readers = ref _chain.ReadersOf(node);
+        value.Readers = readers.Count;
+        for (int i = 0; i < readers.Count; i++)
         {
-            value.Readers++;
+            var reader = readers[i];
             if (reader.Kind != OpKind.Convolution)
             {
                 value.AddFloats();
@@ -136,12 +163,12 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
             }
 
             var form = ((ConvolutionPayload)reader.Payload!).Form;
-            if (value.HasCodes(form) || others.Contains(form))
+            if (value.HasCodes(form) || others?.Contains(form) == true)
                 continue;
             if (step.HasCodes)
             {
                 value.AddFloats();
-                others.Add(form);
+                (others ??= []).Add(form);
             }
             else
             {
@@ -157,9 +184,10 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
     private int MarginFor(DeferredNode node, CodeForm form)
     {
         int margin = 0;
-        foreach (var reader in chain.ReadersOf(node))
+        ref readonly var readers = ref _chain.ReadersOf(node);
+        for (int i = 0; i < readers.Count; i++)
         {
-            if (reader.Payload is ConvolutionPayload payload && payload.Form == form)
+            if (readers[i].Payload is ConvolutionPayload payload && payload.Form == form)
                 margin = Math.Max(margin, payload.Layer.Margin);
         }
 
@@ -169,9 +197,9 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
     private bool Convolve(DeferredNode node, ImageStep step)
     {
         var payload = (ConvolutionPayload)node.Payload!;
-        return chain.Source(node, 0) is { } source
+        return _chain.Source(node, 0) is { } source
             ? step.Convolve(payload.Layer, payload.Form, _values[source])
-            : step.Convolve(payload.Layer, payload.Form, chain.Leaf(node, 0).contiguous());
+            : step.Convolve(payload.Layer, payload.Form, _chain.Leaf(node, 0).contiguous());
     }
 
     private bool MaxPool(DeferredNode node)
@@ -182,22 +210,23 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
     private bool Pooled(DeferredNode node, ImageValue pooled)
     {
         Release(node, 0);
-        if (node == chain.Root)
+        if (node == _chain.Root)
         {
             _result = empty(node.Shape, dtype: ScalarType.Float32);
-            using var step = new ImageStep();
-            step.WriteTo(_result);
-            step.Finish(pooled);
+            _step.Begin(_threads);
+            _step.WriteTo(_result);
+            _step.Finish(pooled);
             pooled.Dispose();
             return true;
         }
 
         _values[node] = pooled;
         bool isFinite = true;
-        foreach (var reader in chain.ReadersOf(node))
+        ref readonly var readers = ref _chain.ReadersOf(node);
+        pooled.Readers = readers.Count;
+        for (int i = 0; i < readers.Count; i++)
         {
-            pooled.Readers++;
-            if (reader.Kind == OpKind.Convolution && ((ConvolutionPayload)reader.Payload!).Form is var form && !pooled.HasCodes(form))
+            if (readers[i].Payload is ConvolutionPayload { Form: var form } && !pooled.HasCodes(form))
                 isFinite &= pooled.Quantize(form, MarginFor(node, form), _threads);
         }
 
@@ -207,9 +236,9 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
     /// <summary>An operand in float32 with its channels last.</summary>
     private ImageValue Floats(DeferredNode node, int operand)
     {
-        if (chain.Source(node, operand) is { } source)
+        if (_chain.Source(node, operand) is { } source)
             return _values[source];
-        var value = ImageValue.Of(chain.Leaf(node, operand));
+        var value = ImageValue.Of(_chain.Leaf(node, operand));
         _leaves.Add(value);
         return value;
     }
@@ -217,7 +246,7 @@ internal sealed class ImagePass(ImageChain chain) : IDisposable
     /// <summary>An op has read an operand.</summary>
     private void Release(DeferredNode node, int operand)
     {
-        if (chain.Source(node, operand) is { } source && --_values[source].Readers == 0)
+        if (_chain.Source(node, operand) is { } source && --_values[source].Readers == 0)
             _values[source].Dispose();
     }
 }
