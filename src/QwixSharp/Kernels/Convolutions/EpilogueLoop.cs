@@ -37,11 +37,8 @@ internal unsafe struct EpilogueArgs
     /// <summary>From one window's addend to the next one's.</summary>
     public nint AddendStep;
 
-    /// <summary>Whether values are brought between 0 and <see cref="Highest"/>.</summary>
-    public bool Activates;
-
-    /// <summary>The most that an activation leaves.</summary>
-    public float Highest;
+    /// <summary>What values become before they are stored.</summary>
+    public ImageActivation Activation;
 
     /// <summary>Where 16 values of the first window go, or null.</summary>
     public float* Floats;
@@ -82,14 +79,15 @@ internal static unsafe class EpilogueLoop
     {
         var values = (float*)args.Values;
         var (weightScales, addend, floats, codes) = ((nint)args.WeightScales, args.Addend == null ? 0 : (nint)args.Addend, (nint)args.Floats, (nint)args.Codes);
-        var (stride, addendStep, step, activates) = (args.Stride, args.AddendStep, args.Step, args.Activates);
+        var (stride, addendStep, step, activation) = (args.Stride, args.AddendStep, args.Step, args.Activation.Kind);
         bool hasBias = args.Bias != null, hasFactor = args.Factor != null;
         var inputScale = Vector512.Create(args.InputScale);
         var weightScale = weightScales == 0 ? default : Vector512.Load((float*)weightScales);
         var bias = hasBias ? Vector512.Load(args.Bias) : default;
         var factor = hasFactor ? Vector512.Load(args.Factor) : default;
         var offset = hasFactor ? Vector512.Load(args.Offset) : default;
-        var highest = Vector512.Create(args.Highest);
+        var lowest = Vector512.Create(args.Activation.Lowest);
+        var highest = Vector512.Create(args.Activation.Highest);
         var codeScale = Vector512.Create(args.CodeScale);
         var codesPerUnit = Vector512.Create(args.CodesPerUnit);
         var codeZeroPoint = Vector512.Create((float)args.CodeZeroPoint);
@@ -110,8 +108,15 @@ internal static unsafe class EpilogueLoop
                 addend += addendStep * sizeof(float);
             }
             // In this order NaN stays NaN on x86 too, where the second operand is the result then.
-            if (activates)
-                v = Vector512.MinNative(highest, Vector512.MaxNative(Vector512<float>.Zero, v));
+            if (activation == ImageActivationKind.Clamp)
+            {
+                v = Vector512.MinNative(highest, Vector512.MaxNative(lowest, v));
+            }
+            else if (activation != ImageActivationKind.None)
+            {
+                var gate = Vector512.MinNative(highest, Vector512.MaxNative(lowest, v + Vector512.Create(3f)));
+                v = (activation == ImageActivationKind.HardSwish ? v * gate : gate) / Vector512.Create(6f);
+            }
             // 0 · v is not 0 for infinity and NaN.
             finite = Vector512.FusedMultiplyAdd(v, Vector512<float>.Zero, finite);
             if (floats != 0)
