@@ -64,16 +64,19 @@ public unsafe partial class ConvolutionTests
         {
             var size = Pixels * _shape.OutChannels;
             var (y, both, codes) = (new float[size], new float[size], new sbyte[CodesSize(_shape.OutHeight, _shape.OutWidth)]);
+            var codesAlone = new sbyte[codes.Length];
             fixed (sbyte* pc = _codes)
             fixed (float* ps = _scales)
             {
                 using var convolution = ConvolutionKernel.Pack(pc, ps, _shape, _bits, selector);
                 Run(convolution, y, null);
                 Run(convolution, both, codes);
+                Run(convolution, null, codesAlone);
                 if (convolution.Pools)
                     CheckPool(convolution, y);
             }
             Assert.Equal(y, both);
+            Assert.Equal(codes, codesAlone);
             for (var channel = 0; channel < _shape.OutChannels; channel++)
                 for (var pixel = 0; pixel < Pixels; pixel++)
                     CheckElement(channel, pixel, y, codes);
@@ -148,7 +151,7 @@ public unsafe partial class ConvolutionTests
             ((pixel / width + _codesMargin) * (width + 2 * _codesMargin) + pixel % width + _codesMargin) * _shape.OutChannels;
 
         /// <summary>Runs the convolution; what lies around the codes must stay as it is.</summary>
-        private void Run(ConvolutionKernel convolution, float[] y, sbyte[]? codes, PoolWindow? pool = null, int? pooledWidth = null)
+        private void Run(ConvolutionKernel convolution, float[]? y, sbyte[]? codes, PoolWindow? pool = null, int? pooledWidth = null)
         {
             var width = pooledWidth ?? _shape.OutWidth;
             codes?.AsSpan().Fill(77);
@@ -164,7 +167,7 @@ public unsafe partial class ConvolutionTests
             }
         }
 
-        private void Store(ConvolutionKernel convolution, float[] y, sbyte[]? codes, int firstCode, PoolWindow? pool)
+        private void Store(ConvolutionKernel convolution, float[]? y, sbyte[]? codes, int firstCode, PoolWindow? pool)
         {
             fixed (void* image = Image())
             fixed (float* py = y, bias = _bias, factor = _factor, offset = _offset, addend = _addend)
