@@ -39,20 +39,27 @@ internal static class ModelFigures
     }
 
     /// <summary>ResNet-18 on one image, with ranges of activations known beforehand.</summary>
-    public static Figure ResNet18(int threads, Goal goal)
+    public static Figure ResNet18(int threads, Goal goal) =>
+        Images("ResNet-18", () => torchvision.models.resnet18(), network => new OnnxResNet(network), threads, goal);
+
+    /// <summary>MobileNetV2 on one image, with ranges of activations known beforehand.</summary>
+    public static Figure MobileNetV2(int threads, Goal goal) =>
+        Images("MobileNetV2", () => torchvision.models.mobilenet_v2(), network => new OnnxMobileNet(network), threads, goal);
+
+    private static Figure Images(string name, Func<nn.Module<Tensor, Tensor>> make, Func<nn.Module, OnnxImageNetwork> peer, int threads, Goal goal)
     {
         var ours = new Candidate("ours, static int8", () =>
         {
-            var (network, image) = Network();
+            var (network, image) = Network(make);
             var rule = new QuantizationRule { WeightQType = "int8", ActQType = "int8", ActStaticScale = true };
             var quantized = Qwix.QuantizeModel(network, new PtqProvider([rule]), image);
             return Ours(() => quantized.call(image), network.call(image), quantized, network);
         });
-        return new("ResNet-18 static int8, one image of 224", goal, ours, new Candidate("ONNX Runtime, QDQ int8 model", () =>
+        return new($"{name} static int8, one image of 224", goal, ours, new Candidate("ONNX Runtime, QDQ int8 model", () =>
         {
-            var (network, image) = Network();
+            var (network, image) = Network(make);
             using (network)
-                return Peer(new OnnxModel(OnnxResNet.Of(network, image), threads, ("x", image)), network.call(image));
+                return Peer(new OnnxModel(peer(network).Model(image), threads, ("x", image)), network.call(image));
         }));
     }
 
@@ -64,10 +71,10 @@ internal static class ModelFigures
         return (encoder, randint(0, 30000, [sentences, Tokens], int64), ones(sentences, Tokens, int64));
     }
 
-    private static (nn.Module<Tensor, Tensor> Network, Tensor Image) Network()
+    private static (nn.Module<Tensor, Tensor> Network, Tensor Image) Network(Func<nn.Module<Tensor, Tensor>> make)
     {
         manual_seed(Seed);
-        var network = torchvision.models.resnet18();
+        var network = make();
         network.eval();
         return (network, randn(1, 3, 224, 224));
     }

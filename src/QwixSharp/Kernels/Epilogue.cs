@@ -235,8 +235,7 @@ internal static unsafe class Epilogue
     {
         FusedActivation.None => v,
         FusedActivation.Relu => Vector128.Max(v, Vector128<float>.Zero),
-        FusedActivation.Gelu => Gelu.Of(v),
-        _ => Vector128.Min(Vector128.Max(v, Vector128<float>.Zero), Vector128.Create(6f)),
+        _ => Gelu.Of(v),
     };
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -244,7 +243,6 @@ internal static unsafe class Epilogue
     {
         FusedActivation.None => v,
         FusedActivation.Relu => Vector256.Max(v, Vector256<float>.Zero),
-        FusedActivation.Gelu => Gelu.Of(v),
-        _ => Vector256.Min(Vector256.Max(v, Vector256<float>.Zero), Vector256.Create(6f)),
+        _ => Gelu.Of(v),
     };
 }

@@ -9,9 +9,6 @@ internal enum FusedActivation
     /// <summary>max(y, 0); NaN stays NaN.</summary>
     Relu,
 
-    /// <summary>min(max(y, 0), 6); NaN stays NaN.</summary>
-    Relu6,
-
     /// <summary>y · Φ(y); see <see cref="Kernels.Gelu"/>.</summary>
     Gelu,
 }

@@ -118,6 +118,20 @@ internal sealed class KernelSelector
         return _windows[0];
     }
 
+    /// <summary>
+    /// The kernel for a depthwise convolution, or null without such a kernel, for columns that lie apart, and for more of them than fit
+    /// into registers.
+    /// </summary>
+    /// <param name="shape">The sizes.</param>
+    public WindowKernel? Depthwise(in ConvolutionShape shape)
+    {
+        if (_windows.Length == 0 || shape.DilationX > 1 || shape.KernelWidth > DirectConvolution.MostDepthwiseColumns || _windows[0].Depthwise is not { } kernel)
+            return null;
+        if (Trace)
+            Tell($"QwixSharp kernel: depthwise convolution {shape.KernelHeight}x{shape.KernelWidth}, {shape.Channels} channels -> {kernel.Name}");
+        return kernel;
+    }
+
     /// <summary>Says which kernels serve a weight.</summary>
     /// <param name="weight">The weight.</param>
     /// <param name="rows">M.</param>

@@ -17,6 +17,7 @@ public unsafe class AssembledCodeTests
     private static readonly CodeCache<FloatShape> FloatCode = new(FloatEmitter.Emit);
     private static readonly CodeCache<PairShape> PairCode = new(PairEmitter.Emit);
     private static readonly CodeCache<PlanesShape> PlanesCode = new(PlanesEmitter.Emit);
+    private static readonly CodeCache<DepthwiseShape> DepthwiseCode = new(DepthwiseEmitter.Emit);
     private static readonly CodeCache<SumsShape> SumsCode = new(SumsEmitter.Emit);
     private static readonly CodeCache<ClippedShape> ClippedCode = new(ClippedEmitter.Emit);
 
@@ -112,6 +113,7 @@ public unsafe class AssembledCodeTests
         var allowed = new HashSet<Register> { Register.RAX, Register.RCX, Register.RDX, Register.R8, Register.R9, Register.R10, Register.R11, Register.RSP };
         var shape = new IntegerShape(CodeFormat.Int4, Tiled: true, FloatFormat.BFloat16, Rows: 6, Panels: 2, Unroll: 1, HasVnni: true, IsWindows: true);
         CheckRegisters(IntegerCode.Assemble(shape), allowed);
+        CheckRegisters(DepthwiseCode.Assemble(new DepthwiseShape(Windows: 14, Stride: 2, Taps: 9, PixelBytes: 48, HasVnni: false, IsWindows: true)), allowed);
         CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.HalfBytes, Rows: 6, RowBytes: 4, TileSteps: 8, HasSegments: false, IsWindows: true)), allowed);
         CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.Words, Rows: 6, RowBytes: 4, TileSteps: 0, HasSegments: true, IsWindows: true)), allowed);
         CheckRegisters(ClippedCode.Assemble(new ClippedShape(ClippedEmitter.MostRows, IsWindows: true)), allowed);

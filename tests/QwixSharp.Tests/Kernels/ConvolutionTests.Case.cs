@@ -12,6 +12,13 @@ public unsafe partial class ConvolutionTests
         private const float Scale = 0.25f;
         private const float CodeScale = 37.3f;
 
+        private static readonly ImageActivation[] Activations =
+        [
+            default, ImageActivation.Relu, ImageActivation.Clamp(0, 6), ImageActivation.HardSigmoid, ImageActivation.HardSwish,
+            ImageActivation.Clamp(-1.5f, float.PositiveInfinity), ImageActivation.Clamp(float.NegativeInfinity, 700), ImageActivation.Clamp(-300, 250.5f), ImageActivation.Clamp(3, -3),
+        ];
+
+
         private readonly ConvolutionShape _shape;
         private readonly ImageForm _form;
         private readonly int _bits;
@@ -27,7 +34,7 @@ public unsafe partial class ConvolutionTests
         private readonly bool _hasNorm;
         private readonly bool _hasAddend;
         private readonly bool _channelsLast;
-        private readonly FusedActivation _activation;
+        private readonly ImageActivation _activation;
         private readonly int _resultZeroPoint;
         private readonly int _margin;
         private readonly int _codesMargin;
@@ -43,7 +50,7 @@ public unsafe partial class ConvolutionTests
             (_scales, _bias, _factor, _offset) = (Sample.Floats(random, shape.OutChannels), Sample.Floats(random, shape.OutChannels, 1000), Sample.Floats(random, shape.OutChannels, 2), Sample.Floats(random, shape.OutChannels, 100));
             _addend = Sample.Floats(random, Pixels * shape.OutChannels, 1000);
             (_hasBias, _hasNorm, _hasAddend, _channelsLast) = (random.Next(2) == 0, random.Next(2) == 0, random.Next(2) == 0, random.Next(2) == 0);
-            _activation = (FusedActivation)random.Next(3);
+            _activation = Activations[random.Next(Activations.Length)];
             _resultZeroPoint = random.Next(2) == 0 ? 0 : random.Next(-20, 20);
             _margin = form == ImageForm.UnsignedCodes ? random.Next(5) : 0;
             _codesMargin = _channelsLast ? random.Next(3) : 0;
@@ -57,16 +64,19 @@ public unsafe partial class ConvolutionTests
         {
             var size = Pixels * _shape.OutChannels;
             var (y, both, codes) = (new float[size], new float[size], new sbyte[CodesSize(_shape.OutHeight, _shape.OutWidth)]);
+            var codesAlone = new sbyte[codes.Length];
             fixed (sbyte* pc = _codes)
             fixed (float* ps = _scales)
             {
                 using var convolution = ConvolutionKernel.Pack(pc, ps, _shape, _bits, selector);
                 Run(convolution, y, null);
                 Run(convolution, both, codes);
+                Run(convolution, null, codesAlone);
                 if (convolution.Pools)
                     CheckPool(convolution, y);
             }
             Assert.Equal(y, both);
+            Assert.Equal(codes, codesAlone);
             for (var channel = 0; channel < _shape.OutChannels; channel++)
                 for (var pixel = 0; pixel < Pixels; pixel++)
                     CheckElement(channel, pixel, y, codes);
@@ -86,7 +96,9 @@ public unsafe partial class ConvolutionTests
             }
             if (_hasAddend)
                 Add(_addend[last]);
-            expected = _activation switch { FusedActivation.None => expected, FusedActivation.Relu => Math.Max(0, expected), _ => Math.Clamp(expected, 0, 6) };
+            if (_activation.Kind is ImageActivationKind.HardSigmoid or ImageActivationKind.HardSwish)
+                magnitude = (magnitude + 3) * Math.Max(1, Math.Abs(expected));
+            expected = Activated(expected);
             var index = _channelsLast ? last : channel * Pixels + pixel;
             Assert.Equal(expected, y[index], 1e-6 * magnitude);
             // Codes with their channels last are unsigned.
@@ -98,6 +110,18 @@ public unsafe partial class ConvolutionTests
                 expected += value;
                 magnitude += Math.Abs(value);
             }
+        }
+
+        private double Activated(double value)
+        {
+            var (lowest, highest) = (_activation.Lowest, _activation.Highest);
+            return _activation.Kind switch
+            {
+                ImageActivationKind.None => value,
+                ImageActivationKind.Clamp => Math.Min(Math.Max(value, lowest), highest),
+                ImageActivationKind.HardSigmoid => Math.Clamp(value + 3, 0, 6) / 6,
+                _ => value * Math.Clamp(value + 3, 0, 6) / 6,
+            };
         }
 
         private void CheckPool(ConvolutionKernel convolution, float[] y)
@@ -127,7 +151,7 @@ public unsafe partial class ConvolutionTests
             ((pixel / width + _codesMargin) * (width + 2 * _codesMargin) + pixel % width + _codesMargin) * _shape.OutChannels;
 
         /// <summary>Runs the convolution; what lies around the codes must stay as it is.</summary>
-        private void Run(ConvolutionKernel convolution, float[] y, sbyte[]? codes, PoolWindow? pool = null, int? pooledWidth = null)
+        private void Run(ConvolutionKernel convolution, float[]? y, sbyte[]? codes, PoolWindow? pool = null, int? pooledWidth = null)
         {
             var width = pooledWidth ?? _shape.OutWidth;
             codes?.AsSpan().Fill(77);
@@ -143,7 +167,7 @@ public unsafe partial class ConvolutionTests
             }
         }
 
-        private void Store(ConvolutionKernel convolution, float[] y, sbyte[]? codes, int firstCode, PoolWindow? pool)
+        private void Store(ConvolutionKernel convolution, float[]? y, sbyte[]? codes, int firstCode, PoolWindow? pool)
         {
             fixed (void* image = Image())
             fixed (float* py = y, bias = _bias, factor = _factor, offset = _offset, addend = _addend)
@@ -177,7 +201,7 @@ public unsafe partial class ConvolutionTests
             var pixels = _shape.Height * _shape.Width;
             if (_margin > 0)
                 return WithMargin();
-            var bytes = new byte[_image.Length * (isFloat ? sizeof(float) : 1) + 1];
+            var bytes = new byte[_image.Length * (isFloat ? sizeof(float) : 1) + ConvolutionInput.ReadBehind];
             for (var pixel = 0; pixel < pixels; pixel++)
                 for (var channel = 0; channel < _shape.Channels; channel++)
                 {
@@ -194,7 +218,7 @@ public unsafe partial class ConvolutionTests
         private byte[] WithMargin()
         {
             var width = _shape.Width + 2 * _margin;
-            var bytes = new byte[(_shape.Height + 2 * _margin) * width * _shape.Channels];
+            var bytes = new byte[(_shape.Height + 2 * _margin) * width * _shape.Channels + ConvolutionInput.ReadBehind];
             bytes.AsSpan().Fill((byte)(_zeroPoint + 128));
             for (var row = 0; row < _shape.Height; row++)
                 for (var i = 0; i < _shape.Width * _shape.Channels; i++)

@@ -180,6 +180,9 @@ public unsafe partial class ConvolutionTests
         yield return plain with { Channels = 40, OutChannels = 40, Groups = 40, Width = 35, PadTop = 1, PadLeft = 1, PadRight = 1 };
         yield return plain with { Channels = 32, OutChannels = 32, Groups = 32, KernelWidth = 2, StrideX = 2, StrideY = 3, DilationX = 2, DilationY = 2, PadBottom = 2 };
         yield return plain with { Channels = 8, OutChannels = 16, Groups = 8 };
+        yield return plain with { Channels = 48, OutChannels = 48, Groups = 48, Width = 31, PadTop = 1, PadBottom = 1, PadLeft = 1, PadRight = 1 };
+        yield return plain with { Channels = 24, OutChannels = 24, Groups = 24, KernelHeight = 5, KernelWidth = 5, Width = 40, StrideX = 2, StrideY = 2, DilationY = 2, PadTop = 2, PadBottom = 2, PadLeft = 2, PadRight = 1 };
+        yield return plain with { Channels = 19, OutChannels = 19, Groups = 19, KernelHeight = 1, KernelWidth = 9, Width = 60, StrideX = 5 };
         yield return plain with { Channels = 3, OutChannels = 16, KernelHeight = 7, KernelWidth = 7, PadTop = 3, PadBottom = 3, PadLeft = 3, PadRight = 3, StrideX = 2, StrideY = 2 };
     }
 
@@ -193,6 +196,7 @@ public unsafe partial class ConvolutionTests
     private static ConvolutionShape AnyShape(Random random)
     {
         var groups = random.Next(3) == 0 ? random.Next(1, 5) : 1;
+        var depthwise = random.Next(4) == 0 ? random.Next(1, 70) : 0;
         var shape = new ConvolutionShape
         {
             Height = random.Next(1, 20),
@@ -211,6 +215,8 @@ public unsafe partial class ConvolutionTests
             DilationY = random.Next(3) == 0 ? random.Next(1, 4) : 1,
             Groups = groups,
         };
+        if (depthwise > 0)
+            shape = shape with { Channels = depthwise, OutChannels = depthwise, Groups = depthwise };
         try
         {
             shape.Check();

@@ -12,7 +12,7 @@ public class FusedImagesTests
 {
     private static readonly QuantizationRule Static = new() { WeightQType = "int8", ActQType = "int8", ActStaticScale = true };
 
-    public static TheoryData<string> Networks() => ["resnet18", "mobilenet_v2", "resnet50"];
+    public static TheoryData<string> Networks() => ["resnet18", "mobilenet_v2", "mobilenet_v3_small", "resnet50"];
 
     [Theory]
     [MemberData(nameof(Networks))]
@@ -24,6 +24,7 @@ public class FusedImagesTests
         {
             "resnet18" => torchvision.models.resnet18(),
             "resnet50" => torchvision.models.resnet50(),
+            "mobilenet_v3_small" => torchvision.models.mobilenet_v3_small(),
             _ => torchvision.models.mobilenet_v2(),
         };
         network.eval();
@@ -47,6 +48,59 @@ public class FusedImagesTests
         long before = GC.GetAllocatedBytesForCurrentThread();
         quantized.call(images).Dispose();
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 1, 40_000);
+    }
+
+    /// <summary>Each activation in the ways that TorchSharp has for it.</summary>
+    private static readonly Dictionary<string, Func<Tensor, Tensor>> Activations = new()
+    {
+        ["relu"] = x => x.relu(),
+        ["relu6"] = x => functional.relu6(x),
+        ["relu6 in place"] = x => functional.relu6(x, inplace: true),
+        ["ReLU6"] = x => { using var module = ReLU6(); return module.call(x); },
+        ["clamp"] = x => x.clamp(-0.3, 0.7),
+        ["clamp to whole numbers"] = x => clamp(x, -1, 1),
+        ["clamp from below"] = x => x.clamp(-0.25, null),
+        ["clamp from above"] = x => x.clamp_max(0.4),
+        ["clamp to nothing"] = x => x.clamp(0.5, -0.5),
+        ["clip"] = x => x.clip(0, 0.5),
+        ["clamp in place"] = x => { x.clamp_(-0.2, 0.9); return x; },
+        ["hardtanh in place"] = x => functional.hardtanh(x, -0.1, 0.6, inplace: true),
+        ["hardswish"] = x => functional.hardswish(x * 4),
+        ["hardswish of a convolution"] = x => x.hardswish(),
+        ["hardsigmoid"] = x => functional.hardsigmoid(x, inplace: true),
+    };
+
+    public static TheoryData<string, string> ActivationsAndCalibrations() =>
+        new(from name in Activations.Keys from method in new[] { "absmax", "minmax" } select (name, method));
+
+    [Theory]
+    [MemberData(nameof(ActivationsAndCalibrations))]
+    public void ActivationsGiveTheSameBitForBit(string name, string method)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        manual_seed(6);
+        var network = new Activated(Activations[name]);
+        network.eval();
+        var images = randn(2, 8, 11, 9);
+        var rule = Static with { ActCalibrationMethod = method };
+        using var plain = Qwix.QuantizeModel(network, new PtqProvider([rule]) { FusesOps = false }, images);
+        using var fused = Qwix.QuantizeModel(network, new PtqProvider([rule]), images);
+        foreach (var value in new[] { 1f, 50f, float.NaN, float.NegativeInfinity })
+        {
+            images[1, 3, 5, 5] = value;
+            Tensor expected = plain.call(images), actual = fused.call(images);
+            Assert.True(expected.isnan().Equals(actual.isnan()));
+            Assert.True(expected.nan_to_num().Equals(actual.nan_to_num()), $"{(expected - actual).abs().max().item<float>()} with {value}");
+        }
+    }
+
+    [Fact]
+    public void GatesMultiplyWholeChannels()
+    {
+        using var scope = NewDisposeScope();
+        manual_seed(7);
+        AssertSame(new Gated(), randn(3, 8, 10, 12), 1e-3);
     }
 
     [Fact]
@@ -135,6 +189,49 @@ public class FusedImagesTests
             // Sums of floats in another order give another code now and then.
             var error = (expected - actual).norm().item<float>() / expected.norm().item<float>();
             Assert.True(error <= tolerance, $"relative error {error} in run {run}");
+        }
+    }
+
+    /// <summary>Activations behind a convolution whose channels fill no panel, a depthwise one, and an addition.</summary>
+    private sealed class Activated : Module<Tensor, Tensor>
+    {
+        private readonly Func<Tensor, Tensor> activation;
+        private readonly TorchSharp.Modules.Conv2d first = Conv2d(8, 21, 3, padding: 1);
+        private readonly TorchSharp.Modules.Conv2d depthwise = Conv2d(21, 21, 3, padding: 1, groups: 21);
+        private readonly TorchSharp.Modules.Conv2d last = Conv2d(21, 21, 1);
+
+        internal Activated(Func<Tensor, Tensor> activation) : base(nameof(Activated))
+        {
+            this.activation = activation;
+            RegisterComponents();
+        }
+
+        public override Tensor forward(Tensor input)
+        {
+            var x = activation(first.call(input));
+            var y = activation(depthwise.call(x));
+            return activation(last.call(y) + x);
+        }
+    }
+
+    /// <summary>Squeeze and excitation: one number for each channel, found of their means; beside products that are none of it.</summary>
+    private sealed class Gated : Module<Tensor, Tensor>
+    {
+        private readonly TorchSharp.Modules.Conv2d first = Conv2d(8, 20, 3, padding: 1);
+        private readonly TorchSharp.Modules.Conv2d squeeze = Conv2d(20, 8, 1);
+        private readonly TorchSharp.Modules.Conv2d excite = Conv2d(8, 20, 1);
+        private readonly TorchSharp.Modules.Conv2d last = Conv2d(20, 12, 3);
+
+        internal Gated() : base(nameof(Gated)) => RegisterComponents();
+
+        public override Tensor forward(Tensor input)
+        {
+            var x = functional.hardswish(first.call(input), inplace: true);
+            var gate = functional.hardsigmoid(excite.call(squeeze.call(functional.adaptive_avg_pool2d(x, (1, 1))).relu()));
+            var y = last.call(gate * x);
+            var z = last.call(x * gate + x);
+            // No gate, one that is no op on images, and the gate's own product.
+            return y * z + y * functional.adaptive_avg_pool2d(z, 1).sigmoid() + (gate * gate).mean();
         }
     }
 

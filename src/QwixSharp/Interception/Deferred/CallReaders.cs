@@ -32,8 +32,8 @@ internal static class CallReaders
         ["reciprocal"] = OpKind.Reciprocal,
         ["sigmoid"] = OpKind.Sigmoid,
         ["silu"] = OpKind.Silu,
-        ["relu"] = OpKind.Relu,
-        ["relu6"] = OpKind.Relu6,
+        ["hardsigmoid"] = OpKind.HardSigmoid,
+        ["hardswish"] = OpKind.HardSwish,
         ["gelu"] = OpKind.Gelu,
     };
 
@@ -44,7 +44,8 @@ internal static class CallReaders
     {
         if (parameters.Length == 0 || (parameters[0] != typeof(Tensor) && name != "cat" && !IsNumber(parameters[0]))) return null;
         if (name == "copy_") return Fits(parameters, typeof(Tensor), typeof(Tensor), typeof(bool)) ? (OpKind.Copy, Copy) : null;
-        if (name is "add_" or "relu_" or "relu6_") return For(name[..^1], parameters) is var (kind, plain) ? (kind, Overwriting(plain)) : null;
+        if (ClampReaders.For(name, parameters) is { } clamp) return (OpKind.Clamp, clamp);
+        if (name is "add_" or "hardsigmoid_" or "hardswish_" || ClampReaders.IsInPlace(name)) return For(name[..^1], parameters) is var (kind, plain) ? (kind, Overwriting(plain)) : null;
         if (Binary.TryGetValue(name, out var binary)) return ForBinary(binary, parameters) is { } reader ? (binary, reader) : null;
         if (Unary.TryGetValue(name, out var unary) && parameters.Skip(1).All(p => p == typeof(bool))) return (unary, name == "square" ? Square : InPlaceFlag);
         return name switch
@@ -67,12 +68,12 @@ internal static class CallReaders
             "conv2d" when parameters.Length == 7 && parameters[3] == typeof(long[]) => (OpKind.Convolution, Consent),
             "batch_norm" when parameters.Length == 8 => (OpKind.BatchNorm, Consent),
             "max_pool2d" when parameters.Length == 6 && parameters[1] == typeof(long[]) => (OpKind.MaxPool, Consent),
-            "adaptive_avg_pool2d" when Fits(parameters, typeof(Tensor), typeof(long[])) => (OpKind.AveragePool, Consent),
+            "adaptive_avg_pool2d" when parameters.Length == 2 => (OpKind.AveragePool, Consent),
             _ => null,
         };
     }
 
-    private static bool Fits(Type[] parameters, params ReadOnlySpan<Type> types) => parameters.AsSpan().SequenceEqual(types);
+    internal static bool Fits(Type[] parameters, params ReadOnlySpan<Type> types) => parameters.AsSpan().SequenceEqual(types);
 
     private static bool IsNumber(Type type) => type == typeof(Scalar) || type == typeof(double) || type == typeof(float) || type == typeof(int) || type == typeof(long);
 
@@ -115,7 +116,7 @@ internal static class CallReaders
     }
 
     /// <summary>A number of some type; NaN for one that is none, or complex: that would make the result complex.</summary>
-    private static double Number(in CallArguments arguments, int place, Type type)
+    internal static double Number(in CallArguments arguments, int place, Type type)
     {
         if (type == typeof(double) || type == typeof(float)) return arguments.Real(place);
         if (type != typeof(Scalar)) return arguments.Integer(place);
@@ -131,7 +132,7 @@ internal static class CallReaders
     private static bool Power(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call) =>
         WithNumber(graph, arguments.Tensor(0), Number(arguments, 1, typeof(Scalar)), ref call);
 
-    private static bool InPlaceFlag(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
+    internal static bool InPlaceFlag(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
         if (arguments.Integer(1) != 0)
         {
@@ -158,7 +159,7 @@ internal static class CallReaders
         return plain(graph, ref arguments, ref call);
     };
 
-    private static bool One(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
+    internal static bool One(DeferredGraph graph, ref CallArguments arguments, ref DeferredCall call)
     {
         if (!graph.TryRead(arguments.Tensor(0), out var x)) return false;
         (call.Operands, call.Shape, call.IsContiguous) = (new(x.Operand), x.Shape, x.IsContiguous);

@@ -52,8 +52,9 @@ internal sealed class DeferrableOp
         if (method.DeclaringType is not { } type || !(type == typeof(Tensor) || type == typeof(torch) || type == typeof(nn.functional))) return null;
         var parameters = MethodShape.CallParameters(method);
         if (CallReaders.For(method.Name, parameters) is not var (kind, reader)) return null;
-        if (kind == OpKind.Copy || !method.Name.EndsWith('_')) return new DeferrableOp(kind, method, parameters, reader);
-        var plain = type.GetMethod(method.Name[..^1], [.. method.GetParameters().Select(p => p.ParameterType)]);
+        var plain = ClampReaders.PlainOf(method.Name);
+        if (plain is null && (kind == OpKind.Copy || !method.Name.EndsWith('_'))) return new DeferrableOp(kind, method, parameters, reader);
+        plain ??= type.GetMethod(method.Name[..^1], [.. method.GetParameters().Select(p => p.ParameterType)]);
         return plain is null || Of(plain) is not { } op ? null : new DeferrableOp(kind, method, parameters, reader) { Plain = op };
     }
 }

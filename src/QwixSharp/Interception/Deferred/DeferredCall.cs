@@ -9,8 +9,11 @@ internal ref struct DeferredCall
     /// <summary>The shape of the result.</summary>
     internal long[]? Shape;
 
-    /// <summary>The number of an op of a tensor and a number; NaN where both operands are tensors.</summary>
+    /// <summary>The number of an op of a tensor and a number; NaN where both operands are tensors; the lower bound of a clamp.</summary>
     internal double Number;
+
+    /// <summary>The upper bound of a clamp.</summary>
+    internal double UpperBound;
 
     /// <summary>The axis of a part, a concatenation or a mean, or the first of a transpose; 1 where a number is divided by a tensor.</summary>
     internal int Axis;

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace QwixSharp.Interception.Deferred;
 
-/// <summary>Ops that write over a tensor without a value.</summary>
+/// <summary>Ops that write over one of their operands.</summary>
 internal sealed partial class DeferredGraph
 {
     private static readonly DeferrableOp Alias = DeferrableOp.Of(typeof(Tensor).GetMethod(nameof(Tensor.alias), [])!)!;
@@ -11,10 +11,11 @@ internal sealed partial class DeferredGraph
     /// Defers an op that writes its result over its first operand: the model's tensor becomes the result of a new node, and those
     /// that read what it was before read a tensor that the model does not know.
     /// </summary>
-    /// <returns>What the call returns; null where it must be made now: the tensor has a value, or the model can see it through a view.</returns>
+    /// <returns>What the call returns; null where it must be made now: the model can see the tensor through a view.</returns>
     private object? Overwrite(DeferrableOp op, CallArguments arguments, DeferredCall call)
     {
         var target = call.Operands[0];
+        if (call.Operands.Source(0) is null) return OverwriteValue(op, arguments, call);
         if (call.Operands.Source(0) is not { IsComputed: false } old || old.Op.Rearranges || old.Siblings is not null) return null;
         for (var i = 1; i < call.Operands.Length; i++)
         {
@@ -37,6 +38,25 @@ internal sealed partial class DeferredGraph
         var alias = new CallArguments();
         alias.Set(0, target);
         return Add(Alias, alias, new DeferredCall { Operands = new(new Operand(target, result)), Shape = call.Shape, IsContiguous = call.IsContiguous }).Tensor;
+    }
+
+    /// <summary>
+    /// Writes an op's result over a tensor that has a value. Only what was deferred before and reads its memory is computed first; of any
+    /// other op in place all would be.
+    /// </summary>
+    /// <returns>What the call returns; null where it must be made as it was written.</returns>
+    private object? OverwriteValue(DeferrableOp op, CallArguments arguments, in DeferredCall call)
+    {
+        var target = call.Operands[0];
+        if (TensorInternals.GradientsAreRecorded() || !_evaluator.MayRearrange(target) || !TryRead(target, out var readable)) return null;
+        // What may lie over itself is left to libtorch.
+        if (!readable.IsContiguous || !call.Shape.AsSpan().SequenceEqual(readable.Shape)) return null;
+        var result = Add(op.Plain ?? op, arguments, call);
+        ComputeReadersOf(new Leaves { Memory = TensorInternals.Memory(TensorInternals.Handle(target)), SpareViews = true });
+        Compute(result);
+        target.copy_(result.Tensor);
+        Forget(result);
+        return call.IsAliased ? target.alias() : target;
     }
 
     /// <summary>Puts a tensor in the place of a node's, where the nodes before another one read it.</summary>

@@ -14,10 +14,10 @@ namespace QwixSharp.Interception.Deferred;
 internal sealed partial class DeferredGraph
 {
     /// <summary>Of longer chains the beginning is computed first, so that no walk goes deeper.</summary>
-    private const int MostDepth = 200;
+    private const int MostDepth = 400;
 
     /// <summary>When so many tensors are without values, all are computed.</summary>
-    private const int MostNodes = 400;
+    private const int MostNodes = 1000;
 
     [ThreadStatic]
     private static DeferredGraph? _current;

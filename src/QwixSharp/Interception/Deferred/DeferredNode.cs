@@ -16,6 +16,7 @@ internal sealed class DeferredNode
         _operands = call.Operands;
         Shape = call.Shape!;
         Number = call.Number;
+        UpperBound = call.UpperBound;
         Axis = call.Axis;
         Start = call.Start;
         Payload = call.Payload;
@@ -54,8 +55,11 @@ internal sealed class DeferredNode
     /// <summary>The shape of the result; not to be changed.</summary>
     internal long[] Shape { get; private set; } = null!;
 
-    /// <summary>The number of an op of a tensor and a number; NaN where both operands are tensors.</summary>
+    /// <summary>The number of an op of a tensor and a number; NaN where both operands are tensors; the lower bound of a clamp.</summary>
     internal double Number { get; private set; }
+
+    /// <summary>The upper bound of a clamp.</summary>
+    internal double UpperBound { get; private set; }
 
     /// <summary>The axis of a part, a concatenation, a repetition or a mean, or the first of a transpose; 1 of causal attention.</summary>
     internal int Axis { get; private set; }

@@ -36,11 +36,14 @@ internal enum OpKind
     /// <summary>a · sigmoid(a).</summary>
     Silu,
 
-    /// <summary>max(a, 0).</summary>
-    Relu,
+    /// <summary>min(max(a, lower bound), upper bound), either of which may be infinite: ReLU and ReLU6 too.</summary>
+    Clamp,
 
-    /// <summary>min(max(a, 0), 6).</summary>
-    Relu6,
+    /// <summary>min(max(a + 3, 0), 6) ÷ 6.</summary>
+    HardSigmoid,
+
+    /// <summary>a · min(max(a + 3, 0), 6) ÷ 6.</summary>
+    HardSwish,
 
     /// <summary>a · Φ(a), exactly.</summary>
     Gelu,

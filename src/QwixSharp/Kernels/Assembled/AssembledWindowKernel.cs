@@ -15,6 +15,9 @@ internal sealed unsafe class AssembledWindowKernel(bool useVnni) : WindowKernel
     public override bool IsSupported => useVnni ? AssembledMachine.HasVnni : AssembledMachine.HasAvx512;
 
     /// <inheritdoc/>
+    public override WindowKernel? Depthwise => new AssembledDepthwiseKernel(useVnni);
+
+    /// <inheritdoc/>
     public override int MostWindows => useVnni ? 14 : 12;
 
     /// <inheritdoc/>

@@ -29,9 +29,15 @@ internal enum ImageForm
 /// <param name="Scale">What a code stands for.</param>
 /// <param name="ZeroPoint">The zero point, in the signed codes' range: also what padding is filled with.</param>
 /// <param name="Range">The range of the codes that floating-point values become.</param>
-/// <param name="Margin">Pixels of padding that lie around the image on each side: with channels last alone.</param>
+/// <param name="Margin">
+/// Pixels of padding that lie around the image on each side: with channels last alone. Behind it <see cref="ReadBehind"/> bytes can be
+/// read if the image is of <see cref="ImageForm.UnsignedCodes"/>.
+/// </param>
 internal readonly record struct ConvolutionInput(nint Values, ImageForm Form, int Height, int Width, float Scale, int ZeroPoint = 0, CodeRange Range = default, int Margin = 0)
 {
+    /// <summary>Bytes that kernels may read behind an image of unsigned codes, of which they use none: 16 channels are read at once.</summary>
+    public const int ReadBehind = 15;
+
     /// <summary>Whether values are quantized on the way.</summary>
     public bool IsFloat => Form is ImageForm.Floats or ImageForm.FloatsChannelsFirst;
 

@@ -12,9 +12,10 @@ internal abstract unsafe class ConvolutionKernel : IDisposable
     /// <exception cref="ArgumentException">Sizes that do not fit each other.</exception>
     public static ConvolutionKernel Pack(sbyte* codes, float* scales, ConvolutionShape shape, int bits = 8, KernelSelector? selector = null)
     {
+        selector ??= KernelSelector.Default;
         if (shape.IsDepthwise)
-            return new DepthwiseConvolution(codes, scales, shape);
-        return (selector ?? KernelSelector.Default).Windows(shape, bits) is { } inner
+            return selector.Depthwise(shape) is { } depthwise ? new DirectConvolution(codes, scales, shape, depthwise) : new DepthwiseConvolution(codes, scales, shape);
+        return selector.Windows(shape, bits) is { } inner
             ? new DirectConvolution(codes, scales, shape, inner)
             : new PackedConvolution(codes, scales, shape, bits, selector);
     }

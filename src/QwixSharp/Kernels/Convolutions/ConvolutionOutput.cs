@@ -33,7 +33,7 @@ internal readonly unsafe record struct ConvolutionOutput
     public nint Addend { get; init; }
 
     /// <summary>Applied before the result is stored.</summary>
-    public FusedActivation Activation { get; init; }
+    public ImageActivation Activation { get; init; }
 
     /// <summary>The largest value of each of these windows is the result, or null; see <see cref="ConvolutionKernel.Pools"/>.</summary>
     public PoolWindow? Pool { get; init; }

@@ -13,6 +13,9 @@ internal sealed unsafe class DirectConvolution : ConvolutionKernel
     /// <summary>The longest window whose sum cannot leave 32 bits.</summary>
     public const int LongestWindow = 65536;
 
+    /// <summary>The most columns of a kernel whose weights stay in registers.</summary>
+    public const int MostDepthwiseColumns = 16;
+
     private readonly ConvolutionShape _kernel;
     private readonly WindowKernel _inner;
     private readonly SegmentedWeight _weight;
@@ -26,13 +29,14 @@ internal sealed unsafe class DirectConvolution : ConvolutionKernel
     public DirectConvolution(sbyte* codes, float* scales, ConvolutionShape kernel, WindowKernel inner)
     {
         kernel.Check();
-        _kernel = kernel;
+        // A depthwise weight is that of one image channel, and what differs for it is which channels a panel reads.
+        _kernel = inner.IsDepthwise ? kernel with { Groups = 1 } : kernel;
         _inner = inner;
-        _weight = new SegmentedWeight(codes, scales, kernel, inner.TakesWords);
+        _weight = new SegmentedWeight(codes, scales, inner.IsDepthwise ? _kernel with { Channels = 1 } : kernel, inner.TakesWords);
     }
 
     /// <inheritdoc/>
-    public override int Margin => DirectJob.CanReadInPlace(_kernel) ? _kernel.WidestPadding : 0;
+    public override int Margin => DirectJob.CanReadInPlace(_inner, _kernel) ? _kernel.WidestPadding : 0;
 
     /// <inheritdoc/>
     public override bool Pools => !DirectJob.IsLarge(_weight);

@@ -21,6 +21,9 @@ internal sealed unsafe partial class DirectJob : KernelJob
     /// <summary>Where a unit begins with panels that are unpacked anew.</summary>
     private const int UnpackingUnitsPerThread = 8;
 
+    /// <summary>A tap of a depthwise kernel takes as long as so many multiplications: there are few for each value of the result.</summary>
+    private const int DepthwiseTap = 4;
+
     /// <summary>Panels whose codes of one pixel lie in one line of the cache.</summary>
     private const int PanelsAtOnce = 4;
 
@@ -61,8 +64,9 @@ internal sealed unsafe partial class DirectJob : KernelJob
     private volatile bool _isFinite;
 
     /// <summary>Whether an image with enough padding around it is read where it lies: what is read behind a window must be the image's.</summary>
+    /// <param name="kernel">The inner loops.</param>
     /// <param name="shape">The sizes.</param>
-    public static bool CanReadInPlace(in ConvolutionShape shape) => shape.Channels % 4 == 0;
+    public static bool CanReadInPlace(WindowKernel kernel, in ConvolutionShape shape) => kernel.IsDepthwise || shape.Channels % 4 == 0;
 
     /// <summary>Whether a weight is so large that it should go through the cache once.</summary>
     /// <param name="weight">The weight.</param>
@@ -80,7 +84,8 @@ internal sealed unsafe partial class DirectJob : KernelJob
     {
         var job = _cached ?? new DirectJob();
         _cached = null;
-        threads = (long)shape.OutHeight * shape.OutWidth * shape.OutChannels * shape.WindowSize < SmallestShared ? 1 : threads;
+        var multiplications = (long)shape.OutHeight * shape.OutWidth * shape.OutChannels * (kernel.IsDepthwise ? DepthwiseTap * shape.KernelHeight * shape.KernelWidth : shape.WindowSize);
+        threads = multiplications < SmallestShared ? 1 : threads;
         job.Prepare(kernel, weight, shape, image, output, threads);
         job.Plan(threads);
         KernelPool.Shared.Run(job, threads);
@@ -94,7 +99,7 @@ internal sealed unsafe partial class DirectJob : KernelJob
     {
         (_kernel, _weight, _shape) = (kernel, weight, shape);
         (_outHeight, _outWidth) = (shape.OutHeight, shape.OutWidth);
-        var liesReady = image.Form == ImageForm.UnsignedCodes && shape.WidestPadding <= image.Margin && CanReadInPlace(shape);
+        var liesReady = image.Form == ImageForm.UnsignedCodes && shape.WidestPadding <= image.Margin && CanReadInPlace(kernel, shape);
 
         long imageBytes = liesReady ? 0 : Round(PaddedImage.Bytes(shape)), segmentBytes = Round((long)weight.Segments * sizeof(nint));
         var startBytes = Round((long)shape.Groups * weight.Panels * Columns * sizeof(int));
@@ -152,7 +157,7 @@ internal sealed unsafe partial class DirectJob : KernelJob
 
     private (WindowCall Call, nint Found) Call(int windows, int panels)
     {
-        var call = new WindowCall(windows, panels, _shape.StrideX * _shape.Channels * CodeBytes, _weight.Groups);
+        var call = new WindowCall(windows, panels, _shape.StrideX * _shape.Channels * CodeBytes, _weight.Groups, _shape.Channels * CodeBytes, _shape.KernelWidth);
         return (call, _kernel.Find(call));
     }
 
@@ -211,7 +216,7 @@ internal sealed unsafe partial class DirectJob : KernelJob
         ref readonly var block = ref panels == _panelsAtOnce ? ref _whole : ref _lastPanels;
         ref readonly var lastBlock = ref panels == _panelsAtOnce ? ref _lastWindows : ref _lastOfBoth;
         var place = group * _weight.Panels + panel;
-        var image = _image + row * _shape.StrideY * _pitch + group * _shape.GroupChannels * CodeBytes;
+        var image = _image + row * _shape.StrideY * _pitch + (_kernel.IsDepthwise ? panel * Columns : group * _shape.GroupChannels * CodeBytes);
         var weights = Codes(worker, place);
         WindowArgs args;
         Unsafe.SkipInit(out args);

@@ -37,11 +37,8 @@ internal unsafe struct EpilogueArgs
     /// <summary>From one window's addend to the next one's.</summary>
     public nint AddendStep;
 
-    /// <summary>Whether values are brought between 0 and <see cref="Highest"/>.</summary>
-    public bool Activates;
-
-    /// <summary>The most that an activation leaves.</summary>
-    public float Highest;
+    /// <summary>What values become before they are stored.</summary>
+    public ImageActivation Activation;
 
     /// <summary>Where 16 values of the first window go, or null.</summary>
     public float* Floats;
@@ -76,20 +73,70 @@ internal static unsafe class EpilogueLoop
 
     /// <summary>Runs over all windows.</summary>
     /// <param name="args">The operands.</param>
-    /// <returns>Whether all values are finite.</returns>
+    /// <returns>Whether all values are finite; it may be said of those before the activation.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static bool Run(in EpilogueArgs args)
     {
+        var isPlain = args.WeightScales != null && args.Floats == null && args.Codes != null && args.Addend == null && args.Bias == null && args.Factor != null;
+        return isPlain && args.Activation.Kind is ImageActivationKind.Clamp or ImageActivationKind.None ? RunToCodes(args) : RunAny(args);
+    }
+
+    /// <summary>
+    /// Sums that are normalized, clamped and become codes. Codes are clamped instead of values, which gives the same: larger values
+    /// never have smaller codes.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static bool RunToCodes(in EpilogueArgs args)
+    {
+        var values = (int*)args.Values;
+        var codes = args.Codes;
+        var (stride, step) = (args.Stride, args.Step);
+        var inputScale = Vector512.Create(args.InputScale);
+        var weightScale = Vector512.Load(args.WeightScales);
+        var factor = Vector512.Load(args.Factor);
+        var offset = Vector512.Load(args.Offset);
+        var codeScale = Vector512.Create(args.CodeScale);
+        var codesPerUnit = Vector512.Create(args.CodesPerUnit);
+        var codeZeroPoint = Vector512.Create((float)args.CodeZeroPoint);
+        var lowestCode = Vector512.Create((float)args.LowestCode);
+        var highestCode = Vector512.Create((float)args.HighestCode);
+        if (args.Activation.Kind == ImageActivationKind.Clamp)
+        {
+            var (least, most) = (CodeOf(args.Activation.Lowest, args), CodeOf(args.Activation.Highest, args));
+            lowestCode = Vector512.Create(Math.Min(least, most));
+            highestCode = Vector512.Create(most);
+        }
+        var rounding = Vector512.Create(Rounding);
+        var finite = Vector512<float>.Zero;
+        for (var windows = args.Windows; windows > 0; windows--, values += stride, codes += step)
+        {
+            var v = Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(Vector512.Load(values)) * inputScale * weightScale, factor, offset);
+            finite = Vector512.FusedMultiplyAdd(v, Vector512<float>.Zero, finite);
+            var quotient = v * codesPerUnit;
+            quotient = Vector512.FusedMultiplyAdd(Vector512.FusedMultiplyAdd(-quotient, codeScale, v), codesPerUnit, quotient) + codeZeroPoint;
+            quotient = Vector512.MaxNative(Vector512.MinNative(quotient, highestCode), lowestCode);
+            LowestBytes((quotient + rounding).AsUInt32()).Store(codes);
+        }
+        return Vector512.EqualsAll(finite, Vector512<float>.Zero);
+    }
+
+    /// <summary>The code of a value, not rounded yet.</summary>
+    private static float CodeOf(float value, in EpilogueArgs args) => Math.Clamp(value / args.CodeScale + args.CodeZeroPoint, args.LowestCode, args.HighestCode);
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static bool RunAny(in EpilogueArgs args)
+    {
         var values = (float*)args.Values;
         var (weightScales, addend, floats, codes) = ((nint)args.WeightScales, args.Addend == null ? 0 : (nint)args.Addend, (nint)args.Floats, (nint)args.Codes);
-        var (stride, addendStep, step, activates) = (args.Stride, args.AddendStep, args.Step, args.Activates);
+        var (stride, addendStep, step, activation) = (args.Stride, args.AddendStep, args.Step, args.Activation.Kind);
         bool hasBias = args.Bias != null, hasFactor = args.Factor != null;
         var inputScale = Vector512.Create(args.InputScale);
         var weightScale = weightScales == 0 ? default : Vector512.Load((float*)weightScales);
         var bias = hasBias ? Vector512.Load(args.Bias) : default;
         var factor = hasFactor ? Vector512.Load(args.Factor) : default;
         var offset = hasFactor ? Vector512.Load(args.Offset) : default;
-        var highest = Vector512.Create(args.Highest);
+        var lowest = Vector512.Create(args.Activation.Lowest);
+        var highest = Vector512.Create(args.Activation.Highest);
         var codeScale = Vector512.Create(args.CodeScale);
         var codesPerUnit = Vector512.Create(args.CodesPerUnit);
         var codeZeroPoint = Vector512.Create((float)args.CodeZeroPoint);
@@ -110,8 +157,15 @@ internal static unsafe class EpilogueLoop
                 addend += addendStep * sizeof(float);
             }
             // In this order NaN stays NaN on x86 too, where the second operand is the result then.
-            if (activates)
-                v = Vector512.MinNative(highest, Vector512.MaxNative(Vector512<float>.Zero, v));
+            if (activation == ImageActivationKind.Clamp)
+            {
+                v = Vector512.MinNative(highest, Vector512.MaxNative(lowest, v));
+            }
+            else if (activation != ImageActivationKind.None)
+            {
+                var gate = Vector512.MinNative(highest, Vector512.MaxNative(lowest, v + Vector512.Create(3f)));
+                v = (activation == ImageActivationKind.HardSwish ? v * gate : gate) / Vector512.Create(6f);
+            }
             // 0 · v is not 0 for infinity and NaN.
             finite = Vector512.FusedMultiplyAdd(v, Vector512<float>.Zero, finite);
             if (floats != 0)

@@ -10,7 +10,7 @@ internal static unsafe class FloatFinish
 
     /// <summary>Whether a product can do by itself all that the output says.</summary>
     /// <param name="output">The output.</param>
-    public static bool IsPlain(in ConvolutionOutput output) => output is { Codes: 0, Factor: 0, Addend: 0 };
+    public static bool IsPlain(in ConvolutionOutput output) => output is { Codes: 0, Factor: 0, Addend: 0 } && (output.Activation.Kind == ImageActivationKind.None || output.Activation == ImageActivation.Relu);
 
     /// <summary>Finishes an image.</summary>
     /// <param name="values">[height, width, channels] float32.</param>

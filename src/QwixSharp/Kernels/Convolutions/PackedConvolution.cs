@@ -48,7 +48,8 @@ internal sealed unsafe class PackedConvolution : ConvolutionKernel
         var codes = SignedImage.Of(image, shape.Channels, threads, out var isFinite);
         if (FloatFinish.IsPlain(output))
         {
-            Multiply(codes, image, shape, output.Floats, output.ChannelsLast, output.Bias, output.Activation, threads);
+            var activation = output.Activation == ImageActivation.Relu ? FusedActivation.Relu : FusedActivation.None;
+            Multiply(codes, image, shape, output.Floats, output.ChannelsLast, output.Bias, activation, threads);
             return isFinite;
         }
         var values = (float*)(_values ??= new Workspace()).Reserve((long)pixels * shape.OutChannels * sizeof(float));

@@ -46,8 +46,7 @@ internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float 
         args.Offset = At(_output.Offset, channel);
         args.Addend = At(_output.Addend, first);
         args.AddendStep = _channels;
-        args.Activates = _output.Activation != FusedActivation.None;
-        args.Highest = _output.Activation == FusedActivation.Relu6 ? 6 : float.PositiveInfinity;
+        args.Activation = _output.Activation;
         args.Floats = At(_output.Floats, first);
         args.Codes = _output.Codes == 0 ? null : (byte*)_output.Codes + first + MarginsBefore(pixel);
         args.Step = _channels;

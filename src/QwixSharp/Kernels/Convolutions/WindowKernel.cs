@@ -5,7 +5,9 @@ namespace QwixSharp.Kernels.Convolutions;
 /// <param name="Panels">How many panels.</param>
 /// <param name="Step">The distance from one window to the next, in bytes.</param>
 /// <param name="Groups">Groups of four codes in a segment.</param>
-internal readonly record struct WindowCall(int Windows, int Panels, int Step, int Groups);
+/// <param name="PixelBytes">The distance from one pixel to the next, in bytes.</param>
+/// <param name="Taps">The kernel's columns.</param>
+internal readonly record struct WindowCall(int Windows, int Panels, int Step, int Groups, int PixelBytes, int Taps);
 
 /// <summary>
 /// The inner loops of convolutions of unsigned codes, for one instruction set: sums of some windows, read where they lie in the
@@ -24,6 +26,15 @@ internal abstract unsafe class WindowKernel
     /// two of all columns before the others.
     /// </summary>
     public virtual bool TakesWords => false;
+
+    /// <summary>
+    /// Whether each channel of the image has a kernel of its own: a panel reads the 16 channels that it gives, also where the image has
+    /// fewer, and its codes are [row of the kernel][four columns][16][4].
+    /// </summary>
+    public virtual bool IsDepthwise => false;
+
+    /// <summary>The kernel for depthwise convolutions on such machines, or null where there is none.</summary>
+    public virtual WindowKernel? Depthwise => null;
 
     /// <summary>The most windows of one call.</summary>
     public abstract int MostWindows { get; }

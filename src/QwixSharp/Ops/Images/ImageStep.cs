@@ -14,6 +14,7 @@ internal sealed unsafe class ImageStep
     private ConvolutionOutput _output;
     private AlignedMemory? _norm;
     private ImageValue? _addend;
+    private ImageValue? _gate;
     private ImageValue? _value;
     private CodeForm _codesForm;
     private Tensor? _result;
@@ -25,7 +26,7 @@ internal sealed unsafe class ImageStep
     internal bool TakesAddend => TakesActivation && _addend is null;
 
     /// <summary>Whether anything can still be added.</summary>
-    internal bool TakesActivation => _output.Activation == FusedActivation.None;
+    internal bool TakesActivation => _output.Activation.Kind == ImageActivationKind.None;
 
     /// <summary>Whether the pass stores codes.</summary>
     internal bool HasCodes => _output.Codes != 0;
@@ -43,7 +44,7 @@ internal sealed unsafe class ImageStep
     {
         if (_norm is not null)
             MemoryPool.Shared.Return(_norm);
-        (_output, _norm, _addend, _value, _codesForm, _result) = (default, null, null, null, default, null);
+        (_output, _norm, _addend, _gate, _value, _codesForm, _result) = (default, null, null, null, null, default, null);
     }
 
     /// <summary>Adds a bias to a convolution.</summary>
@@ -83,13 +84,30 @@ internal sealed unsafe class ImageStep
         _output = _output with { Factor = (nint)factor, Offset = (nint)offset };
     }
 
+    /// <summary>Multiplies each channel of an image with a number.</summary>
+    /// <param name="gate">Images of one pixel in float32.</param>
+    internal void Gate(ImageValue gate)
+    {
+        _gate = gate;
+        _norm = MemoryPool.Shared.Rent((long)gate.Channels * sizeof(float));
+        new Span<float>(_norm.Pointer, gate.Channels).Clear();
+        _output = _output with { Offset = (nint)_norm.Pointer };
+    }
+
     /// <summary>Adds other images.</summary>
     /// <param name="addend">In float32.</param>
     internal void Add(ImageValue addend) => _addend = addend;
 
-    /// <summary>Applies ReLU, or ReLU6.</summary>
-    /// <param name="isRelu6">Whether it is ReLU6.</param>
-    internal void Activate(bool isRelu6) => _output = _output with { Activation = isRelu6 ? FusedActivation.Relu6 : FusedActivation.Relu };
+    /// <summary>Brings values between two numbers, which may be infinite.</summary>
+    /// <param name="lowest">The least that is left.</param>
+    /// <param name="highest">The most that is left.</param>
+    internal void Clamp(float lowest, float highest) => _output = _output with { Activation = ImageActivation.Clamp(lowest, highest) };
+
+    /// <summary>Applies the hard sigmoid.</summary>
+    internal void HardSigmoid() => _output = _output with { Activation = ImageActivation.HardSigmoid };
+
+    /// <summary>Multiplies values by their hard sigmoid.</summary>
+    internal void HardSwish() => _output = _output with { Activation = ImageActivation.HardSwish };
 
     /// <summary>Ends the pass in a max pool.</summary>
     /// <param name="pool">The pool.</param>
@@ -168,6 +186,8 @@ internal sealed unsafe class ImageStep
     private ConvolutionOutput Of(int image)
     {
         var output = _output with { Addend = _addend is null ? 0 : (nint)_addend.Floats(image) };
+        if (_gate is not null)
+            output = output with { Factor = (nint)_gate.Floats(image) };
         if (_result is not null)
             return output with { Floats = (nint)((float*)TensorMemory.Address(_result) + (image * (_result.numel() / _result.size(0)))) };
         return output with { Floats = (nint)_value!.Floats(image), Codes = HasCodes ? (nint)_value.Codes(image, _codesForm) : 0 };

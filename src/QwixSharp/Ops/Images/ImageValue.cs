@@ -54,7 +54,7 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
     {
         if (HasCodes(form))
             return;
-        _codes = new StoredCodes(form, MemoryPool.Shared.Rent(count * CodesSize(margin)), margin, _codes);
+        _codes = new StoredCodes(form, MemoryPool.Shared.Rent((count * CodesSize(margin)) + ConvolutionInput.ReadBehind), margin, _codes);
         for (int image = 0; image < count && margin > 0; image++)
             FillMargin(Codes(image, form), (byte)(form.ZeroPoint + 128), margin);
     }

@@ -78,7 +78,25 @@ internal sealed class ImageChain
     internal ref readonly ReaderList ReadersOf(DeferredNode node) => ref CollectionsMarshal.GetValueRefOrNullRef(_readers, node);
 
     /// <summary>How many operands of an op are images.</summary>
-    internal static int Images(DeferredNode node) => node.Kind == OpKind.Add ? 2 : 1;
+    internal static int Images(DeferredNode node) => node.Kind is OpKind.Add or OpKind.Multiply ? 2 : 1;
+
+    /// <summary>
+    /// The operand of a product that has one number for each channel of an image, found by ops on images too; or null where it is no
+    /// such product. Others would be computed before the chain, and the ops before them twice.
+    /// </summary>
+    internal static int? Gate(DeferredNode product)
+    {
+        for (int i = 0; i < 2 && product.Operands.Length == 2; i++)
+        {
+            if (Computed(product, i) is { Shape: [_, _, 1, 1] } gate && Computed(product, 1 - i) is { } image && image.Shape.AsSpan().SequenceEqual(product.Shape) && IsFactor(gate) && IsFactor(image))
+                return i;
+        }
+
+        return null;
+
+        // Products of products are not looked into: that would take ever longer.
+        static bool IsFactor(DeferredNode node) => node is { IsPlain: false, Kind: not OpKind.Multiply } && IsOnImages(node);
+    }
 
     /// <summary>Collects the chain that leads to a node.</summary>
     /// <returns>Whether there are convolutions in it.</returns>
@@ -147,16 +165,24 @@ internal sealed class ImageChain
     /// <summary>The op on images that gives an operand, or null.</summary>
     private static DeferredNode? ImageBefore(DeferredNode node, int operand)
     {
+        var source = Computed(node, operand);
+        return source is { IsPlain: false } && IsOnImages(source) ? source : null;
+    }
+
+    /// <summary>The op that computes an operand, of which nodes between are only aliases; or null.</summary>
+    private static DeferredNode? Computed(DeferredNode node, int operand)
+    {
         var source = node.Source(operand);
         while (source is { Kind: OpKind.Reshape } && source.Shape.AsSpan().SequenceEqual(source.Source(0)?.Shape))
             source = source.Source(0);
-        return source is { IsPlain: false } && IsOnImages(source) ? source : null;
+        return source;
     }
 
     private static bool IsOnImages(DeferredNode node) => node.Shape.Length == 4 && node.Kind switch
     {
-        OpKind.Convolution or OpKind.BatchNorm or OpKind.MaxPool or OpKind.AveragePool or OpKind.Relu or OpKind.Relu6 => true,
+        OpKind.Convolution or OpKind.BatchNorm or OpKind.MaxPool or OpKind.AveragePool or OpKind.Clamp or OpKind.HardSigmoid or OpKind.HardSwish => true,
         OpKind.Add => node.Operands.Length == 2,
+        OpKind.Multiply => Gate(node) is not null,
         _ => false,
     };
 

@@ -83,7 +83,13 @@ internal sealed class ImageOps(ModelState state)
 
     private static bool AveragePool(in CallArguments arguments, long[] input, ref DeferredCall call)
     {
-        if (arguments[1] is not long[] { Length: > 0 } size || size.Any(s => s != 1))
+        var givesOnePixel = arguments[1] switch
+        {
+            long[] size => size.Length > 0 && size.All(s => s == 1),
+            (long height, long width) => height == 1 && width == 1,
+            _ => arguments.Integer(1) == 1,
+        };
+        if (!givesOnePixel)
             return false;
         (call.Shape, call.IsContiguous) = ([input[0], input[1], 1, 1], true);
         return true;

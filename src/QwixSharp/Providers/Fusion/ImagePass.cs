@@ -15,12 +15,13 @@ internal sealed class ImagePass
     private readonly List<ImageValue> _leaves = [];
     private readonly HashSet<DeferredNode> _done = [];
     private readonly ImageStep _step = new();
+
+    /// <summary>What the step that is being put together reads besides its input.</summary>
+    private readonly List<(DeferredNode Op, int Operand)> _alsoRead = [];
+
     private ImageChain _chain = null!;
     private int _threads;
     private Tensor? _result;
-
-    /// <summary>The addition in the step that is being put together, and the operand that it adds.</summary>
-    private (DeferredNode Sum, int Operand)? _adding;
 
     /// <summary>Computes all of a chain.</summary>
     /// <returns>The value of its last op; null where some values have no codes.</returns>
@@ -70,7 +71,8 @@ internal sealed class ImagePass
         _leaves.Clear();
         _done.Clear();
         _step.Clear();
-        (_chain, _result, _adding) = (null!, null, null);
+        _alsoRead.Clear();
+        (_chain, _result) = (null!, null);
     }
 
     /// <summary>A convolution, or another op that computes each value by itself, with those behind it that fit into the same step.</summary>
@@ -97,13 +99,14 @@ internal sealed class ImagePass
         }
 
         var value = Make(last, step, out var others);
-        bool isFinite = node.Kind == OpKind.Convolution ? Convolve(node, step) : step.Finish(Floats(node, 0));
+        int input = node.Kind == OpKind.Multiply && ImageChain.Gate(node) == 0 ? 1 : 0;
+        bool isFinite = node.Kind == OpKind.Convolution ? Convolve(node, step) : step.Finish(Floats(node, input));
         foreach (var form in others ?? [])
             isFinite &= value!.Quantize(form, MarginFor(last, form), _threads);
-        Release(node, 0);
-        if (_adding is var (sum, operand))
-            Release(sum, operand);
-        _adding = null;
+        Release(node, input);
+        foreach (var (op, operand) in _alsoRead)
+            Release(op, operand);
+        _alsoRead.Clear();
         return isFinite;
     }
 
@@ -116,8 +119,14 @@ internal sealed class ImagePass
                 var norm = (NormPayload)next.Payload!;
                 step.Normalize(norm.Mean, norm.Variance, norm.Weight, norm.Bias, norm.Epsilon);
                 return true;
-            case OpKind.Relu or OpKind.Relu6 when step.TakesActivation:
-                step.Activate(isRelu6: next.Kind == OpKind.Relu6);
+            case OpKind.Clamp when step.TakesActivation:
+                step.Clamp((float)next.Number, (float)next.UpperBound);
+                return true;
+            case OpKind.HardSigmoid when step.TakesActivation:
+                step.HardSigmoid();
+                return true;
+            case OpKind.HardSwish when step.TakesActivation:
+                step.HardSwish();
                 return true;
             case OpKind.Add when step.TakesAddend:
                 int other = next == last || _chain.Source(next, 0) == last ? 1 : 0;
@@ -126,7 +135,11 @@ internal sealed class ImagePass
                 if (!ShapeOf(next, other).AsSpan().SequenceEqual(next.Shape) || !ShapeOf(next, 1 - other).AsSpan().SequenceEqual(next.Shape))
                     return false;
                 step.Add(Floats(next, other));
-                _adding = (next, other);
+                _alsoRead.Add((next, other));
+                return true;
+            case OpKind.Multiply when next == last && ImageChain.Gate(next) is { } gate:
+                step.Gate(Floats(next, gate));
+                _alsoRead.Add((next, gate));
                 return true;
             default:
                 return false;

@@ -33,6 +33,17 @@ public class DeferredEffectTests
         ["a copy over repeated elements"] = (_, x) => { var e = x.narrow(0, 0, 1).expand(2, 4); var y = x * 2; try { e.copy_(y); return e * 0; } catch (Exception) { return y + e; } },
         ["copied from another type"] = (_, x) => { var y = x * 2; x.copy_(y.to(float64)); return x + y; },
         ["copied over another type"] = (_, x) => { var d = x.to(float64); d.copy_(x * 2); return d.to(float32) + x; },
+        ["relu in place on what a waiting op reads"] = (_, x) => { Tensor y = x * 2, v = x.view(-1), w = x.exp(); x.relu_(); return y + v.view(2, 4) - w; },
+        ["added in place to what a waiting op reads through a view"] = (_, x) => { Tensor v = x.detach(), y = v.narrow(0, 0, 1) * 2; x.add_(x * 3); return y + x; },
+        ["added in place to an operand, which is returned"] = (_, x) => { Tensor y = x * 2, z = x.add_(y); z.mul_(3); return x - y; },
+        ["added in place with another shape"] = (_, x) => { var y = x * 2; try { x.narrow(0, 0, 1).add_(y); } catch (Exception) { y = y * 2; } return y + x; },
+        ["added in place to repeated elements"] = (_, x) => { var e = x.narrow(0, 0, 1).expand(2, 4); var y = x * 2; try { e.add_(y); return e * 0; } catch (Exception) { return y + e; } },
+        ["clamped"] = (_, x) => x.clamp(-0.5, 0.25) + x.clamp(0, null) * x.clamp(null, 1) - x.clip(-1, 1) / (x.clamp_min(0.1) + x.clamp_max(3)),
+        ["clamped to bounds that cross, or are none"] = (_, x) => x.clamp(1, -1) + x.clamp(double.NegativeInfinity, 0.5) + x.clamp(double.NaN, 1),
+        ["clamped in place"] = (_, x) => { Tensor y = x * 2, z = x * 3, a = y.clamp_(-0.5, 0.5); z.clamp_min_(0).clamp_max_(1); a.add_(1); return y * z; },
+        ["clamped in place where it has a value"] = (_, x) => { var y = x * 2; nn.functional.hardtanh(x, -0.2, 0.3, true).add_(1); return y + x; },
+        ["hard tanh, which TorchSharp leaves out unless it is in place"] = (_, x) => { Tensor y = x * 2, z = x * 3; y.hardtanh_(0, 1); var a = nn.functional.hardtanh(z, -0.1, 0.4, true); a.add_(1); return x.hardtanh(0, 0.1) + nn.functional.hardtanh(x, 0, 0.1) * y - z; },
+        ["hard swish and hard sigmoid, in place too"] = (_, x) => { Tensor y = x * 9, z = y.hardswish() + y.hardsigmoid(); nn.functional.hardswish(y, true); z.hardsigmoid_(); return y * z; },
         ["relu in place"] = (_, x) => { var y = x * 2; nn.functional.relu(x, true); return y + x; },
         ["an operand is disposed"] = (_, x) => { var z = x.exp(); var y = z + 1; z.Dispose(); return y; },
         ["a result is disposed"] = (_, x) => { var z = x * 2; var y = z + 1; z.Dispose(); return y; },
@@ -161,7 +172,7 @@ public class DeferredEffectTests
 
         Intercepted.Run(model, randn(2, 4), seen);
 
-        Assert.Equal([QwixSharp.Interception.Deferred.OpKind.Relu, QwixSharp.Interception.Deferred.OpKind.Multiply], seen.Computed);
+        Assert.Equal([QwixSharp.Interception.Deferred.OpKind.Clamp, QwixSharp.Interception.Deferred.OpKind.Multiply], seen.Computed);
     }
 
     [Fact]
