@@ -9,6 +9,9 @@ namespace QwixSharp.Kernels.Weights;
 /// </remarks>
 internal static unsafe class Fp8Layout
 {
+    /// <summary>log2 of the largest magnitude of a row whose products with such small numbers neither overflow nor become subnormal.</summary>
+    public const int RowExponent = 96;
+
     /// <summary>The shifts tried: from the top of the word to the place of a float's exponent, e4m3 first.</summary>
     private static readonly int[] Shifts = [4, 3];
 
