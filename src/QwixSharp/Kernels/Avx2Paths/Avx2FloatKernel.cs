@@ -96,19 +96,32 @@ internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
         var numbers = (float*)(((nint)room + 63) & ~(nint)63);
         new Span<float>(args->Result, rows * Columns).Clear();
         var codes = args->Weights;
+        var scales = args->WeightScales;
         nint groupsAtOnce = BufferedDepth / TDecoder.Values;
+        var (left, leftInTile) = (args->Tiles * args->Groups, args->Groups);
         var first = 0;
-        for (nint tile = 0; tile < args->Tiles; tile++)
-            for (var left = args->Groups; left > 0;)
+        while (left > 0)
+        {
+            var groups = left < groupsAtOnce ? left : groupsAtOnce;
+            // Short tiles are decoded one after the other, and multiplied together.
+            for (nint decoded = 0; decoded < groups;)
             {
-                var groups = left < groupsAtOnce ? left : groupsAtOnce;
-                DecodeGroups<TDecoder>(codes, groups, args->Table, args->WeightScales + tile * Columns, numbers);
-                var depth = (int)groups * TDecoder.Values;
-                Multiply(numbers, first, depth, args->Tiles * args->Groups * TDecoder.Values, args->Activations, rows, args->Result);
-                codes += groups * 64;
-                first += depth;
-                left -= groups;
+                var count = leftInTile < groups - decoded ? leftInTile : groups - decoded;
+                DecodeGroups<TDecoder>(codes, count, args->Table, scales, numbers + decoded * TDecoder.Values * Columns);
+                codes += count * 64;
+                decoded += count;
+                leftInTile -= count;
+                if (leftInTile == 0)
+                {
+                    leftInTile = args->Groups;
+                    scales += Columns;
+                }
             }
+            var depth = (int)groups * TDecoder.Values;
+            Multiply(numbers, first, depth, args->Tiles * args->Groups * TDecoder.Values, args->Activations, rows, args->Result);
+            first += depth;
+            left -= groups;
+        }
     }
 
     private void Multiply(float* numbers, int first, int depth, nint wholeDepth, float* x, int rows, float* sums)
@@ -155,7 +168,8 @@ internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
     {
         var low = Vector256.Load(scales);
         var high = Vector256.Load(scales + 8);
-        var next = groups * 64;
+        // While this part of the panel is multiplied, the next comes.
+        var next = BufferedDepth / TDecoder.Values * 64;
         for (; groups > 0; groups--, codes += 64, numbers += TDecoder.Values * Columns)
         {
             Sse.Prefetch0(codes + next);

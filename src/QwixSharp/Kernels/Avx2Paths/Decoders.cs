@@ -112,9 +112,6 @@ internal readonly struct E5M2 : IFp8
 internal readonly unsafe struct Fp8Decoder<TType> : IDecoder
     where TType : struct, IFp8
 {
-    /// <summary>The sign and, below the copies of it that the shift makes, exponent and mantissa.</summary>
-    public static Vector256<int> Mask => Vector256.Create(unchecked((int)(0x80000000 | 0x7F000000u >> TType.Shift)));
-
     /// <inheritdoc/>
     public static int Values => 4;
 
@@ -124,7 +121,7 @@ internal readonly unsafe struct Fp8Decoder<TType> : IDecoder
     {
         // The bits under a float's sign, exponent and mantissa give the number times a power of two.
         var top = Simd.ShiftLeftLogical(words, Vector128.CreateScalar(24 - 8 * value));
-        var bits = (top >> TType.Shift) & Mask;
+        var bits = (top >> TType.Shift) & Vector256.Create(Fp8Layout.Mask(TType.Shift));
         return bits.AsSingle() * Vector256.Create(BitConverter.Int32BitsToSingle((127 + Fp8Layout.Exponent(TType.Shift)) << 23));
     }
 }

@@ -70,7 +70,7 @@ internal static unsafe class OneRowSums
         var codes = args->Weights;
         var x = args->Activations;
         var scales = args->WeightScales;
-        var mask = Fp8Decoder<TType>.Mask;
+        var mask = Vector256.Create(Fp8Layout.Mask(TType.Shift));
         var totalLow = Vector256<float>.Zero;
         var totalHigh = totalLow;
         for (var tile = args->Tiles; tile > 0; tile--, scales += Columns)

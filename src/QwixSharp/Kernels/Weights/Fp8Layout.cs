@@ -19,6 +19,10 @@ internal static unsafe class Fp8Layout
     /// <param name="shift">4 for e4m3, 3 for e5m2.</param>
     public static int Exponent(int shift) => shift == 4 ? 120 : 112;
 
+    /// <summary>Of a code shifted into place: its sign and, below the copies of it that the shift makes, exponent and mantissa.</summary>
+    /// <param name="shift">4 for e4m3, 3 for e5m2.</param>
+    public static int Mask(int shift) => unchecked((int)(0x80000000 | 0x7F000000u >> shift));
+
     /// <summary>The shift that decodes every code that occurs, or 0.</summary>
     /// <param name="codes">The codes.</param>
     /// <param name="count">How many.</param>
