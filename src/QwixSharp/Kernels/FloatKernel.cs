@@ -36,7 +36,8 @@ internal abstract unsafe class FloatKernel
     /// a largest magnitude of about 2^<see cref="RowExponent"/> first, so that nothing overflows or becomes subnormal.
     /// </summary>
     /// <param name="weight">The weight.</param>
-    public virtual int MissingExponent(PackedWeight weight) => 0;
+    /// <param name="rows">M.</param>
+    public virtual int MissingExponent(PackedWeight weight, int rows) => 0;
 
     /// <summary>log2 of the largest magnitude that rows are brought to; only for a <see cref="MissingExponent"/>.</summary>
     /// <param name="weight">The weight.</param>

@@ -27,6 +27,7 @@ internal sealed unsafe class FloatProduct : KernelJob
     private ProductOutput _output;
     private FloatInput _x;
     private RowBlocks _blocks;
+    private int _missingExponent;
     private bool _direct;
     private float* _rows;
     private int* _exponents;
@@ -60,7 +61,8 @@ internal sealed unsafe class FloatProduct : KernelJob
         _output = output;
         _x = x;
         _blocks = RowBlocks.Of(rows, kernel.MaxRows(weight, rows));
-        _direct = rows == 1 && x.Format == FloatFormat.Float32 && weight.IsDepthDense && kernel.MissingExponent(weight) == 0;
+        _missingExponent = kernel.MissingExponent(weight, rows);
+        _direct = rows == 1 && x.Format == FloatFormat.Float32 && weight.IsDepthDense && _missingExponent == 0;
         _panelsAtOnce = kernel.MaxPanels(weight, rows);
         Reserve(threads);
         if (!_direct)
@@ -132,7 +134,7 @@ internal sealed unsafe class FloatProduct : KernelJob
             for (var part = 0; part < parts.Count; part++)
             {
                 var (place, count) = (parts.Start(part), parts.Size(part));
-                if (_x.Format == FloatFormat.Float32 && _kernel.MissingExponent(_weight) == 0)
+                if (_x.Format == FloatFormat.Float32 && _missingExponent == 0)
                     Interleave(first + place, count, target + place * _weight.PaddedDepth);
                 else
                     PackBlock(first + place, count, target + place * _weight.PaddedDepth);
@@ -183,10 +185,10 @@ internal sealed unsafe class FloatProduct : KernelJob
     private float Factor(int row)
     {
         _exponents[row] = 0;
-        if (_kernel.MissingExponent(_weight) == 0)
+        if (_missingExponent == 0)
             return 1;
         var exponent = Exponent(AbsMax(row));
-        _exponents[row] = _kernel.MissingExponent(_weight) - exponent;
+        _exponents[row] = _missingExponent - exponent;
         return MathF.ScaleB(1, exponent);
     }
 
@@ -257,7 +259,7 @@ internal sealed unsafe class FloatProduct : KernelJob
     {
         var column = panel * PackedWeight.PanelColumns;
         var count = Math.Min(PackedWeight.PanelColumns, _weight.Rows - column);
-        if (!_direct && _kernel.MissingExponent(_weight) != 0)
+        if (!_direct && _missingExponent != 0)
             for (var place = 0; place < rows; place++)
                 MultiplyByPower(result + place * PackedWeight.PanelColumns, _exponents[first + place]);
         Epilogue.Store(result, rows, _output, first, column, count);

@@ -88,6 +88,19 @@ internal static unsafe class DigitPlanes
                 Avx512F.ConvertToVector128SByte(v).Store(high + i);
             }
         }
+        else if (Avx2.IsSupported)
+        {
+            var f = Vector256.Create(factor);
+            var half = Vector256.Create(128);
+            for (; i + 8 <= count; i += 8)
+            {
+                var v = Avx.ConvertToVector256Int32(Vector256.Load(x + i) * f);
+                StoreLowBytes(v, low + i);
+                v = (v + half) >> 8;
+                StoreLowBytes(v, middle + i);
+                StoreLowBytes((v + half) >> 8, high + i);
+            }
+        }
         for (; i < count; i++)
         {
             var v = (int)MathF.Round(x[i] * factor, MidpointRounding.ToEven);
@@ -96,6 +109,13 @@ internal static unsafe class DigitPlanes
             middle[i] = (sbyte)v;
             high[i] = (sbyte)((v + 128) >> 8);
         }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreLowBytes(Vector256<int> values, sbyte* target)
+    {
+        var bytes = Avx2.Shuffle(values.AsByte(), Vector256.Create(0x0C080400).AsByte()).AsUInt32();
+        Sse2.UnpackLow(bytes.GetLower(), bytes.GetUpper()).AsSByte().GetLower().Store(target);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

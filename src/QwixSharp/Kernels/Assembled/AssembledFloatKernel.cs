@@ -29,7 +29,7 @@ internal sealed unsafe class AssembledFloatKernel : FloatKernel
     public override int MaxPanels(PackedWeight weight, int rows) => TakesPairs(weight, rows) || TakesStreams(weight, rows) ? 2 : 1;
 
     /// <inheritdoc/>
-    public override int MissingExponent(PackedWeight weight) => weight.Format switch
+    public override int MissingExponent(PackedWeight weight, int rows) => weight.Format switch
     {
         CodeFormat.Int8 => -24,
         CodeFormat.Table8 => Fp8Layout.Exponent(weight.Fp8Shift),
@@ -37,7 +37,7 @@ internal sealed unsafe class AssembledFloatKernel : FloatKernel
     };
 
     /// <inheritdoc/>
-    public override int RowExponent(PackedWeight weight) => weight.Format == CodeFormat.Table8 ? 96 : 0;
+    public override int RowExponent(PackedWeight weight) => weight.Format == CodeFormat.Table8 ? Fp8Layout.RowExponent : 0;
 
     /// <inheritdoc/>
     public override void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels)

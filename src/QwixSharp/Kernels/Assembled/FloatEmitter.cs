@@ -149,8 +149,7 @@ internal sealed class FloatEmitter
         }
         if (IsFp8)
         {
-            // The sign and, below the copies of it that the shift made, the exponent and mantissa.
-            _asm.mov(r9d, unchecked((int)(0x80000000 | 0x7F000000u >> _shape.Fp8Shift)));
+            _asm.mov(r9d, Fp8Layout.Mask(_shape.Fp8Shift));
             _asm.vpbroadcastd(_constants[0], r9d);
             return;
         }

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels.Assembled;
 using QwixSharp.Kernels.Weights;
 using Fused = System.Runtime.Intrinsics.X86.Fma;
@@ -8,7 +9,7 @@ using Simd = System.Runtime.Intrinsics.X86.Avx2;
 namespace QwixSharp.Kernels.Avx2Paths;
 
 /// <summary>
-/// Weight-only products with AVX2 and FMA. A few rows multiply each decoded number at once; for more rows, blocks of K are
+/// Weight-only products with AVX2 and FMA. One row multiplies each decoded number at once; for more rows, blocks of K are
 /// decoded into a buffer that all rows read.
 /// </summary>
 /// <param name="isAssembled">Whether the loops of many rows are assembled at run time.</param>
@@ -35,10 +36,31 @@ internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
     public override int RowsTogether => isAssembled ? SumsEmitter.MostRows : int.MaxValue;
 
     /// <inheritdoc/>
+    /// <remarks>A block is of one row where the product is: blocks are about equally high.</remarks>
+    public override int MissingExponent(PackedWeight weight, int rows) => (rows, weight.Format) switch
+    {
+        (1, CodeFormat.Int8) => OneRowSums.Int8Exponent,
+        (1, CodeFormat.Table8) when weight.Fp8Shift != 0 => Fp8Layout.Exponent(weight.Fp8Shift),
+        _ => 0,
+    };
+
+    /// <inheritdoc/>
+    public override int RowExponent(PackedWeight weight) => weight.Format == CodeFormat.Table8 ? Fp8Layout.RowExponent : 0;
+
+    /// <inheritdoc/>
     public override void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
     {
         switch (weight.Format)
         {
+            case CodeFormat.Int8 when rows == 1:
+                OneRowSums.Int8(args);
+                break;
+            case CodeFormat.Table8 when rows == 1 && weight.Fp8Shift == E4M3.Shift:
+                OneRowSums.Fp8<E4M3>(args);
+                break;
+            case CodeFormat.Table8 when rows == 1 && weight.Fp8Shift == E5M2.Shift:
+                OneRowSums.Fp8<E5M2>(args);
+                break;
             case CodeFormat.Int8:
                 Run<Int8Decoder>(args, rows);
                 break;
@@ -74,19 +96,32 @@ internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
         var numbers = (float*)(((nint)room + 63) & ~(nint)63);
         new Span<float>(args->Result, rows * Columns).Clear();
         var codes = args->Weights;
+        var scales = args->WeightScales;
         nint groupsAtOnce = BufferedDepth / TDecoder.Values;
+        var (left, leftInTile) = (args->Tiles * args->Groups, args->Groups);
         var first = 0;
-        for (nint tile = 0; tile < args->Tiles; tile++)
-            for (var left = args->Groups; left > 0;)
+        while (left > 0)
+        {
+            var groups = left < groupsAtOnce ? left : groupsAtOnce;
+            // Short tiles are decoded one after the other, and multiplied together.
+            for (nint decoded = 0; decoded < groups;)
             {
-                var groups = left < groupsAtOnce ? left : groupsAtOnce;
-                DecodeGroups<TDecoder>(codes, groups, args->Table, args->WeightScales + tile * Columns, numbers);
-                var depth = (int)groups * TDecoder.Values;
-                Multiply(numbers, first, depth, args->Tiles * args->Groups * TDecoder.Values, args->Activations, rows, args->Result);
-                codes += groups * 64;
-                first += depth;
-                left -= groups;
+                var count = leftInTile < groups - decoded ? leftInTile : groups - decoded;
+                DecodeGroups<TDecoder>(codes, count, args->Table, scales, numbers + decoded * TDecoder.Values * Columns);
+                codes += count * 64;
+                decoded += count;
+                leftInTile -= count;
+                if (leftInTile == 0)
+                {
+                    leftInTile = args->Groups;
+                    scales += Columns;
+                }
             }
+            var depth = (int)groups * TDecoder.Values;
+            Multiply(numbers, first, depth, args->Tiles * args->Groups * TDecoder.Values, args->Activations, rows, args->Result);
+            first += depth;
+            left -= groups;
+        }
     }
 
     private void Multiply(float* numbers, int first, int depth, nint wholeDepth, float* x, int rows, float* sums)
@@ -133,17 +168,34 @@ internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
     {
         var low = Vector256.Load(scales);
         var high = Vector256.Load(scales + 8);
+        // While this part of the panel is multiplied, the next comes.
+        var next = BufferedDepth / TDecoder.Values * 64;
         for (; groups > 0; groups--, codes += 64, numbers += TDecoder.Values * Columns)
         {
+            Sse.Prefetch0(codes + next);
             var left = Vector256.Load((int*)codes);
             var right = Vector256.Load((int*)codes + 8);
-            for (var value = 0; value < TDecoder.Values; value++)
-            {
-                var target = numbers + Place<TDecoder>(value) * Columns;
-                (TDecoder.Decode(left, value, table) * low).Store(target);
-                (TDecoder.Decode(right, value, table) * high).Store(target + 8);
-            }
+            // Written out: the compiler does not unroll eight, and then computes places and shifts.
+            DecodeValue<TDecoder>(left, right, 0, table, low, high, numbers);
+            DecodeValue<TDecoder>(left, right, 1, table, low, high, numbers);
+            DecodeValue<TDecoder>(left, right, 2, table, low, high, numbers);
+            DecodeValue<TDecoder>(left, right, 3, table, low, high, numbers);
+            if (TDecoder.Values == 4)
+                continue;
+            DecodeValue<TDecoder>(left, right, 4, table, low, high, numbers);
+            DecodeValue<TDecoder>(left, right, 5, table, low, high, numbers);
+            DecodeValue<TDecoder>(left, right, 6, table, low, high, numbers);
+            DecodeValue<TDecoder>(left, right, 7, table, low, high, numbers);
         }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void DecodeValue<TDecoder>(Vector256<int> left, Vector256<int> right, int value, float* table, Vector256<float> low, Vector256<float> high, float* numbers)
+        where TDecoder : struct, IDecoder
+    {
+        var target = numbers + Place<TDecoder>(value) * Columns;
+        (TDecoder.Decode(left, value, table) * low).Store(target);
+        (TDecoder.Decode(right, value, table) * high).Store(target + 8);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -121,7 +121,7 @@ internal readonly unsafe struct Fp8Decoder<TType> : IDecoder
     {
         // The bits under a float's sign, exponent and mantissa give the number times a power of two.
         var top = Simd.ShiftLeftLogical(words, Vector128.CreateScalar(24 - 8 * value));
-        var bits = (top >> TType.Shift) & Vector256.Create(unchecked((int)(0x80000000 | 0x7F000000u >> TType.Shift)));
+        var bits = (top >> TType.Shift) & Vector256.Create(Fp8Layout.Mask(TType.Shift));
         return bits.AsSingle() * Vector256.Create(BitConverter.Int32BitsToSingle((127 + Fp8Layout.Exponent(TType.Shift)) << 23));
     }
 }

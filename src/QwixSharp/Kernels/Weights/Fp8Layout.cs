@@ -9,12 +9,19 @@ namespace QwixSharp.Kernels.Weights;
 /// </remarks>
 internal static unsafe class Fp8Layout
 {
+    /// <summary>log2 of the largest magnitude of a row whose products with such small numbers neither overflow nor become subnormal.</summary>
+    public const int RowExponent = 96;
+
     /// <summary>The shifts tried: from the top of the word to the place of a float's exponent, e4m3 first.</summary>
     private static readonly int[] Shifts = [4, 3];
 
     /// <summary>The power of two by which the shifted bits are smaller than the number.</summary>
     /// <param name="shift">4 for e4m3, 3 for e5m2.</param>
     public static int Exponent(int shift) => shift == 4 ? 120 : 112;
+
+    /// <summary>Of a code shifted into place: its sign and, below the copies of it that the shift makes, exponent and mantissa.</summary>
+    /// <param name="shift">4 for e4m3, 3 for e5m2.</param>
+    public static int Mask(int shift) => unchecked((int)(0x80000000 | 0x7F000000u >> shift));
 
     /// <summary>The shift that decodes every code that occurs, or 0.</summary>
     /// <param name="codes">The codes.</param>
