@@ -17,11 +17,8 @@ internal static unsafe class WideCodes
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Unpack(byte* codes, nint groups, short* unpacked)
     {
-        // While these are multiplied, the next come.
-        var next = groups * 64;
         for (; groups > 0; groups--, codes += 64, unpacked += 64)
         {
-            Sse.Prefetch0(codes + next);
             var left = Vector256.Load((short*)codes);
             var right = Vector256.Load((short*)codes + 16);
             Avx2.ShiftRightArithmetic(Avx2.ShiftLeftLogical(left, 8), 8).Store(unpacked);
