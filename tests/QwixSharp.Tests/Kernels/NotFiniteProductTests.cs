@@ -48,7 +48,7 @@ public unsafe class NotFiniteProductTests
     public void OfAProductOfCodes(string kernel, bool isStatic)
     {
         var random = new Random(11);
-        var selector = new KernelSelector([IntegerProductTests.Kernels.Single(k => k.Name == kernel)], []);
+        var selector = Sample.Pinned(IntegerProductTests.Kernels.Single(k => k.Name == kernel));
         for (var trial = 0; trial < 120; trial++)
         {
             var sample = new Case(random, trial);

@@ -174,15 +174,21 @@ internal static unsafe class FakeQuantPass
             var back = Vector256.Create(0 - zeroPoint);
             var from = Vector256.Create(least);
             var to = Vector256.Create(most);
-            for (; i + 8 <= count; i += 8)
+            var low = Vector256.Create(lowest);
+            var high = Vector256.Create(highest);
+            for (; i + 16 <= count; i += 16)
             {
                 Sse.Prefetch0(x + i + count);
                 var v = Vector256.Load(x + i);
+                var w = Vector256.Load(x + i + 8);
                 if (bits != null)
-                    bits[i >> 3] = BitMaskPass.Inside(v, from, to);
-                var rounded = Avx.RoundToNearestInteger(v * f / s + z);
-                rounded = Avx.Max(Vector256.Create(lowest), Avx.Min(Vector256.Create(highest), rounded));
-                Streaming.Store((rounded + back) * s, y + i, streams);
+                    *(ushort*)(bits + (i >> 3)) = (ushort)(BitMaskPass.Inside(v, from, to) | BitMaskPass.Inside(w, from, to) << 8);
+                v = Avx.RoundToNearestInteger(v * f / s + z);
+                w = Avx.RoundToNearestInteger(w * f / s + z);
+                v = Avx.Max(low, Avx.Min(high, v));
+                w = Avx.Max(low, Avx.Min(high, w));
+                Streaming.Store((v + back) * s, y + i, streams);
+                Streaming.Store((w + back) * s, y + i + 8, streams);
             }
         }
         if (bits != null)

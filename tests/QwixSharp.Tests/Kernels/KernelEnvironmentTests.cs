@@ -1,0 +1,54 @@
+using System.Diagnostics;
+using QwixSharp.Kernels;
+using QwixSharp.Kernels.Assembled;
+using QwixSharp.Kernels.Portable;
+
+namespace QwixSharp.Tests.Kernels;
+
+/// <summary>The environment variables that kernels obey. They are read once a process, so that a process of its own is asked.</summary>
+public class KernelEnvironmentTests
+{
+    [Fact]
+    public async Task AssembledKernelsCanBeTurnedOffAndChoicesPrinted()
+    {
+        var printed = await RunAlone(nameof(AProductWithoutAssembledKernels), new() { ["QWIXSHARP_ASSEMBLED"] = "0", ["QWIXSHARP_TRACE"] = "1" });
+        Assert.Contains("QwixSharp kernel: quantized activations x Int8 [40, 64] tile 64, M=7 -> ", printed);
+        Assert.DoesNotContain("assembled", printed);
+    }
+
+    [Fact]
+    public async Task NothingIsPrintedUnasked() =>
+        Assert.DoesNotContain("QwixSharp kernel", await RunAlone(nameof(AProductWithoutAssembledKernels), new() { ["QWIXSHARP_ASSEMBLED"] = "0", ["QWIXSHARP_TRACE"] = "0" }));
+
+    /// <summary>Runs in a process without assembled kernels alone.</summary>
+    [Fact(Explicit = true)]
+    public unsafe void AProductWithoutAssembledKernels()
+    {
+        Assert.False(AssembledMachine.IsAvailable);
+        var random = new Random(8);
+        using var weight = Sample.Integers(random, 40, 64, 64, 8);
+        var x = Sample.Floats(random, 7 * 64);
+        float[] actual = new float[7 * 40], expected = new float[7 * 40];
+        fixed (float* px = x, pa = actual, pe = expected)
+        {
+            MatMul.Dynamic(px, 64, 7, weight.Packed, new((nint)pa, 40), 1);
+            MatMul.Dynamic(px, 64, 7, weight.Packed, new((nint)pe, 40), 1, selector: Sample.Pinned(new PortableIntegerKernel()));
+        }
+        Assert.Equal(expected, actual);
+    }
+
+    /// <summary>Runs one of these tests, which must pass, and gives what was printed on standard error.</summary>
+    private static async Task<string> RunAlone(string test, Dictionary<string, string> variables)
+    {
+        var assembly = typeof(KernelEnvironmentTests).Assembly.Location;
+        var start = new ProcessStartInfo("dotnet", [assembly, "-method", $"{typeof(KernelEnvironmentTests).FullName}.{test}", "-explicit", "only"]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        foreach (var (name, value) in variables)
+            start.Environment[name] = value;
+        using var process = Process.Start(start)!;
+        var output = process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        var errors = await process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.True(process.ExitCode == 0 && (await output).Contains("Total: 1"), $"{await output}\n{errors}");
+        return errors;
+    }
+}
