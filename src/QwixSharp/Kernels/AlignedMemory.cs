@@ -5,7 +5,8 @@ namespace QwixSharp.Kernels;
 /// <summary>Native memory on a 64-byte boundary, cleared, freed by <see cref="SafeHandle.Dispose()"/> (or, as a safety net, by the finalizer).</summary>
 internal sealed unsafe partial class AlignedMemory : SafeHandle
 {
-    private const int Alignment = 64;
+    /// <summary>In bytes: a line of the cache, and the longest vector.</summary>
+    public const int Alignment = 64;
 
     /// <summary>Memory of this size and more asks for large pages: reading 4 KB after 4 KB, the processor looks up page after page.</summary>
     private const long LargePageBytes = 2L << 20, SmallestInLargePages = 4 * LargePageBytes;
@@ -35,6 +36,14 @@ internal sealed unsafe partial class AlignedMemory : SafeHandle
 
     /// <summary>The first byte.</summary>
     public byte* Pointer => (byte*)handle;
+
+    /// <summary>A size, rounded up so that what lies behind is aligned as well.</summary>
+    /// <param name="bytes">The size in bytes.</param>
+    public static long RoundUp(long bytes) => (bytes + Alignment - 1) & ~(Alignment - 1L);
+
+    /// <summary>The first aligned place in some room: vectors that lie across two lines of the cache take twice as long.</summary>
+    /// <param name="room">Where the room begins; it is <see cref="Alignment"/> bytes longer than what is kept there.</param>
+    public static byte* RoundUp(void* room) => (byte*)RoundUp((long)room);
 
     [LibraryImport("libc", EntryPoint = "madvise")]
     private static partial int Advise(void* address, nuint length, int advice);

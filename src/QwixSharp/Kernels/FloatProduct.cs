@@ -79,7 +79,7 @@ internal sealed unsafe class FloatProduct : KernelJob
     /// <summary>Room for the rows as the kernel wants them, and for scales in float32 where it wants these and the weight has others.</summary>
     private void Reserve(int threads)
     {
-        var exponentBytes = _direct ? 0 : (_x.Rows * 4L + 63) & ~63L;
+        var exponentBytes = _direct ? 0 : AlignedMemory.RoundUp(_x.Rows * 4L);
         var rowBytes = _direct ? 0 : _x.Rows * _weight.PaddedDepth * 4;
         _scaleBytes = _kernel.ReadsNarrowScales || _weight.ScaleFormat == FloatFormat.Float32 ? 0 : (long)_panelsAtOnce * _weight.Tiles * PackedWeight.PanelColumns * sizeof(float);
         if (!_direct || _scaleBytes > 0)

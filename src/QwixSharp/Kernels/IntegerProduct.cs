@@ -136,16 +136,14 @@ internal sealed unsafe class IntegerProduct : KernelJob
         var rows = (long)_input.Rows * _planes;
         if (_ownRows)
             rows = Math.Min(rows, (long)_blocksPerChunk * _blocks.Size(0) * _planes);
-        _packedBytes = Round(_packer.RowBytes * rows);
-        _sumBytes = Round(_weight.Tiles * rows * 4);
-        _codeBytes = Round(_weight.PaddedDepth * (_blocks.Count > 0 ? _blocks.Size(0) : 0) * _planes) + 64;
+        _packedBytes = AlignedMemory.RoundUp(_packer.RowBytes * rows);
+        _sumBytes = AlignedMemory.RoundUp(_weight.Tiles * rows * 4);
+        _codeBytes = AlignedMemory.RoundUp(_weight.PaddedDepth * (_blocks.Count > 0 ? _blocks.Size(0) : 0) * _planes) + 64;
         _scaleBytes = _kernel.ReadsNarrowScales ? 0 : (long)_panelsAtOnce * _weight.Tiles * PackedWeight.PanelColumns * sizeof(float);
-        _scratchBytes = _codeBytes + _scaleBytes + (_input.Format == FloatFormat.Float32 ? 0 : Round((long)_weight.Depth * sizeof(float)));
+        _scratchBytes = _codeBytes + _scaleBytes + (_input.Format == FloatFormat.Float32 ? 0 : AlignedMemory.RoundUp((long)_weight.Depth * sizeof(float)));
         var packed = (_packedBytes + 2 * _sumBytes) * (_ownRows ? threads : 1);
         _memory = _workspace.Reserve(packed + threads * _scratchBytes);
         _scratch = _memory + packed;
-
-        static long Round(long bytes) => (bytes + 63) & ~63L;
     }
 
     /// <summary>Packed rows from one on.</summary>

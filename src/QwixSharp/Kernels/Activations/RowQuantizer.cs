@@ -40,7 +40,8 @@ internal static unsafe class RowQuantizer
     /// An infinite scale would leave the sign of a result to codes, which do not have it: infinity ÷ infinity is no number. Softmax
     /// and ReLU make 0 of the wrong one, so that a finite number would come of it; of NaN none does.
     /// </summary>
-    private static float Usable(float scale) => scale < SmallestScale ? 1 : scale < float.PositiveInfinity ? scale : float.NaN;
+    /// <param name="scale">The scale as it was computed.</param>
+    public static float Usable(float scale) => scale < SmallestScale ? 1 : scale < float.PositiveInfinity ? scale : float.NaN;
 
     /// <summary>The largest magnitude; NaN if any value is NaN.</summary>
     /// <param name="x">The values.</param>

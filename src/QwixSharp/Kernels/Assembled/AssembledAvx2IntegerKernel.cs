@@ -15,7 +15,6 @@ namespace QwixSharp.Kernels.Assembled;
 internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
 {
     private const int Columns = PackedWeight.PanelColumns;
-    private const int FewRows = 4;
 
     /// <summary>Six parts, three where they are words, of which more would not stay in the first-level cache. Larger blocks save some unpacking.</summary>
     private const int MostRows = 6 * SumsEmitter.MostRows, MostRowsOfWords = 3 * SumsEmitter.MostRows;
@@ -24,7 +23,7 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     private const int GroupsAtOnce = 128;
 
     /// <summary>Bytes of an unpacked group: two steps of the kernels.</summary>
-    private const int UnpackedBytes = WideCodes.GroupBytes, StepsPerGroup = 2, CacheLine = 64;
+    private const int UnpackedBytes = WideCodes.GroupBytes, StepsPerGroup = 2;
 
     private readonly Avx2IntegerKernel _fewRows = new();
 
@@ -56,7 +55,7 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     public override void Run(IntegerTileArgs* args, CodeFormat format, bool tiled, int rows, int panels)
     {
         var areTilesShort = tiled && format == CodeFormat.Int4 && args->Groups <= ShortTileRow.MostGroups;
-        if (rows <= FewRows && !areTilesShort)
+        if (rows <= Avx2IntegerKernel.MostTogether && !areTilesShort)
         {
             _fewRows.Run(args, format, tiled, rows, panels);
             return;
@@ -89,8 +88,8 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     private static void SumTile(IntegerTileArgs* tiles, nint tile, byte* weights, CodeFormat format, int rows, int* sums)
     {
         var start = tiles->Start + tile * rows;
-        var room = stackalloc byte[GroupsAtOnce * UnpackedBytes + CacheLine];
-        var unpacked = Aligned(room);
+        var room = stackalloc byte[GroupsAtOnce * UnpackedBytes + AlignedMemory.Alignment];
+        var unpacked = AlignedMemory.RoundUp(room);
         for (var row = 0; row < rows; row++)
         {
             var value = Vector256.Create(start[row]);
@@ -129,8 +128,8 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void SumShortTiles(IntegerTileArgs* tiles, byte* weights, int rows, float* scales, float* totals)
     {
-        var room = stackalloc byte[GroupsAtOnce * UnpackedBytes + CacheLine];
-        var unpacked = Aligned(room);
+        var room = stackalloc byte[GroupsAtOnce * UnpackedBytes + AlignedMemory.Alignment];
+        var unpacked = AlignedMemory.RoundUp(room);
         new Span<float>(totals, rows * Columns).Clear();
         var steps = (int)tiles->Groups * StepsPerGroup;
         var tilesAtOnce = GroupsAtOnce / tiles->Groups;
@@ -151,9 +150,6 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
             SumsCode.RunBlock(SumsKind.HalfBytes, args, rows, AllSteps(tiles), tile * steps, steps);
         }
     }
-
-    /// <summary>Vectors that lie across two lines of the cache take twice as long.</summary>
-    private static byte* Aligned(byte* room) => (byte*)(((nint)room + CacheLine - 1) & ~(nint)(CacheLine - 1));
 
     private static nint AllSteps(IntegerTileArgs* tiles) => tiles->Tiles * tiles->Groups * StepsPerGroup;
 

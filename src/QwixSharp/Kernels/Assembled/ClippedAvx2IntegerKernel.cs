@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels.Activations;
+using QwixSharp.Kernels.Avx2Paths;
 using QwixSharp.Kernels.Weights;
 
 namespace QwixSharp.Kernels.Assembled;
@@ -14,16 +15,13 @@ internal sealed unsafe class ClippedAvx2IntegerKernel : IntegerKernel
 {
     private const int Columns = PackedWeight.PanelColumns, Half = 8;
 
-    /// <summary>Up to so many rows, <see cref="Avx2Paths.Avx2IntegerKernel"/> does not unpack.</summary>
-    private const int FewRows = 4;
-
     private const int RowsOfPart = ClippedEmitter.MostRows;
     private const int MostRows = 4 * RowsOfPart;
 
     /// <summary>Bytes of half the columns, unpacked for a part of K: 12 KB.</summary>
     private const int HalfBytes = ClippedPairs.StepsOfPart / 2 * ClippedEmitter.WeightBytes;
 
-    private const int StepBytes = 64, CacheLine = 64;
+    private const int StepBytes = 64;
 
     private static readonly CodeCache<ClippedShape> Code = new(ClippedEmitter.Emit);
 
@@ -41,7 +39,7 @@ internal sealed unsafe class ClippedAvx2IntegerKernel : IntegerKernel
 
     /// <inheritdoc/>
     public override bool Serves(PackedWeight weight, int rows) =>
-        rows > FewRows && weight.Format == CodeFormat.Int8 && weight.Tiles == 1 && !weight.IsShortLived && weight.Clips is not null;
+        rows > Avx2IntegerKernel.MostTogether && weight.Format == CodeFormat.Int8 && weight.Tiles == 1 && !weight.IsShortLived && weight.Clips is not null;
 
     /// <inheritdoc/>
     public override ActivationForm Form(CodeFormat format) => ActivationForm.Complements;
@@ -63,8 +61,8 @@ internal sealed unsafe class ClippedAvx2IntegerKernel : IntegerKernel
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void Run(IntegerTileArgs* args, CodeFormat format, bool tiled, int rows, int panels)
     {
-        var room = stackalloc byte[2 * HalfBytes + CacheLine];
-        var unpacked = (byte*)(((nint)room + CacheLine - 1) & ~(nint)(CacheLine - 1));
+        var room = stackalloc byte[2 * HalfBytes + AlignedMemory.Alignment];
+        var unpacked = AlignedMemory.RoundUp(room);
         var rests = stackalloc int[Columns * MostRows];
         var parts = stackalloc RowPart[MostRows / RowsOfPart];
         var steps = args->Groups;

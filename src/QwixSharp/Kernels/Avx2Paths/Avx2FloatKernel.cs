@@ -91,9 +91,8 @@ internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
             OneRow<TDecoder>(args);
             return;
         }
-        // Vectors that lie across two lines of the cache take twice as long.
         var room = stackalloc float[BufferedDepth * Columns + Columns];
-        var numbers = (float*)(((nint)room + 63) & ~(nint)63);
+        var numbers = (float*)AlignedMemory.RoundUp(room);
         new Span<float>(args->Result, rows * Columns).Clear();
         var codes = args->Weights;
         var scales = args->WeightScales;

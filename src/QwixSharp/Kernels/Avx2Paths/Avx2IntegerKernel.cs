@@ -12,6 +12,9 @@ namespace QwixSharp.Kernels.Avx2Paths;
 /// </summary>
 internal sealed unsafe class Avx2IntegerKernel : BlockKernel
 {
+    /// <summary>Rows that share codes which are unpacked in registers; with more, it pays to unpack into memory.</summary>
+    public const int MostTogether = 4;
+
     /// <inheritdoc/>
     public override string Name => "avx2";
 
@@ -25,7 +28,7 @@ internal sealed unsafe class Avx2IntegerKernel : BlockKernel
     public override int WeightBias(CodeFormat format) => format == CodeFormat.Int4 ? 8 : 0;
 
     /// <inheritdoc/>
-    public override bool PrefersPlanes(CodeFormat format, int rows) => format == CodeFormat.Int4 && rows <= 4;
+    public override bool PrefersPlanes(CodeFormat format, int rows) => format == CodeFormat.Int4 && rows <= MostTogether;
 
     /// <inheritdoc/>
     protected override void SumRows(byte* activations, byte* weights, CodeFormat format, int count, int rows, nint groups, int* start, int* sums)

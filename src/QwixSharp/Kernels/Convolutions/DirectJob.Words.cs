@@ -23,7 +23,7 @@ internal sealed unsafe partial class DirectJob
     /// <param name="imageBytes">The image's codes.</param>
     /// <param name="threads">How many threads take part.</param>
     private long WideRoom(long imageBytes, int threads) =>
-        !_kernel.TakesWords ? 0 : Round((imageBytes + 64) * sizeof(short)) + threads * (PanelsAtOnce * _weight.PanelBytes * sizeof(short) + Round(PanelsAtOnce * sizeof(nint)));
+        !_kernel.TakesWords ? 0 : AlignedMemory.RoundUp((imageBytes + 64) * sizeof(short)) + threads * (PanelsAtOnce * _weight.PanelBytes * sizeof(short) + AlignedMemory.RoundUp(PanelsAtOnce * sizeof(nint)));
 
     /// <summary>Lets windows be read from words.</summary>
     /// <param name="image">The image's codes, all of them.</param>
@@ -35,7 +35,7 @@ internal sealed unsafe partial class DirectJob
         _bytes = image;
         _byteCount = count;
         _words = (short*)room;
-        _panels = room + Round((count + 64) * sizeof(short));
+        _panels = room + AlignedMemory.RoundUp((count + 64) * sizeof(short));
         _unpacked = (nint*)(_panels + threads * PanelsAtOnce * _weight.PanelBytes * sizeof(short));
         new Span<nint>(_unpacked, threads * PanelsAtOnce).Fill(-1);
         _pitch *= sizeof(short);

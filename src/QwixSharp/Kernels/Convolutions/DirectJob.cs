@@ -101,8 +101,8 @@ internal sealed unsafe partial class DirectJob : KernelJob
         (_outHeight, _outWidth) = (shape.OutHeight, shape.OutWidth);
         var liesReady = image.Form == ImageForm.UnsignedCodes && shape.WidestPadding <= image.Margin && CanReadInPlace(kernel, shape);
 
-        long imageBytes = liesReady ? 0 : Round(PaddedImage.Bytes(shape)), segmentBytes = Round((long)weight.Segments * sizeof(nint));
-        var startBytes = Round((long)shape.Groups * weight.Panels * Columns * sizeof(int));
+        long imageBytes = liesReady ? 0 : AlignedMemory.RoundUp(PaddedImage.Bytes(shape)), segmentBytes = AlignedMemory.RoundUp((long)weight.Segments * sizeof(nint));
+        var startBytes = AlignedMemory.RoundUp((long)shape.Groups * weight.Panels * Columns * sizeof(int));
         var marginBytes = liesReady ? (shape.Height + 2L * image.Margin) * (shape.Width + 2 * image.Margin) * shape.Channels : 0;
         var memory = _workspace.Reserve(imageBytes + 64 + segmentBytes + startBytes + WideRoom(imageBytes + marginBytes, threads));
         _segments = (nint*)(memory + imageBytes + 64);
@@ -126,8 +126,6 @@ internal sealed unsafe partial class DirectJob : KernelJob
         for (var i = 0; i < shape.Groups * weight.Panels * Columns; i++)
             _start[i] = -(128 + image.ZeroPoint) * weight.Sums[i];
     }
-
-    private static long Round(long bytes) => (bytes + 63) & ~63L;
 
     private void Plan(int threads)
     {
@@ -212,7 +210,7 @@ internal sealed unsafe partial class DirectJob : KernelJob
     private void ConvolveRow(int worker, in SumsEpilogue epilogue, int group, int panel, int panels, int row)
     {
         var room = stackalloc int[PanelsAtOnce * 16 * Columns + 16];
-        var sums = (int*)(((nint)room + 63) & ~(nint)63);
+        var sums = (int*)AlignedMemory.RoundUp(room);
         ref readonly var block = ref panels == _panelsAtOnce ? ref _whole : ref _lastPanels;
         ref readonly var lastBlock = ref panels == _panelsAtOnce ? ref _lastWindows : ref _lastOfBoth;
         var place = group * _weight.Panels + panel;

@@ -10,9 +10,6 @@ namespace QwixSharp.Kernels.Passes;
 /// </summary>
 internal static unsafe class BFloat16Pass
 {
-    /// <summary>Scales below √(smallest normal number) become 1.</summary>
-    private static readonly float SmallestScale = MathF.ScaleB(1, -63);
-
     /// <summary>Symmetric absmax quantization.</summary>
     /// <param name="x">[rows, columns], bfloat16.</param>
     /// <param name="shape">The sizes.</param>
@@ -28,8 +25,7 @@ internal static unsafe class BFloat16Pass
             for (var tile = 0L; tile < shape.Tiles; tile++)
             {
                 var from = row * shape.Columns + tile * shape.TileSize;
-                var scale = Round(Widen(AbsMax(x + from, shape.Length(tile))) / range.Bound);
-                scale = scale < SmallestScale ? 1 : scale < float.PositiveInfinity ? scale : float.NaN;
+                var scale = RowQuantizer.Usable(Round(Widen(AbsMax(x + from, shape.Length(tile))) / range.Bound));
                 scales[row * shape.Tiles + tile] = (ushort)(BitConverter.SingleToUInt32Bits(scale) >> 16);
                 Quantize(x + from, shape.Length(tile), scale, range, codes + from);
             }

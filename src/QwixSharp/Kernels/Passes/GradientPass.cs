@@ -65,7 +65,7 @@ internal sealed unsafe class GradientPass : KernelJob
         job._scales = scales;
         job._acrossRows = acrossRows;
         job._next = 0;
-        job._scratchBytes = (scratchBytes + 63) & ~63L;
+        job._scratchBytes = AlignedMemory.RoundUp(scratchBytes);
         job._scratch = job._workspace.Reserve(job._scratchBytes * threads);
         KernelPool.Shared.Run(job, threads);
         job._workspace.Trim();

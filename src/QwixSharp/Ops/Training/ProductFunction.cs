@@ -56,28 +56,8 @@ internal sealed class ProductFunction : autograd.SingleTensorFunction<ProductFun
     }
 
     /// <inheritdoc/>
-    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
-    {
-        List<Tensor> none = [null!, null!, null!];
-        if (BackwardError.Repeat() || grad_output.IsInvalid)
-            return none;
-        ReturnedGradients.Free();
-        try
-        {
-            using var noGrad = no_grad();
-            using var scope = NewDisposeScope();
-            using var gradient = grad_output;
-            var (lhs, rhs) = ((ITrainedProduct)ctx.get_data(Key)).Backward(gradient, ctx.get_saved_variables());
-            ReturnedGradients.Keep(lhs, rhs);
-            return [null!, lhs!, rhs!];
-        }
-        catch (Exception error)
-        {
-            // An exception must not pass through the native code that called.
-            BackwardError.Report(error.Message);
-            return none;
-        }
-    }
+    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) =>
+        ReturnedGradients.Of(grad_output, gradient => ((ITrainedProduct)ctx.get_data(Key)).Backward(gradient, ctx.get_saved_variables()));
 
     /// <summary>
     /// A view in place of a parameter: its own gradient is then a new view of what <see cref="backward"/> returns, which

@@ -11,14 +11,30 @@ internal static class ReturnedGradients
     [ThreadStatic]
     private static List<Tensor>? _last;
 
-    /// <summary>Frees those of the call before.</summary>
-    internal static void Free()
+    /// <summary>What the backward pass of a function of three arguments returns, of which the first has no gradient.</summary>
+    /// <param name="incoming">The gradient of the function's result.</param>
+    /// <param name="compute">Computes the gradients of the second and the third argument; null for none.</param>
+    internal static List<Tensor> Of(Tensor incoming, Func<Tensor, (Tensor? Second, Tensor? Third)> compute)
     {
+        List<Tensor> none = [null!, null!, null!];
+        if (BackwardError.Repeat() || incoming.IsInvalid)
+            return none;
         _last?.ForEach(t => t.Dispose());
         _last = null;
+        try
+        {
+            using var noGrad = no_grad();
+            using var scope = NewDisposeScope();
+            using var gradient = incoming;
+            var (second, third) = compute(gradient);
+            _last = [.. new[] { second, third }.OfType<Tensor>().Select(t => t.MoveToOuterDisposeScope())];
+            return [null!, second!, third!];
+        }
+        catch (Exception error)
+        {
+            // An exception must not pass through the native code that called.
+            BackwardError.Report(error.Message);
+            return none;
+        }
     }
-
-    /// <summary>Keeps those of this call, for which the dispose scope that is open is left.</summary>
-    /// <param name="gradients">The gradients; null for none.</param>
-    internal static void Keep(params Tensor?[] gradients) => _last = [.. gradients.OfType<Tensor>().Select(t => t.MoveToOuterDisposeScope())];
 }

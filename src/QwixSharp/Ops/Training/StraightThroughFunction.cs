@@ -36,26 +36,6 @@ internal sealed class StraightThroughFunction : autograd.SingleTensorFunction<St
     }
 
     /// <inheritdoc/>
-    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output)
-    {
-        List<Tensor> none = [null!, null!, null!];
-        if (BackwardError.Repeat() || grad_output.IsInvalid)
-            return none;
-        ReturnedGradients.Free();
-        try
-        {
-            using var noGrad = no_grad();
-            using var scope = NewDisposeScope();
-            using var gradient = grad_output;
-            var result = ctx.get_data(Key) is SavedMask mask ? mask.Restore(ctx.get_saved_variables()).Apply(gradient, mayOverwrite: false) : gradient.alias();
-            ReturnedGradients.Keep(result);
-            return [null!, null!, result];
-        }
-        catch (Exception error)
-        {
-            // An exception must not pass through the native code that called.
-            BackwardError.Report(error.Message);
-            return none;
-        }
-    }
+    public override List<Tensor> backward(autograd.AutogradContext ctx, Tensor grad_output) => ReturnedGradients.Of(grad_output, gradient =>
+        (null, ctx.get_data(Key) is SavedMask mask ? mask.Restore(ctx.get_saved_variables()).Apply(gradient, mayOverwrite: false) : gradient.alias()));
 }
