@@ -136,16 +136,22 @@ internal static class Calibrator
     private static Tensor Reduced(Tensor x, long[] axes, bool largest) =>
         axes.Length == 0 ? x : largest ? x.amax(axes, keepdim: true) : x.amin(axes, keepdim: true);
 
-    /// <summary>A scale below the square root of the smallest normal number becomes 1, and an infinite one NaN: codes do not have the signs of infinities.</summary>
+    /// <summary>
+    /// A scale below the square root of the smallest normal number becomes 1, and an infinite one NaN: codes do not have the signs of infinities.
+    /// </summary>
+    /// <remarks>
+    /// Of two larger scales the product is a normal number. In float16 that root is 2⁻⁷, which scales of most weights are below, as are those
+    /// of activations below 1: their codes would all be 0. Products of float16 scales are taken in float32, so that only 0 becomes 1.
+    /// </remarks>
     private static Tensor Usable(Tensor scale)
     {
-        double tinySquareRoot = scale.dtype switch
+        double smallest = scale.dtype switch
         {
-            ScalarType.Float16 => double.Pow(2, -7),
+            ScalarType.Float16 => double.Pow(2, -24),
             ScalarType.Float64 => double.Pow(2, -511),
             _ => double.Pow(2, -63),
         };
-        return where(scale.lt(Like(tinySquareRoot, scale)), ones_like(scale), scale + (scale - scale));
+        return where(scale.lt(Like(smallest, scale)), ones_like(scale), scale + (scale - scale));
     }
 
     /// <summary>

@@ -1,6 +1,7 @@
 using CsCheck;
 using QwixSharp.Arrays;
 using QwixSharp.Numerics;
+using QwixSharp.Tests.Golden;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Arrays;
@@ -72,6 +73,26 @@ public class QuantizerTests
             var bound = Bound(qtype, wide, array.To(ScalarType.Float64)) + slack;
             Assert.True((back.to(ScalarType.Float64) - wide).abs().le(bound).all().item<bool>(), qtype.Name);
         }
+    }
+
+    /// <summary>As those of most weights are: their scales are small numbers of float16.</summary>
+    [Theory]
+    [InlineData("int8", 0.05)]
+    [InlineData("int4", 0.02)]
+    [InlineData("nf4", 0.005)]
+    [InlineData("fp8", 0.05)]
+    [InlineData("mxfp8", 0.05)]
+    [InlineData("int8", 0.001)]
+    public void SmallNumbersOfFloat16KeepTheirCodes(string name, double size)
+    {
+        using var scope = NewDisposeScope();
+        using var generator = new Generator(4);
+        var (channels, tiles) = Granularity(QType.Parse(name), 3, [8, 96]);
+        var x = (randn([8, 96], generator: generator) * size).to(ScalarType.Float16);
+        var wide = x.to(ScalarType.Float32);
+        double expected = GoldenValue.Snr(wide, Qwix.Quantize(wide, name, channels, tiles).Dequantize());
+
+        Assert.InRange(GoldenValue.Snr(wide, Qwix.Quantize(x, name, channels, tiles).Dequantize()), expected - 3, 100);
     }
 
     [Theory]

@@ -7,7 +7,7 @@ public unsafe class FloatProductTests
     /// <summary>What the machine's own selector takes, digit planes included.</summary>
     private const string Default = "default";
 
-    private static readonly string[] Formats = ["int8", "int4", "int2", "nf4", "e4m3", "e5m2", "odd table"];
+    private static readonly string[] Formats = ["int8", "int4", "int2", "nf4", "e4m3", "e5m2", "mxfp8", "mxfp4", "nvfp4", "odd table"];
 
     public static TheoryData<string, string> KernelsAndFormats()
     {
@@ -126,6 +126,9 @@ public unsafe class FloatProductTests
         "nf4" => Sample.Codebook(random, n, k, tile, Sample.Nf4),
         "e4m3" => Sample.Bytes(random, n, k, tile, Sample.E4M3),
         "e5m2" => Sample.Bytes(random, n, k, tile, Sample.E5M2),
+        "mxfp8" => Sample.Bytes(random, n, k, tile, Sample.E4M3, Sample.PowersOfTwo(random, n, k, tile)),
+        "mxfp4" => Sample.Codebook(random, n, k, tile, Sample.E2M1, Sample.PowersOfTwo(random, n, k, tile)),
+        "nvfp4" => Sample.Codebook(random, n, k, tile, Sample.E2M1, Sample.SmallFloats(random, n, k, tile)),
         _ => Sample.Bytes(random, n, k, tile, [.. Enumerable.Range(0, 256).Select(i => MathF.Sin(i))]),
     };
 

@@ -14,6 +14,7 @@ internal sealed unsafe class Sample : IDisposable
     ];
 
     public static readonly float[] E4M3 = [.. Enumerable.Range(0, 256).Select(code => Fp8(code, mantissaBits: 3, bias: 7, isE4M3: true))];
+    public static readonly float[] E2M1 = [0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0f, -0.5f, -1, -1.5f, -2, -3, -4, -6];
     public static readonly float[] E5M2 = [.. Enumerable.Range(0, 256).Select(code => Fp8(code, mantissaBits: 2, bias: 15, isE4M3: false))];
 
     public required PackedWeight Packed { get; init; }
@@ -66,10 +67,10 @@ internal sealed unsafe class Sample : IDisposable
             return new Sample { Packed = PackedWeight.FromIntegers(c, s, n, k, tile, bits), N = n, K = k, Tile = tile, Codes = codes, Scales = scales };
     }
 
-    public static Sample Codebook(Random random, int n, int k, int tile, float[] table)
+    public static Sample Codebook(Random random, int n, int k, int tile, float[] table, float[]? ownScales = null)
     {
         var codes = RandomBytes(random, n * k, 16);
-        var scales = RandomScales(random, n, k, tile);
+        var scales = ownScales ?? RandomScales(random, n, k, tile);
         fixed (sbyte* c = codes)
         fixed (float* s = scales)
             return new Sample
@@ -84,13 +85,13 @@ internal sealed unsafe class Sample : IDisposable
             };
     }
 
-    public static Sample Bytes(Random random, int n, int k, int tile, float[] table)
+    public static Sample Bytes(Random random, int n, int k, int tile, float[] table, float[]? ownScales = null)
     {
         var codes = RandomBytes(random, n * k, 256);
         for (var i = 0; i < codes.Length; i++)
             if (!float.IsFinite(table[(byte)codes[i]]))
                 codes[i] = 0x11;
-        var scales = RandomScales(random, n, k, tile);
+        var scales = ownScales ?? RandomScales(random, n, k, tile);
         fixed (sbyte* c = codes)
         fixed (float* s = scales)
             return new Sample
@@ -107,6 +108,14 @@ internal sealed unsafe class Sample : IDisposable
 
     public static float[] Floats(Random random, int count, float size = 1) =>
         [.. Enumerable.Range(0, count).Select(_ => (float)((random.NextDouble() * 2 - 1) * size))];
+
+    /// <summary>The scales of mxfp8 and mxfp4, far apart within a row.</summary>
+    public static float[] PowersOfTwo(Random random, int n, int k, int tile) =>
+        [.. Enumerable.Range(0, n * ((k + tile - 1) / tile)).Select(_ => MathF.ScaleB(1, random.Next(-40, 12)))];
+
+    /// <summary>The scales of nvfp4: positive numbers of e4m3, the smallest of which are subnormal.</summary>
+    public static float[] SmallFloats(Random random, int n, int k, int tile) =>
+        [.. Enumerable.Range(0, n * ((k + tile - 1) / tile)).Select(_ => E4M3[random.Next(1, 127)])];
 
     public void Dispose() => Packed.Dispose();
 

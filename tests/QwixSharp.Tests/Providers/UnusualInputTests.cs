@@ -39,6 +39,9 @@ public class UnusualInputTests
         foreach (var input in new[] { WithGaps(x), AtAnOffset(x), x.transpose(0, -1).contiguous().transpose(0, -1) })
             Assert.True(expected.allclose(quantized.call(input), rtol: 1e-5, atol: 1e-5), "the same numbers elsewhere in memory");
 
+        var repeated = x.narrow(-1, 0, 1).expand(x.shape);
+        Assert.True(quantized.call(repeated.contiguous()).allclose(quantized.call(repeated), rtol: 1e-5, atol: 1e-5), "one number in memory for all of a row");
+
         foreach (int length in new[] { 0, 1 })
         {
             var part = x.narrow(0, 0, length);
@@ -52,6 +55,62 @@ public class UnusualInputTests
         }
 
         Assert.True(expected.equal(quantized.call(x)).all().item<bool>(), "the model stays as it is");
+    }
+
+    /// <summary>More rows than two bytes can count, each computed as it is alone.</summary>
+    [Theory]
+    [InlineData("int8")]
+    [InlineData("int4, tiles")]
+    [InlineData("nf4")]
+    [InlineData("int8 × int8")]
+    [InlineData("int4 × int8, tiles")]
+    [InlineData("fp8 × fp8")]
+    public void AHundredThousandRows(string rule)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var model = Sequential(Linear(64, 24), ReLU(), Linear(24, 5));
+        var x = rand(100_003, 64) - 0.5;
+        using var quantized = Qwix.QuantizeModel(model, new PtqProvider([Rules[rule] with { TileSize = Rules[rule].TileSize is null ? null : 8 }]), x[..2]);
+        var all = quantized.call(x);
+        foreach (int row in new[] { 0, 32_768, 65_535, 65_536, 100_002 })
+            Assert.True(all[row].allclose(quantized.call(x.narrow(0, row, 1))[0], rtol: 1e-5, atol: 1e-5), $"row {row}");
+    }
+
+    /// <summary>Many callers, and a number of threads that changes under them.</summary>
+    [Theory]
+    [InlineData("int8")]
+    [InlineData("int8 × int8")]
+    [InlineData("int4 × int8, tiles")]
+    public void TheNumberOfThreadsChangesWhileAModelRuns(string rule)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var model = Sequential(Linear(64, 96), ReLU(), Linear(96, 32));
+        var x = randn(40, 64);
+        using var quantized = Qwix.QuantizeModel(model, new PtqProvider([Rules[rule]]), x);
+        var expected = quantized.call(x).bytes.ToArray();
+        int before = get_num_threads();
+        using var done = new CancellationTokenSource();
+        var changing = Task.Run(() =>
+        {
+            for (int i = 0; !done.IsCancellationRequested; i++)
+                set_num_threads(1 + (i % 4));
+        });
+
+        Parallel.For(0, 8, new ParallelOptions { MaxDegreeOfParallelism = 8 }, _ =>
+        {
+            using var ofThread = no_grad();
+            for (int call = 0; call < 25; call++)
+            {
+                using var ofCall = NewDisposeScope();
+                Assert.Equal(expected, quantized.call(x).bytes.ToArray());
+            }
+        });
+
+        done.Cancel();
+        changing.Wait();
+        set_num_threads(before);
     }
 
     /// <summary>Every second element of rows that lie apart.</summary>
