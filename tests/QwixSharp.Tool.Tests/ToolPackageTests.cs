@@ -12,8 +12,9 @@ public sealed class ToolPackageTests
     public async Task TheToolIsInstalledFromItsPackage()
     {
         using var folder = new TemporaryFolder();
+        // The code is that of the build which these tests run from, and its analyzers have seen it.
         await DotnetCommand.Run(
-            RepositoryFolder.Path, "pack", Path.Combine("src", "QwixSharp.Tool"), "-c", "Release", "-v", "quiet", "--artifacts-path", folder["artifacts"], "-o", folder["feed"]);
+            RepositoryFolder.Path, "pack", Path.Combine("src", "QwixSharp.Tool"), "-c", "Release", "-v", "quiet", "--artifacts-path", folder["artifacts"], "-o", folder["feed"], "-p:RunAnalyzers=false");
         Directory.Delete(folder["artifacts"], recursive: true);
         await DotnetCommand.Run(folder.Path, "tool", "install", "QwixSharp.Tool", "--tool-path", folder["tool"], "--add-source", folder["feed"]);
         using var tiny = new TinyCheckpoint();

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using QwixSharp.Kernels;
 using QwixSharp.Kernels.Assembled;
 using QwixSharp.Kernels.Portable;
+using QwixSharp.Kernels.Threading;
 
 namespace QwixSharp.Tests.Kernels;
 
@@ -17,21 +18,35 @@ public class KernelEnvironmentTests
     }
 
     [Fact]
-    public async Task NothingIsPrintedUnasked() =>
-        Assert.DoesNotContain("QwixSharp kernel", await RunAlone(nameof(AProductWithoutAssembledKernels), new() { ["QWIXSHARP_ASSEMBLED"] = "0", ["QWIXSHARP_TRACE"] = "0" }));
+    public async Task LibtorchsThreadsCanBeLeftAloneAndNothingIsPrintedUnasked() =>
+        Assert.DoesNotContain("QwixSharp kernel", await RunAlone(nameof(AProductOnThreadsOfOurOwn), new() { ["QWIXSHARP_OPENMP"] = "0", ["QWIXSHARP_TRACE"] = "0" }));
 
     /// <summary>Runs in a process without assembled kernels alone.</summary>
     [Fact(Explicit = true)]
-    public unsafe void AProductWithoutAssembledKernels()
+    public void AProductWithoutAssembledKernels()
     {
         Assert.False(AssembledMachine.IsAvailable);
+        CheckProduct(threads: 1);
+    }
+
+    /// <summary>Runs in a process without libtorch's threads alone.</summary>
+    [Fact(Explicit = true)]
+    public void AProductOnThreadsOfOurOwn()
+    {
+        TorchSharp.torch.ones(1).Dispose(); // loads libtorch
+        CheckProduct(threads: 2);
+        Assert.False(SpinWait.SpinUntil(() => OpenMpTeam.IsAvailable, 1000));
+    }
+
+    private static unsafe void CheckProduct(int threads)
+    {
         var random = new Random(8);
         using var weight = Sample.Integers(random, 40, 64, 64, 8);
         var x = Sample.Floats(random, 7 * 64);
         float[] actual = new float[7 * 40], expected = new float[7 * 40];
         fixed (float* px = x, pa = actual, pe = expected)
         {
-            MatMul.Dynamic(px, 64, 7, weight.Packed, new((nint)pa, 40), 1);
+            MatMul.Dynamic(px, 64, 7, weight.Packed, new((nint)pa, 40), threads);
             MatMul.Dynamic(px, 64, 7, weight.Packed, new((nint)pe, 40), 1, selector: Sample.Pinned(new PortableIntegerKernel()));
         }
         Assert.Equal(expected, actual);

@@ -7,7 +7,7 @@ namespace QwixSharp.Tests.Ops;
 
 public class RowLookupTests
 {
-    public static TheoryData<string, long> Types => new() { { "int8", 32 }, { "int4", 8 }, { "int8", 8 }, { "nf4", 16 }, { "fp8", 32 } };
+    public static TheoryData<string, long> Types => new() { { "int8", 32 }, { "int4", 8 }, { "int8", 8 }, { "int5", 32 }, { "int2", 8 }, { "int1", 32 }, { "nf4", 16 }, { "fp8", 32 }, { "float8_e5m2", 8 }, { "mxfp8", 32 }, { "mxfp4", 32 }, { "nvfp4", 16 } };
 
     [Theory]
     [MemberData(nameof(Types))]

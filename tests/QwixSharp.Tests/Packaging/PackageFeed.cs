@@ -32,10 +32,11 @@ public sealed class PackageFeed : IAsyncLifetime
               </packageSources>
             </configuration>
             """);
-        // With an artifacts path of its own, packing does not disturb the build that these tests run from.
+        // With an artifacts path of its own, packing does not disturb the build that these tests run from, in which analyzers have seen
+        // the same code.
         await DotnetCommand.Run(
             RepositoryFolder.Path, "pack", Path.Combine("src", "QwixSharp"), "-c", "Release", "-v", "quiet",
-            "--artifacts-path", Path.Combine(Folder, "artifacts"), "-o", Path.Combine(Folder, "feed"), $"-p:PackageVersion={Version}");
+            "--artifacts-path", Path.Combine(Folder, "artifacts"), "-o", Path.Combine(Folder, "feed"), $"-p:PackageVersion={Version}", "-p:RunAnalyzers=false");
     }
 
     /// <inheritdoc />

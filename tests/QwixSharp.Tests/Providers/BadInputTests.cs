@@ -118,6 +118,29 @@ public class BadInputTests
     }
 
     [Fact]
+    public void ParamsWithoutValues()
+    {
+        using var scope = NewDisposeScope();
+        using var model = new TwoLayer();
+        using var quantized = Qwix.QuantizeModel(model, new PtqProvider([Int8]), randn(4, 32));
+        var error = Assert.Throws<QwixException>(() => Qwix.QuantizeParams(new Dictionary<string, Tensor> { ["first.weight"] = empty([64, 32], device: META) }, quantized));
+        Assert.Contains("\"first.weight\" is on the meta device", error.Message);
+    }
+
+    [Fact]
+    public void WeightsAreFiniteThoughTheirSumIsNot()
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var model = nn.Linear(32, 4);
+        model.weight!.fill_(3e38);
+        using var quantized = Qwix.QuantizeModel(model, new PtqProvider([Int8]), randn(2, 32));
+        var entries = Qwix.QuantizeParams(model.state_dict(), quantized);
+        Assert.Equal(quantized.Weights["weight"].Scale.bytes.ToArray(), entries["weight.scale"].bytes.ToArray());
+        Assert.True(entries["weight.scale"].isfinite().all().item<bool>());
+    }
+
+    [Fact]
     public void ExtraParamsAreLeftOutWhereAllowed()
     {
         using var scope = NewDisposeScope();

@@ -53,6 +53,8 @@ internal static class ParamsQuantizer
     {
         if (!Numerics.Codec.IsQuantizable(tensor.dtype))
             throw new QwixException($"Parameter \"{name}\" is {tensor.dtype} and cannot be quantized: only float16, bfloat16, float32 and float64 can be.");
+        if (tensor.device_type == TorchSharp.DeviceType.META)
+            throw new QwixException($"Parameter \"{name}\" is on the meta device and has no values. Only the abstract model may be; give the parameters as they were saved.");
         if (!NotFinite.IsNowhereIn(tensor))
             throw new QwixException($"Parameter \"{name}\" has NaN or infinite values. Quantize a model whose weights are finite.");
         using var noGrad = no_grad();
