@@ -91,26 +91,32 @@ public class UnusualInputTests
         using var quantized = Qwix.QuantizeModel(model, new PtqProvider([Rules[rule]]), x);
         var expected = quantized.call(x).bytes.ToArray();
         int before = get_num_threads();
-        using var done = new CancellationTokenSource();
-        var changing = Task.Run(() =>
+        bool isDone = false;
+        var changing = new Thread(() =>
         {
-            for (int i = 0; !done.IsCancellationRequested; i++)
+            for (int i = 0; !Volatile.Read(ref isDone); i++)
                 set_num_threads(1 + (i % 4));
         });
+        changing.Start();
 
-        Parallel.For(0, 8, new ParallelOptions { MaxDegreeOfParallelism = 8 }, _ =>
+        try
         {
-            using var ofThread = no_grad();
-            for (int call = 0; call < 25; call++)
+            Parallel.For(0, 8, new ParallelOptions { MaxDegreeOfParallelism = 8 }, _ =>
             {
-                using var ofCall = NewDisposeScope();
-                Assert.Equal(expected, quantized.call(x).bytes.ToArray());
-            }
-        });
-
-        done.Cancel();
-        changing.Wait();
-        set_num_threads(before);
+                using var ofThread = no_grad();
+                for (int call = 0; call < 25; call++)
+                {
+                    using var ofCall = NewDisposeScope();
+                    Assert.Equal(expected, quantized.call(x).bytes.ToArray());
+                }
+            });
+        }
+        finally
+        {
+            Volatile.Write(ref isDone, true);
+            changing.Join();
+            set_num_threads(before);
+        }
     }
 
     /// <summary>Every second element of rows that lie apart.</summary>
