@@ -1,3 +1,4 @@
+using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.ArmPaths;
 using QwixSharp.Kernels.Assembled;
 using QwixSharp.Kernels.Avx2Paths;
@@ -16,7 +17,6 @@ internal sealed class KernelSelector
     private static readonly bool Trace = Environment.GetEnvironmentVariable("QWIXSHARP_TRACE") == "1";
 
     private readonly IntegerKernel[] _integer;
-    private readonly IntegerKernel? _general;
     private readonly FloatKernel[] _float;
     private readonly WindowKernel[] _windows;
     private readonly HashSet<string> _told = [];
@@ -29,7 +29,6 @@ internal sealed class KernelSelector
     {
         _windows = [.. (windows ?? []).Where(k => k.IsSupported)];
         _integer = [.. integer.Where(k => k.IsSupported)];
-        _general = Array.Find(_integer, k => k.IsGeneral);
         _float = [.. floating.Where(k => k.IsSupported)];
     }
 
@@ -37,7 +36,7 @@ internal sealed class KernelSelector
     public static KernelSelector Default { get; } = new(AllIntegerKernels(), AllFloatKernels(), AllWindowKernels());
 
     /// <summary>Every integer kernel, the fastest first, whether or not this machine runs it.</summary>
-    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new ClippedAvx2IntegerKernel(), new AssembledAvx2IntegerKernel(), new Avx2IntegerKernel(), new ArmDotKernel<ArmDot>(), new ArmDotKernel<AdvSimdDot>(), new PortableIntegerKernel()];
+    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new ClippedAvx2IntegerKernel(), new HalfByteAvx2IntegerKernel(), new AssembledAvx2IntegerKernel(), new Avx2IntegerKernel(), new ArmDotKernel<ArmDot>(), new ArmDotKernel<AdvSimdDot>(), new PortableIntegerKernel()];
 
     /// <summary>Every weight-only kernel, the fastest first, whether or not this machine runs it.</summary>
     public static IEnumerable<FloatKernel> AllFloatKernels() => [new AssembledFloatKernel(), new Avx2FloatKernel(isAssembled: true), new Avx2FloatKernel(isAssembled: false), new PortableFloatKernel()];
@@ -89,18 +88,29 @@ internal sealed class KernelSelector
     }
 
     /// <summary>
-    /// The integer kernel that serves float32 activations split into <see cref="Activations.DigitPlanes"/>, or null when the
+    /// The integer kernel that serves float32 activations split into <see cref="DigitPlanes"/>, or null when the
     /// weight-only kernel is better.
     /// </summary>
     /// <param name="weight">The weight.</param>
     /// <param name="rows">M.</param>
     public IntegerKernel? Planes(PackedWeight weight, int rows)
     {
-        if (!weight.IsInteger || _general?.PrefersPlanes(weight.Format, rows) != true)
+        if (!weight.IsInteger)
             return null;
-        if (Trace)
-            Tell($"{_general.Name}, three bytes a value", "float32 activations", weight, rows);
-        return _general;
+        foreach (var kernel in _integer)
+        {
+            // What one that serves some weights alone does not take is left to the best that serves all.
+            if (!kernel.Serves(weight, rows * DigitPlanes.Count) || !kernel.PrefersPlanes(weight.Format, rows))
+            {
+                if (kernel.IsGeneral)
+                    break;
+                continue;
+            }
+            if (Trace)
+                Tell($"{kernel.Name}, three bytes a value", "float32 activations", weight, rows);
+            return kernel;
+        }
+        return null;
     }
 
     /// <summary>
