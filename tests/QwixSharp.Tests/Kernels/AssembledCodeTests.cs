@@ -21,6 +21,7 @@ public unsafe class AssembledCodeTests
     private static readonly CodeCache<SumsShape> SumsCode = new(SumsEmitter.Emit);
     private static readonly CodeCache<HalfByteShape> HalfByteCode = new(HalfByteEmitter.Emit);
     private static readonly CodeCache<ClippedShape> ClippedCode = new(ClippedEmitter.Emit);
+    private static readonly CodeCache<ClippedWindowShape> ClippedWindowCode = new(ClippedWindowEmitter.Emit);
 
     public static TheoryData<int, int, bool, bool> IntegerShapes()
     {
@@ -109,6 +110,18 @@ public unsafe class AssembledCodeTests
     }
 
     [Fact]
+    public void KernelsOfClippedWindowsOfBothConventionsAgree()
+    {
+        Assert.SkipUnless(AssembledMachine.IsAvailable && !OperatingSystem.IsWindows(), "needs AVX2 and the System V convention");
+        foreach (var windows in new[] { 1, 5, ClippedWindowEmitter.MostWindows })
+            foreach (var isNarrow in new[] { false, true })
+            {
+                var shape = new ClippedWindowShape(windows, Step: 8, isNarrow, IsWindows: false);
+                Assert.Equal(RunClippedWindows(shape, throughBridge: false), RunClippedWindows(shape with { IsWindows = true }, throughBridge: true));
+            }
+    }
+
+    [Fact]
     public void HalfByteKernelsOfBothConventionsAgree()
     {
         Assert.SkipUnless(AssembledMachine.IsAvailable && !OperatingSystem.IsWindows(), "needs AVX2 and the System V convention");
@@ -130,6 +143,7 @@ public unsafe class AssembledCodeTests
         CheckRegisters(HalfByteCode.Assemble(new HalfByteShape(Rows: 6, TileSteps: 40, IsWindows: true)), allowed);
         CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.Words, Rows: 6, RowBytes: 4, HasSegments: true, IsWindows: true)), allowed);
         CheckRegisters(ClippedCode.Assemble(new ClippedShape(ClippedEmitter.MostRows, IsWindows: true)), allowed);
+        CheckRegisters(ClippedWindowCode.Assemble(new ClippedWindowShape(ClippedWindowEmitter.MostWindows, Step: 128, IsNarrow: false, IsWindows: true)), allowed);
     }
 
     private static void CheckRegisters(byte[] code, HashSet<Register> allowed)
@@ -191,6 +205,32 @@ public unsafe class AssembledCodeTests
         args.TileBytes = 4 * shape.Rows;
         Call(HalfByteCode.Get(shape), &args, throughBridge);
         return new ReadOnlySpan<byte>(result.Pointer, shape.Rows * 64).ToArray();
+    }
+
+    private static byte[] RunClippedWindows(ClippedWindowShape shape, bool throughBridge)
+    {
+        const int Groups = 6, Segments = 3, Rests = 2;
+        var random = new Random(1);
+        using var image = Random(random, 1000);
+        using var weights = Random(random, Segments * Groups * 64);
+        using var rests = Random(random, Rests * 32);
+        using var start = Random(random, 32);
+        using var result = new AlignedMemory(shape.Windows * 64);
+        nint* segments = stackalloc nint[Segments] { 0, 40, 200 }, places = stackalloc nint[Rests] { 8, 52 };
+        new Span<byte>(result.Pointer, shape.Windows * 64).Clear();
+        ClippedWindowArgs args = default;
+        args.Image = image.Pointer;
+        args.Segments = segments;
+        args.SegmentCount = Segments;
+        args.Groups = Groups;
+        args.Weights = (sbyte*)weights.Pointer;
+        args.Start = (int*)start.Pointer;
+        args.Sums = (int*)result.Pointer;
+        args.RestPlaces = places;
+        args.Rests = (sbyte*)rests.Pointer;
+        args.RestCount = Rests;
+        Call(ClippedWindowCode.Get(shape), &args, throughBridge);
+        return new ReadOnlySpan<byte>(result.Pointer, shape.Windows * 64).ToArray();
     }
 
     private static byte[] RunInteger(IntegerShape shape, bool throughBridge) =>

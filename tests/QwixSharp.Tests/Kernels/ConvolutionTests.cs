@@ -139,6 +139,13 @@ public unsafe partial class ConvolutionTests
     }
 
     [Fact]
+    public void WhatIsNeverNegativeIsKnown()
+    {
+        Assert.All([ImageActivation.Relu, ImageActivation.Clamp(0, 6), ImageActivation.Clamp(1, 0), ImageActivation.HardSigmoid], a => Assert.True(a.IsNeverNegative));
+        Assert.All([default, ImageActivation.Clamp(-1, 6), ImageActivation.Clamp(3, -3), ImageActivation.Clamp(float.NaN, 6), ImageActivation.HardSwish], a => Assert.False(a.IsNeverNegative));
+    }
+
+    [Fact]
     public void SizesThatDoNotFitAreNamed()
     {
         var shape = new ConvolutionShape { Height = 2, Width = 9, Channels = 4, OutChannels = 4, KernelHeight = 3, KernelWidth = 3 };
