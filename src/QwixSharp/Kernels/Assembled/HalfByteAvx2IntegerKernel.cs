@@ -23,7 +23,7 @@ internal sealed unsafe class HalfByteAvx2IntegerKernel : IntegerKernel
     /// <summary>Bytes of an unpacked group, and groups that are unpacked together: 16 KB.</summary>
     private const int UnpackedBytes = 128, GroupsAtOnce = 128;
 
-    private const int WordBytes = 4;
+    private const int WordBytes = 4, PartialBytes = RowsOfPart * Columns * sizeof(int);
 
     private static readonly CodeCache<HalfByteShape> Code = new(HalfByteEmitter.Emit);
 
@@ -109,10 +109,11 @@ internal sealed unsafe class HalfByteAvx2IntegerKernel : IntegerKernel
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void SumTiles(IntegerTileArgs* tiles, int rows)
     {
-        var room = stackalloc byte[GroupsAtOnce * UnpackedBytes + AlignedMemory.Alignment];
+        var room = stackalloc byte[GroupsAtOnce * UnpackedBytes + PartialBytes + AlignedMemory.Alignment];
         var unpacked = AlignedMemory.RoundUp(room);
         Unsafe.SkipInit(out HalfByteArgs args);
         args.Weights = unpacked;
+        args.Partial = (int*)(unpacked + GroupsAtOnce * UnpackedBytes);
         args.TileBytes = rows * sizeof(float);
         var codes = tiles->Weights;
         var tilesAtOnce = GroupsAtOnce / tiles->Groups;
