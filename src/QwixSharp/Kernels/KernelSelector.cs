@@ -42,7 +42,7 @@ internal sealed class KernelSelector
     public static IEnumerable<FloatKernel> AllFloatKernels() => [new AssembledFloatKernel(), new Avx2FloatKernel(isAssembled: true), new Avx2FloatKernel(isAssembled: false), new PortableFloatKernel()];
 
     /// <summary>Every kernel for convolutions, the fastest first, whether or not this machine runs it.</summary>
-    public static IEnumerable<WindowKernel> AllWindowKernels() => [new AssembledWindowKernel(useVnni: true), new DotWindowKernel<AvxVnniDot>(), new AssembledWindowKernel(useVnni: false), new AssembledAvx2WindowKernel(), new DotWindowKernel<WidenedDot>()];
+    public static IEnumerable<WindowKernel> AllWindowKernels() => [new AssembledWindowKernel(useVnni: true), new DotWindowKernel<AvxVnniDot>(), new AssembledWindowKernel(useVnni: false), new ClippedAvx2WindowKernel(forNarrow: true), new ClippedAvx2WindowKernel(forNarrow: false), new AssembledAvx2WindowKernel(), new DotWindowKernel<WidenedDot>()];
 
     /// <summary>The kernel for quantized activations and this weight.</summary>
     /// <param name="weight">The weight.</param>
@@ -114,18 +114,24 @@ internal sealed class KernelSelector
     }
 
     /// <summary>
-    /// The kernel for a convolution, or null where windows become the rows of a product: without such a kernel, for windows so long
+    /// Whether there is a kernel for a convolution. Where not, windows become the rows of a product: without such a kernel, for windows so long
     /// that sums need parts, and for codes of up to four bits, which stay packed two in a byte.
     /// </summary>
     /// <param name="shape">The sizes.</param>
     /// <param name="bits">The bits of the weight's codes.</param>
-    public WindowKernel? Windows(in ConvolutionShape shape, int bits)
+    public bool ServesWindows(in ConvolutionShape shape, int bits) =>
+        Array.Exists(_windows, k => k.IsGeneral) && bits > 4 && shape.WindowSize <= DirectConvolution.LongestWindow;
+
+    /// <summary>The kernel for a convolution that <see cref="ServesWindows"/>.</summary>
+    /// <param name="weight">The weight.</param>
+    /// <param name="shape">The sizes.</param>
+    /// <param name="isNarrow">Whether images are <see cref="ConvolutionInput.IsNarrow"/>.</param>
+    public WindowKernel Windows(SegmentedWeight weight, in ConvolutionShape shape, bool isNarrow)
     {
-        if (_windows.Length == 0 || bits <= 4 || shape.WindowSize > DirectConvolution.LongestWindow)
-            return null;
+        var kernel = Array.Find(_windows, k => k.Serves(weight, isNarrow))!;
         if (Trace)
-            Tell($"QwixSharp kernel: convolution {shape.KernelHeight}x{shape.KernelWidth}, {shape.Channels} -> {shape.OutChannels} channels -> {_windows[0].Name}");
-        return _windows[0];
+            Tell($"QwixSharp kernel: convolution {shape.KernelHeight}x{shape.KernelWidth}, {shape.Channels} -> {shape.OutChannels} channels -> {kernel.Name}");
+        return kernel;
     }
 
     /// <summary>
