@@ -30,6 +30,9 @@ internal sealed unsafe class IntegerProduct : KernelJob
     /// <summary>The most rows times panels of a block.</summary>
     private const int MostVectors = 128;
 
+    /// <summary>Bytes of a block's sums. They are aligned: kernels of short tiles read and write them often.</summary>
+    private const int ResultBytes = MostVectors * PackedWeight.PanelColumns * sizeof(float);
+
     [ThreadStatic]
     private static IntegerProduct? _cached;
 
@@ -207,7 +210,8 @@ internal sealed unsafe class IntegerProduct : KernelJob
 
     private void MultiplyOwnRows(int worker)
     {
-        var result = stackalloc float[MostVectors * PackedWeight.PanelColumns];
+        var room = stackalloc byte[ResultBytes + AlignedMemory.Alignment];
+        var result = (float*)AlignedMemory.RoundUp(room);
         while (_multiplying.Take(worker, out var chunk, out _))
         {
             var first = chunk * _blocksPerChunk;
@@ -221,7 +225,8 @@ internal sealed unsafe class IntegerProduct : KernelJob
 
     private void MultiplyPanels(int worker)
     {
-        var result = stackalloc float[MostVectors * PackedWeight.PanelColumns];
+        var room = stackalloc byte[ResultBytes + AlignedMemory.Alignment];
+        var result = (float*)AlignedMemory.RoundUp(room);
         var packed = Packed(0, 0);
         while (_multiplying.Take(worker, out var from, out var to))
             for (var unit = from; unit < to; unit++)

@@ -193,6 +193,7 @@ public unsafe class AssembledCodeTests
         using var weights = Random(random, Tiles * steps * 64);
         using var scales = Floats(random, Tiles * 16);
         using var result = new AlignedMemory(shape.Rows * 64);
+        using var partial = new AlignedMemory(shape.Rows * 64);
         new Span<byte>(result.Pointer, shape.Rows * 64).Clear();
         HalfByteArgs args = default;
         args.Weights = weights.Pointer;
@@ -203,6 +204,7 @@ public unsafe class AssembledCodeTests
         args.WeightScales = (float*)scales.Pointer;
         args.ActivationScales = (float*)scales.Pointer;
         args.TileBytes = 4 * shape.Rows;
+        args.Partial = (int*)partial.Pointer;
         Call(HalfByteCode.Get(shape), &args, throughBridge);
         return new ReadOnlySpan<byte>(result.Pointer, shape.Rows * 64).ToArray();
     }

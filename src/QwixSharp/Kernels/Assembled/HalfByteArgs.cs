@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace QwixSharp.Kernels.Assembled;
@@ -31,16 +30,9 @@ internal unsafe struct HalfByteArgs
     /// <summary>From one tile's scales of rows to the next one's.</summary>
     public nint TileBytes;
 
-    /// <summary>Room for the sums of a tile's segments.</summary>
-    public PartialSums Partial;
+    /// <summary>Of tiles: room for the sums of their segments, [row][16] int32.</summary>
+    public int* Partial;
 
     /// <summary>Room to keep registers that the caller's convention preserves.</summary>
     public IntegerTileArgs.SaveArea Saved;
-
-    /// <summary>[row][16] int32.</summary>
-    [InlineArray(HalfByteEmitter.MostRows * 16)]
-    internal struct PartialSums
-    {
-        private int _first;
-    }
 }

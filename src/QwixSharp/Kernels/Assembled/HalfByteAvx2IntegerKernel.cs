@@ -18,12 +18,15 @@ internal sealed unsafe class HalfByteAvx2IntegerKernel : IntegerKernel
     private const int RowsOfPart = HalfByteEmitter.MostRows;
     private const int MostRows = 6 * RowsOfPart;
 
+    /// <summary>Rows of float32 of which three products of bytes are faster than one of floats.</summary>
+    private const int MostRowsOfPlanes = 8;
+
     private const int GroupBytes = 64, StepsPerGroup = 2, GroupsOfSegment = HalfByteEmitter.SegmentSteps / StepsPerGroup;
 
     /// <summary>Bytes of an unpacked group, and groups that are unpacked together: 16 KB.</summary>
     private const int UnpackedBytes = 128, GroupsAtOnce = 128;
 
-    private const int WordBytes = 4;
+    private const int WordBytes = 4, PartialBytes = RowsOfPart * Columns * sizeof(int);
 
     private static readonly CodeCache<HalfByteShape> Code = new(HalfByteEmitter.Emit);
 
@@ -59,7 +62,7 @@ internal sealed unsafe class HalfByteAvx2IntegerKernel : IntegerKernel
     public override int MaxPanels(CodeFormat format, bool tiled, int rows) => 1;
 
     /// <inheritdoc/>
-    public override bool PrefersPlanes(CodeFormat format, int rows) => rows is > 1 and <= Avx2IntegerKernel.MostTogether;
+    public override bool PrefersPlanes(CodeFormat format, int rows) => rows is > 1 and <= MostRowsOfPlanes;
 
     /// <inheritdoc/>
     public override void Run(IntegerTileArgs* args, CodeFormat format, bool tiled, int rows, int panels)
@@ -109,10 +112,11 @@ internal sealed unsafe class HalfByteAvx2IntegerKernel : IntegerKernel
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void SumTiles(IntegerTileArgs* tiles, int rows)
     {
-        var room = stackalloc byte[GroupsAtOnce * UnpackedBytes + AlignedMemory.Alignment];
+        var room = stackalloc byte[GroupsAtOnce * UnpackedBytes + PartialBytes + AlignedMemory.Alignment];
         var unpacked = AlignedMemory.RoundUp(room);
         Unsafe.SkipInit(out HalfByteArgs args);
         args.Weights = unpacked;
+        args.Partial = (int*)(unpacked + GroupsAtOnce * UnpackedBytes);
         args.TileBytes = rows * sizeof(float);
         var codes = tiles->Weights;
         var tilesAtOnce = GroupsAtOnce / tiles->Groups;

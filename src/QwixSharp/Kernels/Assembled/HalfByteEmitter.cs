@@ -21,7 +21,7 @@ internal readonly record struct HalfByteShape(int Rows, int TileSteps, bool IsWi
 /// </para>
 /// Register plan.
 /// <list type="bullet">
-/// <item>rax: args. rcx: activations. rdx: weights. r8: scales of rows. r9: steps left. r10: sums. r11: scales of the weight, or steps left in the segment.</item>
+/// <item>rax: args. rcx: activations. rdx: weights. r8: scales of rows. r9: steps left, then partial sums. r10: sums. r11: scales of the weight, or steps left in the segment.</item>
 /// <item>sums: two registers a row. Two for the weight, one for a row's word, which is also the second product, one for the first product: 16 with
 /// six rows.</item>
 /// </list>
@@ -166,9 +166,10 @@ internal sealed class HalfByteEmitter
 
     private void AddPartial(bool isFirst, bool isLast)
     {
+        _asm.mov(r9, Field(nameof(HalfByteArgs.Partial)));
         for (var sum = 0; sum < _sums.Length; sum++)
         {
-            var partial = __ymmword_ptr[rax + Offset(nameof(HalfByteArgs.Partial)) + Half * sum];
+            var partial = __ymmword_ptr[r9 + Half * sum];
             if (!isFirst)
                 _asm.vpaddd(_sums[sum], _sums[sum], partial);
             if (!isLast)
