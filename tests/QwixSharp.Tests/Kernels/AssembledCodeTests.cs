@@ -19,6 +19,7 @@ public unsafe class AssembledCodeTests
     private static readonly CodeCache<PlanesShape> PlanesCode = new(PlanesEmitter.Emit);
     private static readonly CodeCache<DepthwiseShape> DepthwiseCode = new(DepthwiseEmitter.Emit);
     private static readonly CodeCache<SumsShape> SumsCode = new(SumsEmitter.Emit);
+    private static readonly CodeCache<FloatRowsShape> FloatRowsCode = new(FloatRowsEmitter.Emit);
     private static readonly CodeCache<ClippedShape> ClippedCode = new(ClippedEmitter.Emit);
 
     public static TheoryData<int, int, bool, bool> IntegerShapes()
@@ -93,11 +94,13 @@ public unsafe class AssembledCodeTests
     {
         Assert.SkipUnless(AssembledMachine.IsAvailable && !OperatingSystem.IsWindows(), "needs AVX2 and the System V convention");
         foreach (var rows in new[] { 1, 2, SumsEmitter.MostRows })
-            foreach (var (kind, tileSteps, hasSegments) in new[] { (SumsKind.Floats, 0, false), (SumsKind.Words, 0, false), (SumsKind.Words, 0, true), (SumsKind.HalfBytes, 0, false), (SumsKind.HalfBytes, 6, false) })
+            foreach (var (kind, tileSteps, hasSegments) in new[] { (SumsKind.Words, 0, false), (SumsKind.Words, 0, true), (SumsKind.HalfBytes, 0, false), (SumsKind.HalfBytes, 6, false) })
             {
                 var shape = new SumsShape(kind, rows, RowBytes: 4, tileSteps, hasSegments, IsWindows: false);
                 Assert.Equal(RunSums(SumsCode.Get(shape), shape, throughBridge: false), RunSums(SumsCode.Get(shape with { IsWindows = true }), shape, throughBridge: true));
             }
+        for (var rows = 1; rows <= FloatRowsEmitter.MostRows; rows++)
+            Assert.Equal(RunFloatRows(new(rows, IsWindows: false)), RunFloatRows(new(rows, IsWindows: true)));
         foreach (var rows in new[] { 1, 5, ClippedEmitter.MostRows })
         {
             // What the kernel reads is read with these steps too.
@@ -116,6 +119,7 @@ public unsafe class AssembledCodeTests
         CheckRegisters(DepthwiseCode.Assemble(new DepthwiseShape(Windows: 14, Stride: 2, Taps: 9, PixelBytes: 48, HasVnni: false, IsWindows: true)), allowed);
         CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.HalfBytes, Rows: 6, RowBytes: 4, TileSteps: 8, HasSegments: false, IsWindows: true)), allowed);
         CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.Words, Rows: 6, RowBytes: 4, TileSteps: 0, HasSegments: true, IsWindows: true)), allowed);
+        CheckRegisters(FloatRowsCode.Assemble(new FloatRowsShape(FloatRowsEmitter.MostRows, IsWindows: true)), allowed);
         CheckRegisters(ClippedCode.Assemble(new ClippedShape(ClippedEmitter.MostRows, IsWindows: true)), allowed);
     }
 
@@ -138,14 +142,13 @@ public unsafe class AssembledCodeTests
         var random = new Random(1);
         using var activations = Floats(random, Steps * Segments * shape.Rows);
         using var weights = Random(random, Steps * Segments * 64);
-        using var floats = Floats(random, Steps * 16);
         using var start = Random(random, 16 * shape.Rows * 4);
         using var scales = Floats(random, Tiles * 16);
         using var result = new AlignedMemory(shape.Rows * 64);
         var segments = stackalloc nint[Segments] { 0, 4 };
         new Span<byte>(result.Pointer, shape.Rows * 64).Clear();
         SumsArgs args = default;
-        args.Weights = shape.Kind == SumsKind.Floats ? floats.Pointer : weights.Pointer;
+        args.Weights = weights.Pointer;
         args.Activations = activations.Pointer;
         args.StepBytes = 4 * shape.Rows;
         args.Steps = Steps;
@@ -159,6 +162,24 @@ public unsafe class AssembledCodeTests
         args.ActivationScales = (float*)scales.Pointer;
         Call(kernel, &args, throughBridge);
         return new ReadOnlySpan<byte>(result.Pointer, shape.Rows * 64).ToArray();
+    }
+
+    private static byte[] RunFloatRows(FloatRowsShape shape)
+    {
+        const int Steps = 18, Parts = 3;
+        var random = new Random(1);
+        using var activations = Floats(random, Steps * Parts * shape.Rows);
+        using var numbers = Floats(random, Steps * 16);
+        using var sums = Floats(random, Parts * shape.Rows * 16);
+        FloatRowsArgs args = default;
+        args.Numbers = (float*)numbers.Pointer;
+        args.Activations = (float*)activations.Pointer;
+        args.PartBytes = Steps * shape.Rows * sizeof(float);
+        args.Parts = Parts;
+        args.Steps = Steps;
+        args.Sums = (float*)sums.Pointer;
+        Call(FloatRowsCode.Get(shape), &args, throughBridge: shape.IsWindows);
+        return new ReadOnlySpan<byte>(sums.Pointer, Parts * shape.Rows * 64).ToArray();
     }
 
     private static byte[] RunInteger(IntegerShape shape, bool throughBridge) =>

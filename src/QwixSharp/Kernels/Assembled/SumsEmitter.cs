@@ -7,9 +7,6 @@ namespace QwixSharp.Kernels.Assembled;
 /// <summary>What the words of a <see cref="SumsEmitter"/> kernel are.</summary>
 internal enum SumsKind
 {
-    /// <summary>A float32 of both sides.</summary>
-    Floats,
-
     /// <summary>Two signed 16-bit words of both sides, whose products <c>vpmaddwd</c> adds in 32 bits: exact for all bytes.</summary>
     Words,
 
@@ -192,9 +189,6 @@ internal sealed class SumsEmitter
     {
         switch (_shape.Kind)
         {
-            case SumsKind.Floats:
-                _asm.vfmadd231ps(sum, weights, _row);
-                break;
             case SumsKind.Words:
                 _asm.vpmaddwd(product, weights, _row);
                 _asm.vpaddd(sum, sum, product);
