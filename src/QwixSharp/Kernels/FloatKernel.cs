@@ -23,7 +23,9 @@ internal abstract unsafe class FloatKernel
     /// <param name="rows">M.</param>
     public abstract int MaxRows(PackedWeight weight, int rows);
 
-    /// <summary>As <see cref="IntegerKernel.RowsTogether"/>.</summary>
+    /// <summary>
+    /// How many rows of a block lie beside each other: parts of so many rows lie one behind the other, and the last has what is left.
+    /// </summary>
     public virtual int RowsTogether => int.MaxValue;
 
     /// <summary>How many panels one call takes.</summary>

@@ -13,7 +13,7 @@ internal sealed unsafe class FloatProduct : KernelJob
 
     /// <summary>With fewer multiplications and fewer bytes of weights, a second thread takes longer to start than it saves.</summary>
     private const long SmallestShared = 400_000, SmallestSharedBytes = 192 << 10;
-    private const int MostRows = 64;
+    private const int MostRows = 132, ManyRows = 64;
     private const int MostPanels = 2;
     private const int PackedColumns = 64;
 
@@ -71,7 +71,7 @@ internal sealed unsafe class FloatProduct : KernelJob
         Plan(threads);
         var units = _panelGroups * RowChunks;
         // With many rows a unit takes long enough to be taken alone, and the last one begun should not be waited for long.
-        RunPhase(packing: false, units, rows > MostRows ? 1 : Math.Clamp(units / (threads * 8), 1, 16), threads);
+        RunPhase(packing: false, units, rows > ManyRows ? 1 : Math.Clamp(units / (threads * 8), 1, 16), threads);
         _workspace.Trim();
         _weight = null!;
     }
@@ -130,14 +130,14 @@ internal sealed unsafe class FloatProduct : KernelJob
             var target = _rows + first * _weight.PaddedDepth;
             if (!_weight.IsDepthDense)
                 Unsafe.InitBlockUnaligned(target, 0, checked((uint)(rows * _weight.PaddedDepth * 4)));
-            var parts = RowBlocks.Of(rows, _kernel.RowsTogether);
-            for (var part = 0; part < parts.Count; part++)
+            for (var place = 0; place < rows;)
             {
-                var (place, count) = (parts.Start(part), parts.Size(part));
+                var count = Math.Min(_kernel.RowsTogether, rows - place);
                 if (_x.Format == FloatFormat.Float32 && _missingExponent == 0)
                     Interleave(first + place, count, target + place * _weight.PaddedDepth);
                 else
                     PackBlock(first + place, count, target + place * _weight.PaddedDepth);
+                place += count;
             }
         }
     }
@@ -210,6 +210,7 @@ internal sealed unsafe class FloatProduct : KernelJob
         ? 0
         : Math.Clamp(_kernel.RowExponent(_weight) - MathF.ILogB(absMax), -126, 127);
 
+    [SkipLocalsInit]
     private void MultiplyPanels(int worker)
     {
         var result = stackalloc float[MostPanels * MostRows * PackedWeight.PanelColumns];

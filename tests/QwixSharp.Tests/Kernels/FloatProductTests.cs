@@ -40,6 +40,14 @@ public unsafe class FloatProductTests
         }
     }
 
+    /// <summary>Blocks are higher where there are many panels.</summary>
+    [Fact]
+    public void BlocksOfManyRowsAndPanelsAreRight()
+    {
+        foreach (var kernel in KernelSelector.AllFloatKernels().Where(k => k.IsSupported).Select(k => k.Name).Append(Default))
+            Check(new Random(6), kernel, "int4", m: 137, n: 1030, k: 272, tile: 272);
+    }
+
     [Theory]
     [MemberData(nameof(KernelsAndFormats))]
     public void MagnitudesFarFromOneKeepTheirPrecision(string kernel, string format)

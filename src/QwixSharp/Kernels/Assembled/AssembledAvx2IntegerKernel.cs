@@ -87,7 +87,7 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
             args.Steps = count * StepsPerGroup;
             args.Ahead = tiles->Weights + (group + count) * GroupBytes;
             args.AheadBytes = count * GroupBytes;
-            SumsCode.RunBlock(SumsKind.Words, args, rows, tiles->Tiles * tiles->Groups * StepsPerGroup, group * StepsPerGroup);
+            SumsCode.RunBlock(args, rows, tiles->Tiles * tiles->Groups * StepsPerGroup, group * StepsPerGroup);
         }
     }
 

@@ -6,7 +6,7 @@ namespace QwixSharp.Kernels.Assembled;
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct SumsArgs
 {
-    /// <summary>[step][16] words of 32 bits: what a step multiplies of each column.</summary>
+    /// <summary>[step][16] words of 32 bits, two numbers each: what a step multiplies of each column.</summary>
     public byte* Weights;
 
     /// <summary>The first row's word of the first step.</summary>
@@ -18,7 +18,7 @@ internal unsafe struct SumsArgs
     /// <summary>How many steps; even.</summary>
     public nint Steps;
 
-    /// <summary>[row][16] sums, int32 or, of floats, float32; added to but for those of segments.</summary>
+    /// <summary>[row][16] int32 sums; added to but for those of segments.</summary>
     public void* Sums;
 
     /// <summary>Of segments: their distances from <see cref="Activations"/>.</summary>

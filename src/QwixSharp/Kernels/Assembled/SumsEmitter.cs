@@ -4,25 +4,17 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace QwixSharp.Kernels.Assembled;
 
-/// <summary>What the words of a <see cref="SumsEmitter"/> kernel are.</summary>
-internal enum SumsKind
-{
-    /// <summary>A float32 of both sides.</summary>
-    Floats,
-
-    /// <summary>Two signed 16-bit words of both sides, whose products <c>vpmaddwd</c> adds in 32 bits: exact for all bytes.</summary>
-    Words,
-}
-
 /// <summary>What distinguishes the kernels of <see cref="SumsEmitter"/>.</summary>
-/// <param name="Kind">What is multiplied.</param>
 /// <param name="Rows">Rows of the activations, up to <see cref="SumsEmitter.MostRows"/>.</param>
 /// <param name="RowBytes">From one row's word to the next row's.</param>
-/// <param name="HasSegments">Words: whether the steps are those of segments that lie apart in the activations.</param>
+/// <param name="HasSegments">Whether the steps are those of segments that lie apart in the activations.</param>
 /// <param name="IsWindows">The calling convention.</param>
-internal readonly record struct SumsShape(SumsKind Kind, int Rows, int RowBytes, bool HasSegments, bool IsWindows);
+internal readonly record struct SumsShape(int Rows, int RowBytes, bool HasSegments, bool IsWindows);
 
-/// <summary>Emits the inner loops of AVX2: rows × 16 columns of sums in registers, over steps of one 32-bit word of each side.</summary>
+/// <summary>
+/// Emits the inner loops of AVX2: rows × 16 columns of sums in registers, over steps of two signed 16-bit words of each side, whose
+/// products <c>vpmaddwd</c> adds in 32 bits: exact for all bytes.
+/// </summary>
 /// <remarks>
 /// Register plan.
 /// <list type="bullet">
@@ -125,13 +117,8 @@ internal sealed class SumsEmitter
 
     private void Add(AssemblerRegisterYMM sum, AssemblerRegisterYMM weights, AssemblerRegisterYMM product)
     {
-        if (_shape.Kind == SumsKind.Floats)
-            _asm.vfmadd231ps(sum, weights, _row);
-        else
-        {
-            _asm.vpmaddwd(product, weights, _row);
-            _asm.vpaddd(sum, sum, product);
-        }
+        _asm.vpmaddwd(product, weights, _row);
+        _asm.vpaddd(sum, sum, product);
     }
 
     private static AssemblerMemoryOperand Sum(int sum) => __ymmword_ptr[r10 + Half * sum];

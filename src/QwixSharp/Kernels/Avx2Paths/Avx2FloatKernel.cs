@@ -20,6 +20,8 @@ internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
     /// <summary>The values of K that are decoded at a time for large blocks: 16 KB of numbers.</summary>
     private const int BufferedDepth = 256;
 
+    private const int ManyPanels = 64;
+
     /// <inheritdoc/>
     public override string Name => isAssembled ? "avx2 (assembled)" : "avx2";
 
@@ -30,10 +32,11 @@ internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
     public override bool Serves(PackedWeight weight) => true;
 
     /// <inheritdoc/>
-    public override int MaxRows(PackedWeight weight, int rows) => isAssembled ? 10 * SumsEmitter.MostRows : 24;
+    /// <remarks>What is decoded serves a block. Where there are few panels, threads share out rows as well.</remarks>
+    public override int MaxRows(PackedWeight weight, int rows) => isAssembled ? (weight.Panels < ManyPanels ? 10 : 22) * FloatRowsEmitter.MostRows : 24;
 
     /// <inheritdoc/>
-    public override int RowsTogether => isAssembled ? SumsEmitter.MostRows : int.MaxValue;
+    public override int RowsTogether => isAssembled ? FloatRowsEmitter.MostRows : int.MaxValue;
 
     /// <inheritdoc/>
     /// <remarks>A block is of one row where the product is: blocks are about equally high.</remarks>
@@ -127,12 +130,7 @@ internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
     {
         if (isAssembled)
         {
-            SumsArgs args = default;
-            args.Weights = (byte*)numbers;
-            args.Activations = (byte*)x;
-            args.Steps = depth;
-            args.Sums = sums;
-            SumsCode.RunBlock(SumsKind.Floats, args, rows, wholeDepth, first);
+            FloatRowsCode.Run(numbers, first, depth, x, wholeDepth, rows, sums);
             return;
         }
         x += (nint)first * rows;
