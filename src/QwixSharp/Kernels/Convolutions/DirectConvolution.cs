@@ -46,7 +46,9 @@ internal sealed unsafe class DirectConvolution : ConvolutionKernel
     {
         var shape = _kernel with { Height = image.Height, Width = image.Width };
         shape.Check();
-        return DirectJob.Run(_inner, _weight, shape, image, output, threads);
+        return PixelJob.Takes(_inner, shape, image, output)
+            ? PixelJob.Run(_inner, _weight, shape, image, output, threads)
+            : DirectJob.Run(_inner, _weight, shape, image, output, threads);
     }
 
     /// <inheritdoc/>
