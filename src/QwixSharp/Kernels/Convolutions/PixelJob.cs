@@ -37,10 +37,13 @@ internal sealed unsafe class PixelJob : KernelJob
     private int _width;
     private int _rowsAtOnce;
     private int* _start;
+    private nint* _segments;
     private byte* _ownMemory;
     private long _ownBytes;
     private long _codesBytes;
     private long _resultBytes;
+    private long _wideBytes;
+    private long _panelRoom;
     private volatile bool _isFinite;
 
     /// <summary>Whether an image is convolved in this way.</summary>
@@ -85,15 +88,20 @@ internal sealed unsafe class PixelJob : KernelJob
         _shares.Begin((_height + _rowsAtOnce - 1) / _rowsAtOnce, threads, 1);
         var pixels = (long)_rowsAtOnce * _width;
         // Kernels read the codes of whole groups, which may lie behind the last pixel.
-        _codesBytes = AlignedMemory.RoundUp(pixels * shape.Channels + sizeof(uint));
+        _codesBytes = AlignedMemory.RoundUp(pixels * shape.Channels + 64);
         _resultBytes = _bringsApart ? AlignedMemory.RoundUp(pixels * shape.OutChannels) : 0;
-        _ownBytes = _codesBytes + _resultBytes + (kernel.TakesWords ? 2 * (_codesBytes + weight.Panels * weight.PanelBytes) : 0);
+        _wideBytes = kernel.TakesWords ? sizeof(short) * _codesBytes : 0;
+        _panelRoom = AlignedMemory.RoundUp(kernel.PanelRoom(weight));
+        _ownBytes = _codesBytes + _resultBytes + _wideBytes + AlignedMemory.RoundUp(weight.Panels * (long)sizeof(PreparedPanel)) + weight.Panels * _panelRoom;
         var startBytes = AlignedMemory.RoundUp((long)weight.Panels * Columns * sizeof(int));
-        _start = (int*)_workspace.Reserve(startBytes + threads * _ownBytes);
-        _ownMemory = (byte*)_start + startBytes;
+        _start = (int*)_workspace.Reserve(startBytes + AlignedMemory.RoundUp(sizeof(nint)) + threads * _ownBytes);
+        _segments = (nint*)((byte*)_start + startBytes);
+        *_segments = 0;
+        _ownMemory = (byte*)_segments + AlignedMemory.RoundUp(sizeof(nint));
         _isFinite = true;
+        var start = kernel.Start(weight);
         for (var i = 0; i < weight.Panels * Columns; i++)
-            _start[i] = -(128 + image.ZeroPoint) * weight.Sums[i];
+            _start[i] = -(128 + image.ZeroPoint) * weight.Sums[i] + (start == null ? 0 : start[i]);
     }
 
     /// <inheritdoc/>
@@ -102,14 +110,11 @@ internal sealed unsafe class PixelJob : KernelJob
     {
         var codes = _ownMemory + worker * _ownBytes;
         var result = codes + _codesBytes;
-        var image = codes;
-        var weights = _weight.Codes;
-        if (_kernel.TakesWords)
-        {
-            image = result + _resultBytes;
-            weights = (sbyte*)image + 2 * _codesBytes;
-            WideCodes.Unpack((byte*)_weight.Codes, _weight.Panels * (nint)_weight.PanelBytes / 64, (short*)weights);
-        }
+        var image = _wideBytes > 0 ? result + _resultBytes : codes;
+        var panels = (PreparedPanel*)(result + _resultBytes + _wideBytes);
+        var room = (byte*)panels + AlignedMemory.RoundUp(_weight.Panels * (long)sizeof(PreparedPanel));
+        for (var panel = 0; panel < _weight.Panels; panel++)
+            panels[panel] = _kernel.Prepare(_weight, panel, _segments, room + panel * _panelRoom);
         var epilogue = new SumsEpilogue(_bringsApart ? _output with { Codes = (nint)result, ChannelsLast = true } : _output, _inputScale, _shape.OutChannels, _height, _width);
         while (_shares.Take(worker, out var unit, out _))
         {
@@ -119,7 +124,7 @@ internal sealed unsafe class PixelJob : KernelJob
                 _pixels.Fill(row, target);
             if (_kernel.TakesWords)
                 WideCodes.Widen(codes, (nint)count * _shape.Channels, (short*)image);
-            Convolve(epilogue, image, weights, count, _bringsApart ? 0 : first);
+            Convolve(epilogue, image, panels, count, _bringsApart ? 0 : first);
             if (_bringsApart)
                 BringApart(result, first, count);
         }
@@ -127,11 +132,10 @@ internal sealed unsafe class PixelJob : KernelJob
 
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Convolve(in SumsEpilogue epilogue, byte* image, sbyte* weights, int pixels, int firstPixel)
+    private void Convolve(in SumsEpilogue epilogue, byte* image, PreparedPanel* prepared, int pixels, int firstPixel)
     {
         var room = stackalloc int[4 * Square * Columns + Columns];
         var sums = (int*)AlignedMemory.RoundUp(room);
-        nint distance = 0, panelBytes = (nint)_weight.PanelBytes * CodeBytes;
         var blocks = (pixels + _kernel.MostWindows - 1) / _kernel.MostWindows;
         var windowsAtOnce = (pixels + blocks - 1) / blocks;
         WindowCall call = default;
@@ -150,11 +154,12 @@ internal sealed unsafe class PixelJob : KernelJob
                     found = _kernel.Find(call);
                 }
                 args.Image = image + (nint)pixel * call.Step;
-                args.Segments = &distance;
+                args.Segments = _segments;
                 args.SegmentCount = 1;
                 args.Groups = _weight.Groups;
-                args.Weights = weights + panel * panelBytes;
-                args.PanelBytes = panelBytes;
+                args.Weights = prepared[panel].Codes;
+                args.Panel = prepared + panel;
+                args.PanelBytes = (nint)_weight.PanelBytes;
                 args.Start = _start + panel * Columns;
                 args.Sums = sums;
                 _kernel.Run(&args, call, found);

@@ -16,6 +16,11 @@ internal readonly record struct CodeForm(float Scale, int ZeroPoint, CodeRange R
     /// <param name="qtype">The type.</param>
     internal static CodeForm OfEachImage(QType qtype) => new(0, 0, CodeRange.OfBits(qtype.Bits));
 
+    /// <summary>
+    /// The same codes of values that are not negative, less 128: where they were from 0 on, the bytes of images have 7 bits then.
+    /// </summary>
+    internal CodeForm Narrow => ZeroPoint == 0 ? new(Scale, -128, new CodeRange(-128, Range.Highest - 128)) : this;
+
     /// <summary>Codes of an integer type.</summary>
     /// <param name="scale">What a code stands for.</param>
     /// <param name="zeroPoint">The code of 0.</param>
