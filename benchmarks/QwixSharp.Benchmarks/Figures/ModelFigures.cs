@@ -46,16 +46,21 @@ internal static class ModelFigures
     public static Figure MobileNetV2(int threads, Goal goal) =>
         Images("MobileNetV2", () => torchvision.models.mobilenet_v2(), network => new OnnxMobileNet(network), threads, goal);
 
-    private static Figure Images(string name, Func<nn.Module<Tensor, Tensor>> make, Func<nn.Module, OnnxImageNetwork> peer, int threads, Goal goal)
+    /// <summary>ResNet-18 on one image whose activations we quantize with the ranges that they have; the peer knows them beforehand.</summary>
+    public static Figure ResNet18Dynamic(int threads, Goal goal) =>
+        Images("ResNet-18", () => torchvision.models.resnet18(), network => new OnnxResNet(network), threads, goal, isStatic: false);
+
+    private static Figure Images(string name, Func<nn.Module<Tensor, Tensor>> make, Func<nn.Module, OnnxImageNetwork> peer, int threads, Goal goal, bool isStatic = true)
     {
-        var ours = new Candidate("ours, static int8", () =>
+        var kind = isStatic ? "static" : "dynamic";
+        var ours = new Candidate($"ours, {kind} int8", () =>
         {
             var (network, image) = Network(make);
-            var rule = new QuantizationRule { WeightQType = "int8", ActQType = "int8", ActStaticScale = true };
+            var rule = new QuantizationRule { WeightQType = "int8", ActQType = "int8", ActStaticScale = isStatic };
             var quantized = Qwix.QuantizeModel(network, new PtqProvider([rule]), image);
             return Ours(() => quantized.call(image), network.call(image), quantized, network);
         });
-        return new($"{name} static int8, one image of 224", goal, ours, new Candidate("ONNX Runtime, QDQ int8 model", () =>
+        return new($"{name} {kind} int8, one image of 224", goal, ours, new Candidate("ONNX Runtime, QDQ int8 model", () =>
         {
             var (network, image) = Network(make);
             using (network)

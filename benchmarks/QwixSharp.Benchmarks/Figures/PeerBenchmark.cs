@@ -67,7 +67,11 @@ internal static class PeerBenchmark
         yield return ModelFigures.MiniLM(32, threads, 1.0);
         yield return [ModelFigures.ResNet18(threads, 1.0)];
         if (!isWhole)
+        {
+            yield return [ModelFigures.ResNet18Dynamic(threads, 1.0)];
             yield return [ModelFigures.MobileNetV2(threads, 1.0)];
+        }
+
         yield return PassFigures.FakeQuant(threads, 1 / 0.7);
     }
 

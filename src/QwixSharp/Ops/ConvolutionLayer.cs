@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;
 
-/// <summary>A convolution of images with its weight packed for a kernel, and how its input is quantized: with one scale known before.</summary>
+/// <summary>A convolution of images with its weight packed for a kernel, and the type of its input's codes.</summary>
 /// <param name="weight">[output features, features of a group, height, width].</param>
 /// <param name="kernel">The packed weight.</param>
 /// <param name="shape">The sizes but the image's own height and width.</param>
@@ -94,6 +94,14 @@ internal sealed class ConvolutionLayer(QArray weight, ConvolutionKernel kernel, 
             return result;
         using var scope = NewDisposeScope();
         return result.add_(Compute(NotFinite.Marks(input), ones([1]).expand(weight.Shape.ToArray())));
+    }
+
+    /// <summary>The convolution by itself, in the general way, with the scale of each image's own values.</summary>
+    internal Tensor Compute(Tensor input)
+    {
+        using var noGrad = no_grad();
+        using var quantized = Quantizer.Quantize(input, new HowToQuantize { QType = qtype, ChannelwiseAxes = [0], Calibration = CalibrationMethod.AbsMax() });
+        return Compute(quantized, weight);
     }
 
     private Tensor Compute(Operand input, Operand kernel) => ConvGeneralOp.Compute(

@@ -86,16 +86,22 @@ public sealed class OpSite
             _state.Remember(use, ModulePath, new RememberedLinear(withScale, _count, Place("lhs")));
     }
 
-    /// <summary>Lets later calls of this module's convolution be computed together with what follows, where its input has a static scale.</summary>
+    /// <summary>
+    /// Lets later calls of this module's convolution be computed together with what follows, where its input has a static scale, or one
+    /// made of the largest magnitude of each image.
+    /// </summary>
     /// <param name="weight">The weight as the op sees it.</param>
     /// <param name="array">Its quantized form.</param>
     /// <param name="call">How it moves over its input.</param>
     internal void RememberConvolution(ModelOperand weight, QArray array, ConvolutionCall call)
     {
-        if (Rule.ActStaticScale != true || Rule.ActQType is not { } qtype || call.Transposed || weight.Weight is not { View: "", Permutation: null } use)
+        if (Rule.ActQType is not { } qtype || call.Transposed || weight.Weight is not { View: "", Permutation: null } use)
+            return;
+        bool isStatic = Rule.ActStaticScale == true;
+        if (!isStatic && (Rule.ActCalibrationMethod is not { Kind: CalibrationKind.AbsMax, Factor: null } || qtype.Bits < 2))
             return;
         if (ConvolutionLayer.TryMake(array, qtype, call.Strides, call.Padding, call.Dilation, call.Groups) is { } layer)
-            _state.Remember(use, ModulePath, new RememberedConvolution(layer, _count, Place("lhs")));
+            _state.Remember(use, ModulePath, new RememberedConvolution(layer, _count, isStatic ? Place("lhs") : null));
     }
 
     /// <summary>The parameter's axes for axes of an operand.</summary>

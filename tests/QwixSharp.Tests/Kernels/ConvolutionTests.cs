@@ -23,6 +23,18 @@ public unsafe partial class ConvolutionTests
 
     [Theory]
     [MemberData(nameof(Selectors))]
+    public void PixelsByThemselvesAreExact(int selector)
+    {
+        var random = new Random(6 + selector);
+        for (var i = 0; i < 60; i++)
+        {
+            var shape = AnyShape(random) with { KernelHeight = 1, KernelWidth = 1, PadTop = 0, PadBottom = 0, PadLeft = 0, PadRight = 0, Groups = 1 };
+            new Case(random, shape, ImageForm.CodesChannelsFirst).Check(AllSelectors().ElementAt(selector));
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Selectors))]
     public void AnyShapeIsExact(int selector)
     {
         var random = new Random(2 + selector);
@@ -180,6 +192,8 @@ public unsafe partial class ConvolutionTests
         var plain = new ConvolutionShape { Height = 9, Width = 7, Channels = 6, OutChannels = 20, KernelHeight = 3, KernelWidth = 3 };
         yield return plain;
         yield return plain with { KernelHeight = 1, KernelWidth = 1, Channels = 16, OutChannels = 33 };
+        foreach (var (channels, outChannels, width, stride) in new[] { (64, 128, 56, 2), (18, 33, 63, 2), (32, 20, 40, 1), (4, 16, 29, 3), (7, 5, 33, 2) })
+            yield return plain with { KernelHeight = 1, KernelWidth = 1, Channels = channels, OutChannels = outChannels, Width = width, StrideX = stride, StrideY = stride };
         yield return plain with { PadTop = 1, PadBottom = 1, PadLeft = 1, PadRight = 1, StrideX = 2, StrideY = 2 };
         yield return plain with { PadTop = 2, PadRight = 3, DilationX = 2, DilationY = 3, StrideX = 3 };
         yield return plain with { Groups = 2, PadLeft = 1, PadRight = 1 };

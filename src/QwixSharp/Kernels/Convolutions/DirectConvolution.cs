@@ -65,7 +65,9 @@ internal sealed unsafe class DirectConvolution : ConvolutionKernel
         // Found when needed: to look for what must be clipped takes time.
         ref var inner = ref image.IsNarrow ? ref _innerForNarrow : ref _inner;
         inner ??= _selector!.Windows(_weight, shape, image.IsNarrow);
-        return DirectJob.Run(inner, _weight, shape, image, output, threads);
+        return PixelJob.Takes(inner, shape, image, output)
+            ? PixelJob.Run(inner, _weight, shape, image, output, threads)
+            : DirectJob.Run(inner, _weight, shape, image, output, threads);
     }
 
     /// <inheritdoc/>

@@ -80,35 +80,37 @@ internal static unsafe class EpilogueLoop
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static bool Run(in EpilogueArgs args)
     {
-        var isPlain = args.WeightScales != null && args.Floats == null && args.Codes != null && args.Addend == null && args.Bias == null && args.Factor != null;
+        var isPlain = args.WeightScales != null && args.Floats == null && args.Codes != null && args.Addend == null && (args.Bias == null || args.Factor == null);
         return isPlain && args.Activation.Kind is ImageActivationKind.Clamp or ImageActivationKind.None ? RunToCodes(args) : RunAny(args);
     }
 
     /// <summary>
-    /// Sums that are normalized, clamped and become codes. Codes are clamped instead of values, which gives the same: larger values
+    /// Sums that have a bias or are normalized, are clamped and become codes. Codes are clamped instead of values, which gives the same: larger values
     /// never have smaller codes.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static bool RunToCodes(in EpilogueArgs args)
     {
+        // First of all, since calls between here and the loop would keep all that follows out of the registers.
+        float least = args.LowestCode, most = args.HighestCode;
+        if (args.Activation.Kind == ImageActivationKind.Clamp)
+        {
+            (least, most) = (CodeOf(args.Activation.Lowest, args), CodeOf(args.Activation.Highest, args));
+            least = Math.Min(least, most);
+        }
         var values = (int*)args.Values;
         var codes = args.Codes;
         var (stride, step) = (args.Stride, args.Step);
         var inputScale = Vector512.Create(args.InputScale);
         var weightScale = Vector512.Load(args.WeightScales);
-        var factor = Vector512.Load(args.Factor);
-        var offset = Vector512.Load(args.Offset);
-        var codeScale = Vector512.Create(args.CodeScale);
+        // Times 1 plus -0 changes nothing, and one addition is the same within a multiplication by 1.
+        var factor = args.Factor == null ? Vector512<float>.One : Vector512.Load(args.Factor);
+        var offset = args.Factor != null ? Vector512.Load(args.Offset) : args.Bias != null ? Vector512.Load(args.Bias) : Vector512.Create(-0f);
+        var negativeCodeScale = Vector512.Create(-args.CodeScale);
         var codesPerUnit = Vector512.Create(args.CodesPerUnit);
         var codeZeroPoint = Vector512.Create((float)args.CodeZeroPoint);
-        var lowestCode = Vector512.Create((float)args.LowestCode);
-        var highestCode = Vector512.Create((float)args.HighestCode);
-        if (args.Activation.Kind == ImageActivationKind.Clamp)
-        {
-            var (least, most) = (CodeOf(args.Activation.Lowest, args), CodeOf(args.Activation.Highest, args));
-            lowestCode = Vector512.Create(Math.Min(least, most));
-            highestCode = Vector512.Create(most);
-        }
+        var lowestCode = Vector512.Create(least);
+        var highestCode = Vector512.Create(most);
         var rounding = Vector512.Create(Rounding + args.AddedToCodes);
         var finite = Vector512<float>.Zero;
         for (var windows = args.Windows; windows > 0; windows--, values += stride, codes += step)
@@ -116,7 +118,7 @@ internal static unsafe class EpilogueLoop
             var v = Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(Vector512.Load(values)) * inputScale * weightScale, factor, offset);
             finite = Vector512.FusedMultiplyAdd(v, Vector512<float>.Zero, finite);
             var quotient = v * codesPerUnit;
-            quotient = Vector512.FusedMultiplyAdd(Vector512.FusedMultiplyAdd(-quotient, codeScale, v), codesPerUnit, quotient) + codeZeroPoint;
+            quotient = Vector512.FusedMultiplyAdd(Vector512.FusedMultiplyAdd(quotient, negativeCodeScale, v), codesPerUnit, quotient) + codeZeroPoint;
             quotient = Vector512.MaxNative(Vector512.MinNative(quotient, highestCode), lowestCode);
             LowestBytes((quotient + rounding).AsUInt32()).Store(codes);
         }
@@ -140,7 +142,7 @@ internal static unsafe class EpilogueLoop
         var offset = hasFactor ? Vector512.Load(args.Offset) : default;
         var lowest = Vector512.Create(args.Activation.Lowest);
         var highest = Vector512.Create(args.Activation.Highest);
-        var codeScale = Vector512.Create(args.CodeScale);
+        var negativeCodeScale = Vector512.Create(-args.CodeScale);
         var codesPerUnit = Vector512.Create(args.CodesPerUnit);
         var codeZeroPoint = Vector512.Create((float)args.CodeZeroPoint);
         var lowestCode = Vector512.Create((float)args.LowestCode);
@@ -181,7 +183,7 @@ internal static unsafe class EpilogueLoop
             // The quotient is that of a division: a product with the reciprocal, corrected by what it leaves over (Markstein,
             // Computation of Elementary Functions on the IBM RISC System/6000 Processor, 1990).
             var quotient = v * codesPerUnit;
-            quotient = Vector512.FusedMultiplyAdd(Vector512.FusedMultiplyAdd(-quotient, codeScale, v), codesPerUnit, quotient) + codeZeroPoint;
+            quotient = Vector512.FusedMultiplyAdd(Vector512.FusedMultiplyAdd(quotient, negativeCodeScale, v), codesPerUnit, quotient) + codeZeroPoint;
             quotient = Vector512.MaxNative(Vector512.MinNative(quotient, highestCode), lowestCode);
             LowestBytes((quotient + rounding).AsUInt32()).Store((byte*)codes);
             codes += step;

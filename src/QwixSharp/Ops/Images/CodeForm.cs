@@ -4,11 +4,18 @@ using QwixSharp.Numerics;
 namespace QwixSharp.Ops.Images;
 
 /// <summary>How images become codes.</summary>
-/// <param name="Scale">What a code stands for.</param>
+/// <param name="Scale">What a code stands for; 0 where that is another number for each image, made of its largest magnitude.</param>
 /// <param name="ZeroPoint">The code of 0.</param>
 /// <param name="Range">The range of codes.</param>
 internal readonly record struct CodeForm(float Scale, int ZeroPoint, CodeRange Range)
 {
+    /// <summary>Whether each image has the scale of its own values.</summary>
+    internal bool IsOfEachImage => Scale == 0;
+
+    /// <summary>Codes of an integer type with the scale of each image's own values.</summary>
+    /// <param name="qtype">The type.</param>
+    internal static CodeForm OfEachImage(QType qtype) => new(0, 0, CodeRange.OfBits(qtype.Bits));
+
     /// <summary>
     /// The same codes of values that are not negative, less 128: where they were from 0 on, the bytes of images have 7 bits then.
     /// </summary>

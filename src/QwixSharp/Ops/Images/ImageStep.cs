@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using QwixSharp.Arrays;
 using QwixSharp.Kernels;
+using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Convolutions;
 using static TorchSharp.torch;
 
@@ -156,7 +157,7 @@ internal sealed unsafe class ImageStep
         var (isFinite, stored) = (true, input.Stored(form));
         for (int image = 0; image < input.Count; image++)
         {
-            var codes = new ConvolutionInput((nint)input.Codes(image, form), ImageForm.UnsignedCodes, input.Height, input.Width, stored.Scale, stored.ZeroPoint, stored.Range, input.Margin(form));
+            var codes = new ConvolutionInput((nint)input.Codes(image, form), ImageForm.UnsignedCodes, input.Height, input.Width, input.Scale(image, form), stored.ZeroPoint, stored.Range, input.Margin(form));
             isFinite &= layer.Kernel.Run(codes, Of(image), _threads);
         }
 
@@ -174,7 +175,9 @@ internal sealed unsafe class ImageStep
         var isFinite = true;
         for (int image = 0; image < count; image++)
         {
-            var floats = new ConvolutionInput((nint)((float*)TensorMemory.Address(input) + (image * size)), ImageForm.FloatsChannelsFirst, (int)input.size(2), (int)input.size(3), form.Scale, form.ZeroPoint, form.Range);
+            float* values = (float*)TensorMemory.Address(input) + (image * size);
+            float scale = form.IsOfEachImage ? RowQuantizer.Scale(Magnitude.Of(values, size, _threads), form.Range) : form.Scale;
+            var floats = new ConvolutionInput((nint)values, ImageForm.FloatsChannelsFirst, (int)input.size(2), (int)input.size(3), scale, form.ZeroPoint, form.Range);
             isFinite &= layer.Kernel.Run(floats, Of(image), _threads);
         }
 

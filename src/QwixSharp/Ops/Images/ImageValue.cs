@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using QwixSharp.Arrays;
 using QwixSharp.Kernels;
+using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Convolutions;
 using static TorchSharp.torch;
 
@@ -15,6 +16,7 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
 {
     private AlignedMemory? _floats;
     private StoredCodes? _codes;
+    private float[]? _scales;
 
     internal int Count => count;
 
@@ -78,15 +80,22 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
     /// <summary>The pixels of padding around an image's codes.</summary>
     internal int Margin(CodeForm form) => Find(form)!.Margin;
 
+    /// <summary>What a code of an image stands for.</summary>
+    internal float Scale(int image, CodeForm form) => form.IsOfEachImage ? _scales![image] : form.Scale;
+
     /// <summary>Makes codes of the values in float32.</summary>
     /// <returns>Whether all values were finite.</returns>
     internal bool Quantize(CodeForm form, int margin, int threads)
     {
         AddCodes(form, margin);
+        if (form.IsOfEachImage)
+            _scales = new float[count];
         var isFinite = true;
-        for (int image = 0; image < count; image++)
+        for (int image = 0; image < count && isFinite; image++)
         {
-            var output = new ConvolutionOutput { Codes = (nint)Codes(image, form), CodesMargin = margin, ChannelsLast = true, CodeScale = form.Scale, CodeZeroPoint = form.ZeroPoint, CodeRange = form.Range };
+            if (form.IsOfEachImage)
+                _scales![image] = RowQuantizer.Scale(Magnitude.Of(Floats(image), Size, threads), form.Range);
+            var output = new ConvolutionOutput { Codes = (nint)Codes(image, form), CodesMargin = margin, ChannelsLast = true, CodeScale = Scale(image, form), CodeZeroPoint = form.ZeroPoint, CodeRange = form.Range };
             isFinite &= FloatFinish.Run(Floats(image), height, width, channels, output, threads);
         }
 

@@ -190,7 +190,8 @@ internal sealed class ImageChain
     {
         using var scope = NewDisposeScope();
         var payload = (ConvolutionPayload)node.Payload!;
-        var product = payload.Layer.Compute(graph.Value(node, 0), payload.Scale.Scale, payload.Scale.ZeroPoint);
+        var input = graph.Value(node, 0);
+        var product = payload.Scale is { } scale ? payload.Layer.Compute(input, scale.Scale, scale.ZeroPoint) : payload.Layer.Compute(input);
         return Arguments.AddBias(product, payload.Bias, mayWrite: true, featureAxis: 1).MoveToOuterDisposeScope();
     }
 }

@@ -9,13 +9,13 @@ using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Fusion;
 
-/// <summary>A deferred convolution: its layer and how its input is quantized.</summary>
-internal sealed record ConvolutionPayload(ConvolutionLayer Layer, StaticScale Scale, CodeForm Form, Tensor? Bias);
+/// <summary>A deferred convolution: its layer and how its input is quantized; without a static scale, by the magnitude of each image.</summary>
+internal sealed record ConvolutionPayload(ConvolutionLayer Layer, StaticScale? Scale, CodeForm Form, Tensor? Bias);
 
 /// <summary>A deferred batch norm.</summary>
 internal sealed record NormPayload(Tensor Mean, Tensor Variance, Tensor? Weight, Tensor? Bias, double Epsilon);
 
-/// <summary>Decides which ops on images are deferred: convolutions whose input has a static scale, and what follows them.</summary>
+/// <summary>Decides which ops on images are deferred: convolutions of codes, and what follows them.</summary>
 internal sealed class ImageOps(ModelState state)
 {
     /// <summary>Whether an op is deferred, and what it means.</summary>
@@ -38,17 +38,27 @@ internal sealed class ImageOps(ModelState state)
         var layer = known.Layer;
         if (!layer.Moves((long[]?)arguments[3], (long[]?)arguments[4], (long[]?)arguments[5], arguments.Integer(6)) || layer.ResultShape(input) is not { } shape)
             return false;
-        if (state.StaticScales.Find(known.Place) is not { } scale || scale.QType != layer.QType || scale.Numbers is not { } numbers || !(numbers.Scale > 0) || !float.IsFinite(numbers.Scale))
+        var scale = known.Place is null ? null : state.StaticScales.Find(known.Place);
+        if (FormOf(layer, known.Place is null, scale) is not { } form)
             return false;
         var bias = (Tensor?)arguments[2];
         if (!IsPlainVectorOrNull(bias, shape[1]))
             return false;
         if (!run.TryCount(scope.Path, OpNames.ConvGeneralDilated, known.Count))
             return false;
-        var form = CodeForm.Of(numbers.Scale, numbers.ZeroPoint, layer.QType);
         call.Operands.Add(bias);
         (call.Shape, call.IsContiguous, call.Payload) = (shape, true, new ConvolutionPayload(layer, scale, form, bias));
         return true;
+    }
+
+    /// <summary>How images become codes of a layer, or null where the general way alone knows.</summary>
+    private static CodeForm? FormOf(ConvolutionLayer layer, bool isDynamic, StaticScale? scale)
+    {
+        if (isDynamic)
+            return CodeForm.OfEachImage(layer.QType);
+        if (scale?.QType != layer.QType || scale.Numbers is not { } numbers || !(numbers.Scale > 0) || !float.IsFinite(numbers.Scale))
+            return null;
+        return CodeForm.Of(numbers.Scale, numbers.ZeroPoint, layer.QType);
     }
 
     private static bool Norm(in CallArguments arguments, long[] input, ref DeferredCall call)

@@ -176,6 +176,12 @@ internal sealed class ImagePass
             }
 
             var form = ((ConvolutionPayload)reader.Payload!).Form;
+            if (form.IsOfEachImage)
+            {
+                value.AddFloats();
+                continue;
+            }
+
             if (value.HasCodes(form) || others?.Contains(form) == true)
                 continue;
             if (step.HasCodes)
@@ -210,9 +216,12 @@ internal sealed class ImagePass
     private bool Convolve(DeferredNode node, ImageStep step)
     {
         var payload = (ConvolutionPayload)node.Payload!;
-        return _chain.Source(node, 0) is { } source
-            ? step.Convolve(payload.Layer, payload.Form, _values[source])
-            : step.Convolve(payload.Layer, payload.Form, _chain.Leaf(node, 0).contiguous());
+        if (_chain.Source(node, 0) is not { } source)
+            return step.Convolve(payload.Layer, payload.Form, _chain.Leaf(node, 0).contiguous());
+        var value = _values[source];
+        if (payload.Form.IsOfEachImage && !value.HasCodes(payload.Form) && !value.Quantize(payload.Form, MarginFor(source, payload.Form), _threads))
+            return false;
+        return step.Convolve(payload.Layer, payload.Form, value);
     }
 
     private bool MaxPool(DeferredNode node)
@@ -239,7 +248,7 @@ internal sealed class ImagePass
         pooled.Readers = readers.Count;
         for (int i = 0; i < readers.Count; i++)
         {
-            if (readers[i].Payload is ConvolutionPayload { Form: var form } && !pooled.HasCodes(form))
+            if (readers[i].Payload is ConvolutionPayload { Form: { IsOfEachImage: false } form } && !pooled.HasCodes(form))
                 isFinite &= pooled.Quantize(form, MarginFor(node, form), _threads);
         }
 
