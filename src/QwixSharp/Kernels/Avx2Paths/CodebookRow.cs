@@ -16,7 +16,7 @@ internal static unsafe class CodebookRow
 {
     private const int Columns = PackedWeight.PanelColumns;
 
-    /// <summary>As in <see cref="ShortTileRow"/>.</summary>
+    /// <summary>As in <see cref="OneRowSums"/>.</summary>
     private const int PrefetchDistance = 2048;
 
     /// <summary>The scaled sums of all tiles.</summary>
