@@ -30,16 +30,6 @@ internal static class BFloat16Quantization
         var codes = empty(shape, dtype: ScalarType.Int8);
         var scale = empty(scaleShape, dtype: ScalarType.BFloat16);
         BFloat16Pass.AbsMax((ushort*)TensorMemory.Address(source), rows, CodeRange.OfBits(how.QType.Bits), (sbyte*)TensorMemory.Address(codes), (ushort*)TensorMemory.Address(scale), threads);
-        return new QArray(how.QType, shape, Pack(codes, how.QType), scale).MoveToOuterDisposeScope();
-    }
-
-    /// <summary>Packs codes as <see cref="CodePacking"/> does, in one pass where rows end at whole bytes.</summary>
-    private static unsafe Tensor Pack(Tensor codes, QType qtype)
-    {
-        if (!CodePacking.IsPacked(qtype) || codes.shape[^1] * qtype.StorageBits % 8 != 0)
-            return CodePacking.Pack(codes, qtype);
-        var packed = empty(CodePacking.PackedShape(codes.shape, qtype), dtype: ScalarType.Byte);
-        BitPacking.Pack((sbyte*)TensorMemory.Address(codes), codes.NumberOfElements, qtype.StorageBits, (byte*)TensorMemory.Address(packed));
-        return packed;
+        return new QArray(how.QType, shape, CodeBytes.Pack(codes, how.QType), scale).MoveToOuterDisposeScope();
     }
 }

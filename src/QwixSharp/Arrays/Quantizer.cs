@@ -17,6 +17,8 @@ internal static class Quantizer
             return fast;
         if (RowQuantization.TryQuantize(array, how) is { } quantized)
             return quantized;
+        if (LevelQuantization.TryQuantize(array, how) is { } levels)
+            return levels;
         using var scope = NewDisposeScope();
         using var range = Calibrator.Calibrate(array, how);
         var (scale, zeroPoint) = Calibrator.ComputeScaleZeroPoint(range, how.QType, how.ScaleDtype);

@@ -131,6 +131,6 @@ internal static class RowQuantization
             QuantizePass.AbsMax(Floats(source), rows, range, code, Floats(scale), get_num_threads());
         else
             QuantizePass.MinMax(Floats(source), rows, range, code, Floats(scale), (int*)TensorMemory.Address(zeroPoint), get_num_threads());
-        return new QArray(qtype, array.shape, CodePacking.Pack(codes, qtype), scale, zeroPoint?.to(ScalarType.Int8)).MoveToOuterDisposeScope();
+        return new QArray(qtype, array.shape, CodeBytes.Pack(codes, qtype), scale, zeroPoint?.to(ScalarType.Int8)).MoveToOuterDisposeScope();
     }
 }

@@ -1,3 +1,4 @@
+using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.ArmPaths;
 using QwixSharp.Kernels.Assembled;
 using QwixSharp.Kernels.Avx2Paths;
@@ -16,7 +17,6 @@ internal sealed class KernelSelector
     private static readonly bool Trace = Environment.GetEnvironmentVariable("QWIXSHARP_TRACE") == "1";
 
     private readonly IntegerKernel[] _integer;
-    private readonly IntegerKernel? _general;
     private readonly FloatKernel[] _float;
     private readonly WindowKernel[] _windows;
     private readonly HashSet<string> _told = [];
@@ -29,7 +29,6 @@ internal sealed class KernelSelector
     {
         _windows = [.. (windows ?? []).Where(k => k.IsSupported)];
         _integer = [.. integer.Where(k => k.IsSupported)];
-        _general = Array.Find(_integer, k => k.IsGeneral);
         _float = [.. floating.Where(k => k.IsSupported)];
     }
 
@@ -37,13 +36,13 @@ internal sealed class KernelSelector
     public static KernelSelector Default { get; } = new(AllIntegerKernels(), AllFloatKernels(), AllWindowKernels());
 
     /// <summary>Every integer kernel, the fastest first, whether or not this machine runs it.</summary>
-    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new ClippedAvx2IntegerKernel(), new AssembledAvx2IntegerKernel(), new Avx2IntegerKernel(), new ArmDotKernel<ArmDot>(), new ArmDotKernel<AdvSimdDot>(), new PortableIntegerKernel()];
+    public static IEnumerable<IntegerKernel> AllIntegerKernels() => [new AssembledIntegerKernel(useVnni: true), new DotKernel<AvxVnniDot>(), new AssembledIntegerKernel(useVnni: false), new ClippedAvx2IntegerKernel(), new HalfByteAvx2IntegerKernel(), new AssembledAvx2IntegerKernel(), new Avx2IntegerKernel(), new ArmDotKernel<ArmDot>(), new ArmDotKernel<AdvSimdDot>(), new PortableIntegerKernel()];
 
     /// <summary>Every weight-only kernel, the fastest first, whether or not this machine runs it.</summary>
     public static IEnumerable<FloatKernel> AllFloatKernels() => [new AssembledFloatKernel(), new Avx2FloatKernel(isAssembled: true), new Avx2FloatKernel(isAssembled: false), new PortableFloatKernel()];
 
     /// <summary>Every kernel for convolutions, the fastest first, whether or not this machine runs it.</summary>
-    public static IEnumerable<WindowKernel> AllWindowKernels() => [new AssembledWindowKernel(useVnni: true), new DotWindowKernel<AvxVnniDot>(), new AssembledWindowKernel(useVnni: false), new AssembledAvx2WindowKernel(), new DotWindowKernel<WidenedDot>()];
+    public static IEnumerable<WindowKernel> AllWindowKernels() => [new AssembledWindowKernel(useVnni: true), new DotWindowKernel<AvxVnniDot>(), new AssembledWindowKernel(useVnni: false), new ClippedAvx2WindowKernel(forNarrow: true), new ClippedAvx2WindowKernel(forNarrow: false), new AssembledAvx2WindowKernel(), new DotWindowKernel<WidenedDot>()];
 
     /// <summary>The kernel for quantized activations and this weight.</summary>
     /// <param name="weight">The weight.</param>
@@ -89,33 +88,50 @@ internal sealed class KernelSelector
     }
 
     /// <summary>
-    /// The integer kernel that serves float32 activations split into <see cref="Activations.DigitPlanes"/>, or null when the
+    /// The integer kernel that serves float32 activations split into <see cref="DigitPlanes"/>, or null when the
     /// weight-only kernel is better.
     /// </summary>
     /// <param name="weight">The weight.</param>
     /// <param name="rows">M.</param>
     public IntegerKernel? Planes(PackedWeight weight, int rows)
     {
-        if (!weight.IsInteger || _general?.PrefersPlanes(weight.Format, rows) != true)
+        if (!weight.IsInteger)
             return null;
-        if (Trace)
-            Tell($"{_general.Name}, three bytes a value", "float32 activations", weight, rows);
-        return _general;
+        foreach (var kernel in _integer)
+        {
+            // What one that serves some weights alone does not take is left to the best that serves all.
+            if (!kernel.Serves(weight, rows * DigitPlanes.Count) || !kernel.PrefersPlanes(weight.Format, rows))
+            {
+                if (kernel.IsGeneral)
+                    break;
+                continue;
+            }
+            if (Trace)
+                Tell($"{kernel.Name}, three bytes a value", "float32 activations", weight, rows);
+            return kernel;
+        }
+        return null;
     }
 
     /// <summary>
-    /// The kernel for a convolution, or null where windows become the rows of a product: without such a kernel, for windows so long
+    /// Whether there is a kernel for a convolution. Where not, windows become the rows of a product: without such a kernel, for windows so long
     /// that sums need parts, and for codes of up to four bits, which stay packed two in a byte.
     /// </summary>
     /// <param name="shape">The sizes.</param>
     /// <param name="bits">The bits of the weight's codes.</param>
-    public WindowKernel? Windows(in ConvolutionShape shape, int bits)
+    public bool ServesWindows(in ConvolutionShape shape, int bits) =>
+        Array.Exists(_windows, k => k.IsGeneral) && bits > 4 && shape.WindowSize <= DirectConvolution.LongestWindow;
+
+    /// <summary>The kernel for a convolution that <see cref="ServesWindows"/>.</summary>
+    /// <param name="weight">The weight.</param>
+    /// <param name="shape">The sizes.</param>
+    /// <param name="isNarrow">Whether images are <see cref="ConvolutionInput.IsNarrow"/>.</param>
+    public WindowKernel Windows(SegmentedWeight weight, in ConvolutionShape shape, bool isNarrow)
     {
-        if (_windows.Length == 0 || bits <= 4 || shape.WindowSize > DirectConvolution.LongestWindow)
-            return null;
+        var kernel = Array.Find(_windows, k => k.Serves(weight, isNarrow))!;
         if (Trace)
-            Tell($"QwixSharp kernel: convolution {shape.KernelHeight}x{shape.KernelWidth}, {shape.Channels} -> {shape.OutChannels} channels -> {_windows[0].Name}");
-        return _windows[0];
+            Tell($"QwixSharp kernel: convolution {shape.KernelHeight}x{shape.KernelWidth}, {shape.Channels} -> {shape.OutChannels} channels -> {kernel.Name}");
+        return kernel;
     }
 
     /// <summary>

@@ -10,6 +10,8 @@ internal sealed class MiniFloat
     private MiniFloat(int exponentBits, int mantissaBits, int bias, int magnitudeCount)
     {
         Bits = 1 + exponentBits + mantissaBits;
+        MantissaBits = mantissaBits;
+        Bias = bias;
         Magnitudes = [.. Enumerable.Range(0, magnitudeCount).Select(code => Decode(code, mantissaBits, bias))];
         RoundingBounds = [.. Enumerable.Range(0, magnitudeCount - 1).Select(Bound)];
         DecodeTable = MakeDecodeTable();
@@ -26,6 +28,12 @@ internal sealed class MiniFloat
 
     /// <summary>Sign, exponent and mantissa bits together.</summary>
     internal int Bits { get; }
+
+    /// <summary>The bits of the mantissa.</summary>
+    internal int MantissaBits { get; }
+
+    /// <summary>What is subtracted from an exponent as it is stored.</summary>
+    internal int Bias { get; }
 
     /// <summary>The magnitude that each code stands for, by code; ascending.</summary>
     internal float[] Magnitudes { get; }

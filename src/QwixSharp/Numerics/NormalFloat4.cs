@@ -23,4 +23,22 @@ internal static class NormalFloat4
         0.7229568362236023f,
         1.0f,
     ];
+
+    /// <summary>
+    /// The largest number that has each code but the last. In float32, where distances to levels are rounded, it need not be the midpoint
+    /// of two levels; magnitudes are those of scaled values, about 1 at most.
+    /// </summary>
+    internal static readonly float[] RoundingBounds = [.. Enumerable.Range(0, Levels.Length - 1).Select(Bound)];
+
+    private static float Bound(int code)
+    {
+        float below = Levels[code], above = Levels[code + 1], bound = (below + above) / 2;
+        while (!IsBelow(bound))
+            bound = float.BitDecrement(bound);
+        while (IsBelow(float.BitIncrement(bound)))
+            bound = float.BitIncrement(bound);
+        return bound;
+
+        bool IsBelow(float number) => MathF.Abs(below - number) <= MathF.Abs(above - number);
+    }
 }

@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace QwixSharp.Ops;
 
 /// <summary>
-/// NaN and infinity in activations whose scale is not made of them, being static or of a fixed range: they get a code as any value
-/// does, but no finite number may come of them.
+/// NaN and infinity: weights may not have any. In activations whose scale is not made of them, being static or of a fixed range, they get
+/// a code as any value does, but no finite number may come of them.
 /// </summary>
 internal static class NotFinite
 {
@@ -17,6 +17,16 @@ internal static class NotFinite
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         return !float.IsFinite(values.sum().to(ScalarType.Float32).item<float>());
+    }
+
+    /// <summary>Whether all values are finite. The usual answer takes one pass over them and no memory.</summary>
+    internal static bool IsNowhereIn(Tensor values)
+    {
+        if (!IsIn(values))
+            return true;
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        return values.isfinite().all().item<bool>();
     }
 
     /// <summary>NaN for each value that is not finite, and 0 for others: an op on these gives NaN wherever its result depends on one.</summary>

@@ -19,6 +19,7 @@ public unsafe class AssembledCodeTests
     private static readonly CodeCache<PlanesShape> PlanesCode = new(PlanesEmitter.Emit);
     private static readonly CodeCache<DepthwiseShape> DepthwiseCode = new(DepthwiseEmitter.Emit);
     private static readonly CodeCache<SumsShape> SumsCode = new(SumsEmitter.Emit);
+    private static readonly CodeCache<HalfByteShape> HalfByteCode = new(HalfByteEmitter.Emit);
     private static readonly CodeCache<ClippedShape> ClippedCode = new(ClippedEmitter.Emit);
 
     public static TheoryData<int, int, bool, bool> IntegerShapes()
@@ -93,18 +94,30 @@ public unsafe class AssembledCodeTests
     {
         Assert.SkipUnless(AssembledMachine.IsAvailable && !OperatingSystem.IsWindows(), "needs AVX2 and the System V convention");
         foreach (var rows in new[] { 1, 2, SumsEmitter.MostRows })
-            foreach (var (kind, tileSteps, hasSegments) in new[] { (SumsKind.Floats, 0, false), (SumsKind.Words, 0, false), (SumsKind.Words, 0, true), (SumsKind.HalfBytes, 0, false), (SumsKind.HalfBytes, 6, false) })
+            foreach (var (kind, hasSegments) in new[] { (SumsKind.Floats, false), (SumsKind.Words, false), (SumsKind.Words, true) })
             {
-                var shape = new SumsShape(kind, rows, RowBytes: 4, tileSteps, hasSegments, IsWindows: false);
+                var shape = new SumsShape(kind, rows, RowBytes: 4, hasSegments, IsWindows: false);
                 Assert.Equal(RunSums(SumsCode.Get(shape), shape, throughBridge: false), RunSums(SumsCode.Get(shape with { IsWindows = true }), shape, throughBridge: true));
             }
         foreach (var rows in new[] { 1, 5, ClippedEmitter.MostRows })
         {
             // What the kernel reads is read with these steps too.
-            var operands = new SumsShape(SumsKind.Words, rows, RowBytes: 4, TileSteps: 0, HasSegments: false, IsWindows: false);
+            var operands = new SumsShape(SumsKind.Words, rows, RowBytes: 4, HasSegments: false, IsWindows: false);
             var shape = new ClippedShape(rows, IsWindows: false);
             Assert.Equal(RunSums(ClippedCode.Get(shape), operands, throughBridge: false), RunSums(ClippedCode.Get(shape with { IsWindows = true }), operands, throughBridge: true));
         }
+    }
+
+    [Fact]
+    public void HalfByteKernelsOfBothConventionsAgree()
+    {
+        Assert.SkipUnless(AssembledMachine.IsAvailable && !OperatingSystem.IsWindows(), "needs AVX2 and the System V convention");
+        foreach (var rows in new[] { 1, 2, HalfByteEmitter.MostRows })
+            foreach (var tileSteps in new[] { 0, 6, 16, 40 })
+            {
+                var shape = new HalfByteShape(rows, tileSteps, IsWindows: false);
+                Assert.Equal(RunHalfBytes(shape, throughBridge: false), RunHalfBytes(shape with { IsWindows = true }, throughBridge: true));
+            }
     }
 
     [Fact]
@@ -114,8 +127,8 @@ public unsafe class AssembledCodeTests
         var shape = new IntegerShape(CodeFormat.Int4, Tiled: true, FloatFormat.BFloat16, Rows: 6, Panels: 2, Unroll: 1, HasVnni: true, IsWindows: true);
         CheckRegisters(IntegerCode.Assemble(shape), allowed);
         CheckRegisters(DepthwiseCode.Assemble(new DepthwiseShape(Windows: 14, Stride: 2, Taps: 9, PixelBytes: 48, HasVnni: false, IsWindows: true)), allowed);
-        CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.HalfBytes, Rows: 6, RowBytes: 4, TileSteps: 8, HasSegments: false, IsWindows: true)), allowed);
-        CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.Words, Rows: 6, RowBytes: 4, TileSteps: 0, HasSegments: true, IsWindows: true)), allowed);
+        CheckRegisters(HalfByteCode.Assemble(new HalfByteShape(Rows: 6, TileSteps: 40, IsWindows: true)), allowed);
+        CheckRegisters(SumsCode.Assemble(new SumsShape(SumsKind.Words, Rows: 6, RowBytes: 4, HasSegments: true, IsWindows: true)), allowed);
         CheckRegisters(ClippedCode.Assemble(new ClippedShape(ClippedEmitter.MostRows, IsWindows: true)), allowed);
     }
 
@@ -134,13 +147,12 @@ public unsafe class AssembledCodeTests
 
     private static byte[] RunSums(void* kernel, SumsShape shape, bool throughBridge)
     {
-        const int Steps = 18, Tiles = 3, Segments = 2;
+        const int Steps = 18, Segments = 2;
         var random = new Random(1);
         using var activations = Floats(random, Steps * Segments * shape.Rows);
         using var weights = Random(random, Steps * Segments * 64);
         using var floats = Floats(random, Steps * 16);
         using var start = Random(random, 16 * shape.Rows * 4);
-        using var scales = Floats(random, Tiles * 16);
         using var result = new AlignedMemory(shape.Rows * 64);
         var segments = stackalloc nint[Segments] { 0, 4 };
         new Span<byte>(result.Pointer, shape.Rows * 64).Clear();
@@ -152,12 +164,32 @@ public unsafe class AssembledCodeTests
         args.Sums = result.Pointer;
         args.Segments = segments;
         args.SegmentCount = Segments;
-        args.Tiles = Tiles;
-        args.TileBytes = 4 * shape.Rows;
         args.Start = (int*)start.Pointer;
+        Call(kernel, &args, throughBridge);
+        return new ReadOnlySpan<byte>(result.Pointer, shape.Rows * 64).ToArray();
+    }
+
+    private static byte[] RunHalfBytes(HalfByteShape shape, bool throughBridge)
+    {
+        const int Tiles = 3;
+        var steps = shape.TileSteps == 0 ? 22 : shape.TileSteps;
+        var segments = (steps + HalfByteEmitter.SegmentSteps - 1) / HalfByteEmitter.SegmentSteps;
+        var random = new Random(1);
+        using var activations = Random(random, Tiles * (segments + steps) * shape.Rows * 4);
+        using var weights = Random(random, Tiles * steps * 64);
+        using var scales = Floats(random, Tiles * 16);
+        using var result = new AlignedMemory(shape.Rows * 64);
+        new Span<byte>(result.Pointer, shape.Rows * 64).Clear();
+        HalfByteArgs args = default;
+        args.Weights = weights.Pointer;
+        args.Activations = activations.Pointer;
+        args.Sums = result.Pointer;
+        args.Steps = steps;
+        args.Tiles = Tiles;
         args.WeightScales = (float*)scales.Pointer;
         args.ActivationScales = (float*)scales.Pointer;
-        Call(kernel, &args, throughBridge);
+        args.TileBytes = 4 * shape.Rows;
+        Call(HalfByteCode.Get(shape), &args, throughBridge);
         return new ReadOnlySpan<byte>(result.Pointer, shape.Rows * 64).ToArray();
     }
 

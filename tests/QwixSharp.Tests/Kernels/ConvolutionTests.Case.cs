@@ -38,15 +38,21 @@ public unsafe partial class ConvolutionTests
         private readonly int _resultZeroPoint;
         private readonly int _margin;
         private readonly int _codesMargin;
+        private readonly bool _isNarrow;
+        private readonly CodeRange _resultRange;
+        private readonly bool _storesNarrow;
         private readonly PoolWindow _pool;
 
         public Case(Random random, ConvolutionShape shape, ImageForm form, int? zeroPoint = null, sbyte? code = null)
         {
             (_shape, _form) = (shape, form);
             _bits = code is null && random.Next(3) == 0 ? 4 : 8;
-            _zeroPoint = zeroPoint ?? (random.Next(3) == 0 ? 0 : random.Next(-128, 128));
+            _isNarrow = form == ImageForm.UnsignedCodes && code is null && random.Next(2) == 0;
+            _zeroPoint = _isNarrow ? random.Next(-128, 0) : zeroPoint ?? (random.Next(3) == 0 ? 0 : random.Next(-128, 128));
             _image = Codes(random, shape.Height * shape.Width * shape.Channels, 8, code);
-            _codes = Codes(random, shape.OutChannels * shape.WindowSize, _bits, code);
+            if (_isNarrow)
+                _image = [.. _image.Select(c => (sbyte)(c | -128))];
+            _codes = code is null && random.Next(2) == 0 ? Mostly(random, shape.OutChannels * shape.WindowSize, _bits) : Codes(random, shape.OutChannels * shape.WindowSize, _bits, code);
             (_scales, _bias, _factor, _offset) = (Sample.Floats(random, shape.OutChannels), Sample.Floats(random, shape.OutChannels, 1000), Sample.Floats(random, shape.OutChannels, 2), Sample.Floats(random, shape.OutChannels, 100));
             _addend = Sample.Floats(random, Pixels * shape.OutChannels, 1000);
             (_hasBias, _hasNorm, _hasAddend, _channelsLast) = (random.Next(2) == 0, random.Next(2) == 0, random.Next(2) == 0, random.Next(2) == 0);
@@ -54,6 +60,8 @@ public unsafe partial class ConvolutionTests
             _resultZeroPoint = random.Next(2) == 0 ? 0 : random.Next(-20, 20);
             _margin = form == ImageForm.UnsignedCodes ? random.Next(5) : 0;
             _codesMargin = _channelsLast ? random.Next(3) : 0;
+            _storesNarrow = _channelsLast && random.Next(3) == 0;
+            _resultRange = new CodeRange(_storesNarrow ? 0 : -100, 120);
             var (poolHeight, poolWidth) = (random.Next(1, Math.Min(4, shape.OutHeight + 1)), random.Next(1, Math.Min(4, shape.OutWidth + 1)));
             _pool = new PoolWindow(poolHeight, poolWidth, random.Next(1, 4), random.Next(1, 4), random.Next(poolHeight / 2 + 1), random.Next(poolWidth / 2 + 1));
         }
@@ -101,9 +109,8 @@ public unsafe partial class ConvolutionTests
             expected = Activated(expected);
             var index = _channelsLast ? last : channel * Pixels + pixel;
             Assert.Equal(expected, y[index], 1e-6 * magnitude);
-            // Codes with their channels last are unsigned.
-            var code = _channelsLast ? (byte)codes[CodesPlace(pixel, _shape.OutWidth) + channel] - 128 : codes[index];
-            Assert.Equal(Math.Clamp(MathF.Round(y[index] / CodeScale + _resultZeroPoint), -100, 120), code);
+            var code = _channelsLast ? Code(codes[CodesPlace(pixel, _shape.OutWidth) + channel]) : codes[index];
+            Assert.Equal(Expected(y[index]), code);
 
             void Add(double value)
             {
@@ -111,6 +118,11 @@ public unsafe partial class ConvolutionTests
                 magnitude += Math.Abs(value);
             }
         }
+
+        /// <summary>Codes with their channels last are unsigned.</summary>
+        private int Code(sbyte stored) => (byte)stored - (_storesNarrow ? 0 : 128);
+
+        private float Expected(float value) => Math.Clamp(MathF.Round(value / CodeScale + _resultZeroPoint), _resultRange.Lowest, _resultRange.Highest);
 
         private double Activated(double value)
         {
@@ -140,8 +152,8 @@ public unsafe partial class ConvolutionTests
                             most = Math.Max(most, y[_channelsLast ? (row * _shape.OutWidth + column) * _shape.OutChannels + channel : channel * Pixels + row * _shape.OutWidth + column]);
                     var index = _channelsLast ? pixel * _shape.OutChannels + channel : channel * pixels + pixel;
                     Assert.Equal(most, pooled[index]);
-                    var code = _channelsLast ? (byte)codes[CodesPlace(pixel, sizes.OutWidth) + channel] - 128 : codes[index];
-                    Assert.Equal(Math.Clamp(MathF.Round(most / CodeScale + _resultZeroPoint), -100, 120), code);
+                    var code = _channelsLast ? Code(codes[CodesPlace(pixel, sizes.OutWidth) + channel]) : codes[index];
+                    Assert.Equal(Expected(most), code);
                 }
         }
 
@@ -187,10 +199,11 @@ public unsafe partial class ConvolutionTests
                     Activation = _activation,
                     CodeScale = CodeScale,
                     CodeZeroPoint = _resultZeroPoint,
-                    CodeRange = new CodeRange(-100, 120),
+                    CodeRange = _resultRange,
+                    StoresNarrow = _storesNarrow,
                 };
                 var first = (nint)image + (_margin * (_shape.Width + 2 * _margin) + _margin) * _shape.Channels;
-                Assert.True(convolution.Run(new ConvolutionInput(first, _form, _shape.Height, _shape.Width, Scale, _zeroPoint, CodeRange.Int8, _margin), output, 2));
+                Assert.True(convolution.Run(new ConvolutionInput(first, _form, _shape.Height, _shape.Width, Scale, _zeroPoint, _isNarrow ? new CodeRange(-128, -1) : CodeRange.Int8, _margin), output, 2));
             }
         }
 
@@ -242,6 +255,14 @@ public unsafe partial class ConvolutionTests
                         sum += (code - _zeroPoint) * _codes[((channel * _shape.GroupChannels + c) * _shape.KernelHeight + ky) * _shape.KernelWidth + kx];
                     }
             return sum;
+        }
+
+        /// <summary>Codes that are small but for one in some hundred: what can be clipped is.</summary>
+        private static sbyte[] Mostly(Random random, int count, int bits)
+        {
+            var codes = Codes(random, count, bits, null);
+            var others = random.Next(100, 800);
+            return [.. codes.Select(c => random.Next(others) == 0 ? c : (sbyte)(c / 2))];
         }
 
         private static sbyte[] Codes(Random random, int count, int bits, sbyte? code)

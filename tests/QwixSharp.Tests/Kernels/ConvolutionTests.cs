@@ -189,9 +189,12 @@ public unsafe partial class ConvolutionTests
     /// <summary>Convolutions through every kernel, and through products with every kernel; real ones and those with a stand-in.</summary>
     private static IEnumerable<KernelSelector> AllSelectors() =>
     [
-        .. KernelSelector.AllWindowKernels().Append(new DotWindowKernel<SoftwareDot>()).Where(k => k.IsSupported).Select(k => new KernelSelector([new PortableIntegerKernel()], [], [k])),
+        .. KernelSelector.AllWindowKernels().Append(new DotWindowKernel<SoftwareDot>()).Where(k => k.IsSupported).Select(Pinned),
         .. KernelSelector.AllIntegerKernels().Append(new ArmDotKernel<SoftwareSignedDot>()).Where(k => k.IsSupported).Select(Sample.Pinned),
     ];
+
+    private static KernelSelector Pinned(WindowKernel kernel) =>
+        new([new PortableIntegerKernel()], [], kernel.IsGeneral ? [kernel] : [kernel, new DotWindowKernel<SoftwareDot>()]);
 
     private static ConvolutionShape AnyShape(Random random)
     {

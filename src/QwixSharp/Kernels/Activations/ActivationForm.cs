@@ -11,4 +11,10 @@ internal enum ActivationForm
 
     /// <summary>[K/4][rows][4] unsigned bytes, each 127 − code.</summary>
     Complements,
+
+    /// <summary>
+    /// Segments of K, of up to 64 values and within a tile: [1 + K/4][rows][4] signed bytes, of which the first word of a row is two 16-bit words: 8 times the sums
+    /// of its bytes 0 and 1, and 2 and 3, of each four.
+    /// </summary>
+    Segments,
 }

@@ -29,7 +29,12 @@ internal readonly unsafe struct ActivationPacker
     }
 
     /// <summary>Bytes that a row takes in a block.</summary>
-    public long RowBytes => _weight.PaddedDepth * (_form == ActivationForm.Words ? 2 : 1);
+    public long RowBytes => _form switch
+    {
+        ActivationForm.Words => _weight.PaddedDepth * 2,
+        ActivationForm.Segments => _weight.PaddedDepth + _weight.Tiles * 4L * SegmentInterleaver.SegmentsOf(_weight.PaddedTile),
+        _ => _weight.PaddedDepth,
+    };
 
     /// <summary>The most rows of codes in a block.</summary>
     private const int MostRows = 64;
@@ -70,6 +75,9 @@ internal readonly unsafe struct ActivationPacker
                     break;
                 case ActivationForm.Words:
                     BlockInterleaver.Words(codes + place, parts.Size(part), _weight.PaddedDepth / 2, target);
+                    break;
+                case ActivationForm.Segments:
+                    SegmentInterleaver.Interleave(codes + place, parts.Size(part), _weight.Tiles, _weight.PaddedTile, target);
                     break;
                 default:
                     BlockInterleaver.Complements(codes + place, parts.Size(part), _weight.PaddedDepth / 4, target);

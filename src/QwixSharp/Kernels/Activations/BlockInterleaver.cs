@@ -23,6 +23,14 @@ internal static unsafe class BlockInterleaver
             All<PlainWords>(codes, rows, groups, block);
     }
 
+    /// <summary>[words][rows][4] bytes: some words of the rows.</summary>
+    /// <param name="codes">The rows.</param>
+    /// <param name="rows">How many.</param>
+    /// <param name="from">The first word of a row.</param>
+    /// <param name="to">Where they end.</param>
+    /// <param name="block">The result.</param>
+    public static void Bytes(sbyte** codes, int rows, long from, long to, int* block) => Part<PlainWords>(codes, rows, from, to, block - from * rows);
+
     /// <summary>[K][rows] float32.</summary>
     /// <param name="values">The rows.</param>
     /// <param name="rows">How many.</param>

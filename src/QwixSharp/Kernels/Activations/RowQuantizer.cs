@@ -52,30 +52,37 @@ internal static unsafe class RowQuantizer
     {
         var i = 0L;
         var largest = 0;
+        // Four vectors at once: with two, each waits for its own last step.
         if (Vector512.IsHardwareAccelerated)
         {
             var mask = Vector512.Create(int.MaxValue);
-            var a = Vector512<int>.Zero;
-            var b = a;
-            for (; i + 32 <= count; i += 32)
+            var (a, b, c, d) = (Vector512<int>.Zero, Vector512<int>.Zero, Vector512<int>.Zero, Vector512<int>.Zero);
+            for (; i + 64 <= count; i += 64)
             {
                 a = Vector512.Max(a, Vector512.Load((int*)x + i) & mask);
                 b = Vector512.Max(b, Vector512.Load((int*)x + i + 16) & mask);
+                c = Vector512.Max(c, Vector512.Load((int*)x + i + 32) & mask);
+                d = Vector512.Max(d, Vector512.Load((int*)x + i + 48) & mask);
             }
-            a = Vector512.Max(a, b);
+            for (; i + 16 <= count; i += 16)
+                a = Vector512.Max(a, Vector512.Load((int*)x + i) & mask);
+            a = Vector512.Max(Vector512.Max(a, b), Vector512.Max(c, d));
             largest = Largest(Vector256.Max(a.GetLower(), a.GetUpper()));
         }
         else
         {
             var mask = Vector256.Create(int.MaxValue);
-            var a = Vector256<int>.Zero;
-            var b = a;
-            for (; i + 16 <= count; i += 16)
+            var (a, b, c, d) = (Vector256<int>.Zero, Vector256<int>.Zero, Vector256<int>.Zero, Vector256<int>.Zero);
+            for (; i + 32 <= count; i += 32)
             {
                 a = Vector256.Max(a, Vector256.Load((int*)x + i) & mask);
                 b = Vector256.Max(b, Vector256.Load((int*)x + i + 8) & mask);
+                c = Vector256.Max(c, Vector256.Load((int*)x + i + 16) & mask);
+                d = Vector256.Max(d, Vector256.Load((int*)x + i + 24) & mask);
             }
-            largest = Largest(Vector256.Max(a, b));
+            for (; i + 8 <= count; i += 8)
+                a = Vector256.Max(a, Vector256.Load((int*)x + i) & mask);
+            largest = Largest(Vector256.Max(Vector256.Max(a, b), Vector256.Max(c, d)));
         }
         for (; i < count; i++)
             largest = Math.Max(largest, ((int*)x)[i] & int.MaxValue);

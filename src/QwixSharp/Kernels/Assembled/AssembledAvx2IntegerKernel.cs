@@ -1,6 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
-using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels.Activations;
 using QwixSharp.Kernels.Avx2Paths;
 using QwixSharp.Kernels.Weights;
@@ -8,22 +6,21 @@ using QwixSharp.Kernels.Weights;
 namespace QwixSharp.Kernels.Assembled;
 
 /// <summary>
-/// Integer products with AVX2 code assembled at run time. Codes of a panel are unpacked into the first-level cache, a part of K at a
-/// time, for all rows of a block. One row of short tiles, and up to four rows else, unpack in registers: <see cref="ShortTileRow"/>,
-/// <see cref="Avx2IntegerKernel"/>.
+/// Integer products with AVX2 code assembled at run time. Byte codes of a panel are unpacked to words in the first-level cache, a part of K at a time,
+/// for all rows of a block. Up to four rows, and half bytes, unpack in registers: <see cref="ShortTileRow"/>, <see cref="Avx2IntegerKernel"/>.
+/// More rows of half bytes have a kernel of their own: <see cref="HalfByteAvx2IntegerKernel"/>.
 /// </summary>
 internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
 {
     private const int Columns = PackedWeight.PanelColumns;
 
-    /// <summary>Six parts, three where they are words, of which more would not stay in the first-level cache. Larger blocks save some unpacking.</summary>
-    private const int MostRows = 6 * SumsEmitter.MostRows, MostRowsOfWords = 3 * SumsEmitter.MostRows;
+    /// <summary>Three parts; more would not stay in the first-level cache.</summary>
+    private const int MostRows = 3 * SumsEmitter.MostRows;
 
     /// <summary>Groups of 64 bytes that are unpacked together: 16 KB.</summary>
     private const int GroupsAtOnce = 128;
 
-    /// <summary>Bytes of an unpacked group: two steps of the kernels.</summary>
-    private const int UnpackedBytes = WideCodes.GroupBytes, StepsPerGroup = 2;
+    private const int GroupBytes = 64, StepsPerGroup = 2;
 
     private readonly Avx2IntegerKernel _fewRows = new();
 
@@ -40,7 +37,7 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     public override int WeightBias(CodeFormat format) => _fewRows.WeightBias(format);
 
     /// <inheritdoc/>
-    public override int MaxRows(CodeFormat format, bool tiled) => format == CodeFormat.Int4 ? MostRows : MostRowsOfWords;
+    public override int MaxRows(CodeFormat format, bool tiled) => format == CodeFormat.Int4 ? _fewRows.MaxRows(format, tiled) : MostRows;
 
     /// <inheritdoc/>
     public override int RowsTogether => SumsEmitter.MostRows;
@@ -54,26 +51,14 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
     /// <inheritdoc/>
     public override void Run(IntegerTileArgs* args, CodeFormat format, bool tiled, int rows, int panels)
     {
-        var areTilesShort = tiled && format == CodeFormat.Int4 && args->Groups <= ShortTileRow.MostGroups;
-        if (rows <= Avx2IntegerKernel.MostTogether && !areTilesShort)
-        {
+        if (format == CodeFormat.Int4 && tiled && rows == 1 && args->Groups <= ShortTileRow.MostGroups)
+            ShortTileRow.Sum(args, args->Weights, args->WeightScales, (float*)args->Result);
+        else if (format == CodeFormat.Int4 || rows <= Avx2IntegerKernel.MostTogether)
             _fewRows.Run(args, format, tiled, rows, panels);
-            return;
-        }
-        for (var panel = 0; panel < panels; panel++)
-        {
-            var weights = args->Weights + panel * args->PanelBytes;
-            var scales = (float*)((byte*)args->WeightScales + panel * args->PanelScaleBytes);
-            var result = (int*)args->Result + panel * rows * Columns;
-            if (!tiled)
-                SumTile(args, 0, weights, format, rows, result);
-            else if (areTilesShort && rows == 1)
-                ShortTileRow.Sum(args, weights, scales, (float*)result);
-            else if (areTilesShort)
-                SumShortTiles(args, weights, rows, scales, (float*)result);
-            else
-                SumTiles(args, weights, format, rows, scales, (float*)result);
-        }
+        else if (!tiled)
+            SumTile(args, 0, rows, (int*)args->Result);
+        else
+            SumTiles(args, rows);
     }
 
     /// <inheritdoc/>
@@ -85,17 +70,11 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
 
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void SumTile(IntegerTileArgs* tiles, nint tile, byte* weights, CodeFormat format, int rows, int* sums)
+    private static void SumTile(IntegerTileArgs* tiles, nint tile, int rows, int* sums)
     {
-        var start = tiles->Start + tile * rows;
-        var room = stackalloc byte[GroupsAtOnce * UnpackedBytes + AlignedMemory.Alignment];
+        var room = stackalloc byte[GroupsAtOnce * WideCodes.GroupBytes + AlignedMemory.Alignment];
         var unpacked = AlignedMemory.RoundUp(room);
-        for (var row = 0; row < rows; row++)
-        {
-            var value = Vector256.Create(start[row]);
-            value.Store(sums + row * Columns);
-            value.Store(sums + row * Columns + 8);
-        }
+        new Span<int>(sums, rows * Columns).Clear();
         SumsArgs args = default;
         args.Weights = unpacked;
         args.Activations = tiles->Activations;
@@ -104,76 +83,22 @@ internal sealed unsafe class AssembledAvx2IntegerKernel : IntegerKernel
         for (var group = first; group < end; group += GroupsAtOnce)
         {
             var count = Math.Min(GroupsAtOnce, end - group);
-            Unpack(format, weights + group * 64, count, unpacked);
+            WideCodes.Unpack(tiles->Weights + group * GroupBytes, count, (short*)unpacked);
             args.Steps = count * StepsPerGroup;
-            args.Ahead = weights + (group + count) * 64;
-            args.AheadBytes = count * 64;
-            SumsCode.RunBlock(format == CodeFormat.Int4 ? SumsKind.HalfBytes : SumsKind.Words, args, rows, AllSteps(tiles), group * StepsPerGroup);
+            args.Ahead = tiles->Weights + (group + count) * GroupBytes;
+            args.AheadBytes = count * GroupBytes;
+            SumsCode.RunBlock(SumsKind.Words, args, rows, tiles->Tiles * tiles->Groups * StepsPerGroup, group * StepsPerGroup);
         }
     }
 
-    private static void SumTiles(IntegerTileArgs* args, byte* weights, CodeFormat format, int rows, float* scales, float* totals)
+    private static void SumTiles(IntegerTileArgs* args, int rows)
     {
         var sums = stackalloc int[MostRows * Columns];
-        new Span<float>(totals, rows * Columns).Clear();
+        new Span<float>(args->Result, rows * Columns).Clear();
         for (nint tile = 0; tile < args->Tiles; tile++)
         {
-            SumTile(args, tile, weights, format, rows, sums);
-            ScaledSums.Add(sums, rows, scales + tile * Columns, args->ActivationScales + tile * rows, totals);
-        }
-    }
-
-    /// <summary>Tiles so short that a kernel scales their sums while they are in its registers.</summary>
-    [SkipLocalsInit]
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void SumShortTiles(IntegerTileArgs* tiles, byte* weights, int rows, float* scales, float* totals)
-    {
-        var room = stackalloc byte[GroupsAtOnce * UnpackedBytes + AlignedMemory.Alignment];
-        var unpacked = AlignedMemory.RoundUp(room);
-        new Span<float>(totals, rows * Columns).Clear();
-        var steps = (int)tiles->Groups * StepsPerGroup;
-        var tilesAtOnce = GroupsAtOnce / tiles->Groups;
-        SumsArgs args = default;
-        args.Weights = unpacked;
-        args.Activations = tiles->Activations;
-        args.TileBytes = rows * sizeof(int);
-        args.Sums = totals;
-        for (nint tile = 0; tile < tiles->Tiles; tile += tilesAtOnce)
-        {
-            args.Tiles = Math.Min(tilesAtOnce, tiles->Tiles - tile);
-            Unpack(CodeFormat.Int4, weights + tile * tiles->Groups * 64, args.Tiles * tiles->Groups, unpacked);
-            args.AheadBytes = args.Tiles * tiles->Groups * 64;
-            args.Ahead = weights + tile * tiles->Groups * 64 + args.AheadBytes;
-            args.Start = tiles->Start + tile * rows;
-            args.WeightScales = scales + tile * Columns;
-            args.ActivationScales = tiles->ActivationScales + tile * rows;
-            SumsCode.RunBlock(SumsKind.HalfBytes, args, rows, AllSteps(tiles), tile * steps, steps);
-        }
-    }
-
-    private static nint AllSteps(IntegerTileArgs* tiles) => tiles->Tiles * tiles->Groups * StepsPerGroup;
-
-    private static void Unpack(CodeFormat format, byte* codes, nint groups, byte* unpacked)
-    {
-        if (format == CodeFormat.Int4)
-            UnpackHalfBytes(codes, groups, unpacked);
-        else
-            WideCodes.Unpack(codes, groups, (short*)unpacked);
-    }
-
-    /// <summary>The lower halves of a group's bytes, then the upper ones.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void UnpackHalfBytes(byte* codes, nint groups, byte* unpacked)
-    {
-        var mask = Vector256.Create((byte)15);
-        for (; groups > 0; groups--, codes += 64, unpacked += UnpackedBytes)
-        {
-            var left = Vector256.Load(codes);
-            var right = Vector256.Load(codes + 32);
-            (left & mask).Store(unpacked);
-            (right & mask).Store(unpacked + 32);
-            (Avx2.ShiftRightLogical(left.AsUInt16(), 4).AsByte() & mask).Store(unpacked + 64);
-            (Avx2.ShiftRightLogical(right.AsUInt16(), 4).AsByte() & mask).Store(unpacked + 96);
+            SumTile(args, tile, rows, sums);
+            ScaledSums.Add(sums, rows, args->WeightScales + tile * Columns, args->ActivationScales + tile * rows, (float*)args->Result);
         }
     }
 }

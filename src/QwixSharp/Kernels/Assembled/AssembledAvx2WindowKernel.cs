@@ -22,6 +22,16 @@ internal sealed unsafe class AssembledAvx2WindowKernel : WindowKernel
     public override int MostPanels(int windows) => 1;
 
     /// <inheritdoc/>
+    public override long PanelRoom(SegmentedWeight weight) => weight.PanelBytes * sizeof(short);
+
+    /// <inheritdoc/>
+    public override PreparedPanel Prepare(SegmentedWeight weight, int place, nint* segments, byte* room)
+    {
+        WideCodes.UnpackInOrder(weight.Codes + place * weight.PanelBytes, (nint)weight.PanelBytes / 64, (short*)room);
+        return new() { Codes = (sbyte*)room };
+    }
+
+    /// <inheritdoc/>
     public override nint Find(in WindowCall call) => SumsCode.Find(call.Windows, call.Step);
 
     /// <inheritdoc/>

@@ -18,11 +18,8 @@ internal unsafe struct SumsArgs
     /// <summary>How many steps; even.</summary>
     public nint Steps;
 
-    /// <summary>[row][16] sums, int32 or, of floats and of tiles, float32; added to but for those of segments.</summary>
+    /// <summary>[row][16] sums, int32 or, of floats, float32; added to but for those of segments.</summary>
     public void* Sums;
-
-    /// <summary>Of tiles: how many.</summary>
-    public nint Tiles;
 
     /// <summary>Of segments: their distances from <see cref="Activations"/>.</summary>
     public nint* Segments;
@@ -30,17 +27,8 @@ internal unsafe struct SumsArgs
     /// <summary>Of segments: how many, of <see cref="Steps"/> each, whose weights follow each other.</summary>
     public nint SegmentCount;
 
-    /// <summary>Of tiles: where the sums of the first begin, one a row. Of segments: where those of all rows begin, one a column.</summary>
+    /// <summary>Of segments: where the sums of all rows begin, one a column.</summary>
     public int* Start;
-
-    /// <summary>From one tile's start values and scales of rows to the next one's.</summary>
-    public nint TileBytes;
-
-    /// <summary>Of tiles: [tile][16] scales of the weight.</summary>
-    public float* WeightScales;
-
-    /// <summary>Of tiles: the rows' scales, placed as <see cref="Start"/>.</summary>
-    public float* ActivationScales;
 
     /// <summary>Where the packed weight goes on, to be read ahead by <see cref="SumsCode.RunBlock"/>.</summary>
     public byte* Ahead;

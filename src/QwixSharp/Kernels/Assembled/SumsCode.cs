@@ -11,13 +11,13 @@ internal static unsafe class SumsCode
 
     private static readonly CodeCache<SumsShape> Code = new(SumsEmitter.Emit);
 
-    /// <summary>Entries by kind, rows and steps of a tile: a block is too short a work for a dictionary.</summary>
-    private static readonly nint[] Entries = new nint[3 << 3 << 4];
+    /// <summary>Entries by kind and rows: a block is too short a work for a dictionary.</summary>
+    private static readonly nint[] Entries = new nint[2 << 3];
 
     /// <summary>The kernel of a convolution.</summary>
     /// <param name="windows">Windows, up to <see cref="SumsEmitter.MostRows"/>.</param>
     /// <param name="step">From one window to the next, in bytes.</param>
-    public static nint Find(int windows, int step) => Made(new SumsShape(SumsKind.Words, windows, step, 0, HasSegments: true, OperatingSystem.IsWindows()));
+    public static nint Find(int windows, int step) => Made(new SumsShape(SumsKind.Words, windows, step, HasSegments: true, OperatingSystem.IsWindows()));
 
     /// <summary>Runs a kernel.</summary>
     /// <param name="kernel">What <see cref="Find"/> gave.</param>
@@ -31,24 +31,21 @@ internal static unsafe class SumsCode
     /// <param name="rows">Its rows.</param>
     /// <param name="allSteps">The steps of a row.</param>
     /// <param name="firstStep">The first that is taken.</param>
-    /// <param name="tileSteps">As in <see cref="SumsShape"/>.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void RunBlock(SumsKind kind, in SumsArgs block, int rows, nint allSteps, nint firstStep, int tileSteps = 0)
+    public static void RunBlock(SumsKind kind, in SumsArgs block, int rows, nint allSteps, nint firstStep)
     {
         var parts = RowBlocks.Of(rows, SumsEmitter.MostRows);
         for (var part = 0; part < parts.Count; part++)
         {
             var (first, count) = (parts.Start(part), parts.Size(part));
-            ref var entry = ref Entries[((int)kind << 3 | count) << 4 | tileSteps];
+            ref var entry = ref Entries[(int)kind << 3 | count];
             if (entry == 0)
-                entry = Made(new SumsShape(kind, count, WordBytes, tileSteps, HasSegments: false, OperatingSystem.IsWindows()));
+                entry = Made(new SumsShape(kind, count, WordBytes, HasSegments: false, OperatingSystem.IsWindows()));
             ReadAhead(block.Ahead + part * (block.AheadBytes / parts.Count), block.AheadBytes / parts.Count);
             var args = block;
             args.Activations += (first * allSteps + firstStep * count) * WordBytes;
             args.StepBytes = count * WordBytes;
             args.Sums = (int*)args.Sums + first * Columns;
-            args.Start += first;
-            args.ActivationScales += first;
             Run(entry, &args);
         }
     }

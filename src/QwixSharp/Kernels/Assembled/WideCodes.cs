@@ -28,6 +28,25 @@ internal static unsafe class WideCodes
         }
     }
 
+    /// <summary>Groups [16][4] of bytes as two steps [16][2] of words: the bytes 0 and 1 of a column, then 2 and 3.</summary>
+    /// <param name="codes">The groups.</param>
+    /// <param name="groups">How many.</param>
+    /// <param name="unpacked">The result, twice as long.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void UnpackInOrder(sbyte* codes, nint groups, short* unpacked)
+    {
+        for (; groups > 0; groups--, codes += 64, unpacked += 64)
+            for (var half = 0; half < 2; half++)
+            {
+                var left = Avx2.ConvertToVector256Int16(codes + 32 * half).AsSingle();
+                var right = Avx2.ConvertToVector256Int16(codes + 32 * half + 16).AsSingle();
+                InOrder(Avx.Shuffle(left, right, 0b10_00_10_00)).Store(unpacked + 16 * half);
+                InOrder(Avx.Shuffle(left, right, 0b11_01_11_01)).Store(unpacked + 16 * half + 32);
+            }
+
+        static Vector256<short> InOrder(Vector256<float> columns) => Avx2.Permute4x64(columns.AsInt64(), 0b11_01_10_00).AsInt16();
+    }
+
     /// <summary>Unsigned bytes one by one.</summary>
     /// <param name="codes">The bytes.</param>
     /// <param name="count">How many.</param>

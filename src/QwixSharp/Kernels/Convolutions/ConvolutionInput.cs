@@ -28,7 +28,7 @@ internal enum ImageForm
 /// <param name="Width">The image's width.</param>
 /// <param name="Scale">What a code stands for.</param>
 /// <param name="ZeroPoint">The zero point, in the signed codes' range: also what padding is filled with.</param>
-/// <param name="Range">The range of the codes that floating-point values become.</param>
+/// <param name="Range">The range of the codes, for those that floating-point values become; for others it need not be given.</param>
 /// <param name="Margin">
 /// Pixels of padding that lie around the image on each side: with channels last alone. Behind it <see cref="ReadBehind"/> bytes can be
 /// read if the image is of <see cref="ImageForm.UnsignedCodes"/>.
@@ -37,6 +37,9 @@ internal readonly record struct ConvolutionInput(nint Values, ImageForm Form, in
 {
     /// <summary>Bytes that kernels may read behind an image of unsigned codes, of which they use none: 16 channels are read at once.</summary>
     public const int ReadBehind = 15;
+
+    /// <summary>Whether no byte of the image has more than 7 bits, which some kernels gain by.</summary>
+    public bool IsNarrow => Form == ImageForm.UnsignedCodes && Range.Highest < 0;
 
     /// <summary>Whether values are quantized on the way.</summary>
     public bool IsFloat => Form is ImageForm.Floats or ImageForm.FloatsChannelsFirst;

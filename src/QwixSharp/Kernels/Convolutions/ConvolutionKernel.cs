@@ -15,8 +15,8 @@ internal abstract unsafe class ConvolutionKernel : IDisposable
         selector ??= KernelSelector.Default;
         if (shape.IsDepthwise)
             return selector.Depthwise(shape) is { } depthwise ? new DirectConvolution(codes, scales, shape, depthwise) : new DepthwiseConvolution(codes, scales, shape);
-        return selector.Windows(shape, bits) is { } inner
-            ? new DirectConvolution(codes, scales, shape, inner)
+        return selector.ServesWindows(shape, bits)
+            ? new DirectConvolution(codes, scales, shape, selector)
             : new PackedConvolution(codes, scales, shape, bits, selector);
     }
 

@@ -46,4 +46,10 @@ internal readonly unsafe record struct ConvolutionOutput
 
     /// <summary>The range of the result's codes.</summary>
     public CodeRange CodeRange { get; init; }
+
+    /// <summary>
+    /// Whether codes with channels last are stored as they are, without 128: those of a range from 0 on, so that the next convolution reads bytes of 7 bits. To it they are
+    /// codes from −128 on.
+    /// </summary>
+    public bool StoresNarrow { get; init; }
 }

@@ -17,26 +17,42 @@ internal sealed unsafe class DirectConvolution : ConvolutionKernel
     public const int MostDepthwiseColumns = 16;
 
     private readonly ConvolutionShape _kernel;
-    private readonly WindowKernel _inner;
     private readonly SegmentedWeight _weight;
+    private readonly KernelSelector? _selector;
+    private WindowKernel? _inner;
+    private WindowKernel? _innerForNarrow;
 
     /// <summary>Packs the weight.</summary>
     /// <param name="codes">[out channels, channels of a group, kernel height, kernel width], row-major.</param>
     /// <param name="scales">[out channels].</param>
     /// <param name="kernel">The sizes; the image's own height and width are given with each image.</param>
-    /// <param name="inner">The inner loops.</param>
+    /// <param name="selector">Chooses the inner loops.</param>
     /// <exception cref="ArgumentException">Sizes that do not fit each other.</exception>
-    public DirectConvolution(sbyte* codes, float* scales, ConvolutionShape kernel, WindowKernel inner)
+    public DirectConvolution(sbyte* codes, float* scales, ConvolutionShape kernel, KernelSelector selector)
     {
         kernel.Check();
-        // A depthwise weight is that of one image channel, and what differs for it is which channels a panel reads.
-        _kernel = inner.IsDepthwise ? kernel with { Groups = 1 } : kernel;
-        _inner = inner;
-        _weight = new SegmentedWeight(codes, scales, inner.IsDepthwise ? _kernel with { Channels = 1 } : kernel, inner.TakesWords);
+        _kernel = kernel;
+        _selector = selector;
+        _weight = new SegmentedWeight(codes, scales, kernel);
+    }
+
+    /// <summary>Packs the weight of a depthwise convolution.</summary>
+    /// <param name="codes">[channels, 1, kernel height, kernel width], row-major.</param>
+    /// <param name="scales">[channels].</param>
+    /// <param name="kernel">The sizes; the image's own height and width are given with each image.</param>
+    /// <param name="depthwise">The inner loops.</param>
+    /// <exception cref="ArgumentException">Sizes that do not fit each other.</exception>
+    public DirectConvolution(sbyte* codes, float* scales, ConvolutionShape kernel, WindowKernel depthwise)
+    {
+        kernel.Check();
+        // The weight is that of one image channel, and what differs is which channels a panel reads.
+        _kernel = kernel with { Groups = 1 };
+        (_inner, _innerForNarrow) = (depthwise, depthwise);
+        _weight = new SegmentedWeight(codes, scales, _kernel with { Channels = 1 });
     }
 
     /// <inheritdoc/>
-    public override int Margin => DirectJob.CanReadInPlace(_inner, _kernel) ? _kernel.WidestPadding : 0;
+    public override int Margin => DirectJob.CanReadInPlace(_selector is null, _kernel) ? _kernel.WidestPadding : 0;
 
     /// <inheritdoc/>
     public override bool Pools => !DirectJob.IsLarge(_weight);
@@ -46,7 +62,10 @@ internal sealed unsafe class DirectConvolution : ConvolutionKernel
     {
         var shape = _kernel with { Height = image.Height, Width = image.Width };
         shape.Check();
-        return DirectJob.Run(_inner, _weight, shape, image, output, threads);
+        // Found when needed: to look for what must be clipped takes time.
+        ref var inner = ref image.IsNarrow ? ref _innerForNarrow : ref _inner;
+        inner ??= _selector!.Windows(_weight, shape, image.IsNarrow);
+        return DirectJob.Run(inner, _weight, shape, image, output, threads);
     }
 
     /// <inheritdoc/>

@@ -18,8 +18,8 @@ internal sealed unsafe partial class DirectJob : KernelJob
     /// <summary>Small enough units that a thread which is held up leaves little for the others to wait for.</summary>
     private const int UnitsPerThread = 32;
 
-    /// <summary>Where a unit begins with panels that are unpacked anew.</summary>
-    private const int UnpackingUnitsPerThread = 8;
+    /// <summary>Where a unit begins with panels that are prepared anew.</summary>
+    private const int PreparingUnitsPerThread = 8;
 
     /// <summary>A tap of a depthwise kernel takes as long as so many multiplications: there are few for each value of the result.</summary>
     private const int DepthwiseTap = 4;
@@ -64,9 +64,9 @@ internal sealed unsafe partial class DirectJob : KernelJob
     private volatile bool _isFinite;
 
     /// <summary>Whether an image with enough padding around it is read where it lies: what is read behind a window must be the image's.</summary>
-    /// <param name="kernel">The inner loops.</param>
+    /// <param name="isDepthwise">Whether the kernel is <see cref="WindowKernel.IsDepthwise"/>.</param>
     /// <param name="shape">The sizes.</param>
-    public static bool CanReadInPlace(WindowKernel kernel, in ConvolutionShape shape) => kernel.IsDepthwise || shape.Channels % 4 == 0;
+    public static bool CanReadInPlace(bool isDepthwise, in ConvolutionShape shape) => isDepthwise || shape.Channels % 4 == 0;
 
     /// <summary>Whether a weight is so large that it should go through the cache once.</summary>
     /// <param name="weight">The weight.</param>
@@ -99,18 +99,19 @@ internal sealed unsafe partial class DirectJob : KernelJob
     {
         (_kernel, _weight, _shape) = (kernel, weight, shape);
         (_outHeight, _outWidth) = (shape.OutHeight, shape.OutWidth);
-        var liesReady = image.Form == ImageForm.UnsignedCodes && shape.WidestPadding <= image.Margin && CanReadInPlace(kernel, shape);
+        var liesReady = image.Form == ImageForm.UnsignedCodes && shape.WidestPadding <= image.Margin && CanReadInPlace(kernel.IsDepthwise, shape);
 
         long imageBytes = liesReady ? 0 : AlignedMemory.RoundUp(PaddedImage.Bytes(shape)), segmentBytes = AlignedMemory.RoundUp((long)weight.Segments * sizeof(nint));
         var startBytes = AlignedMemory.RoundUp((long)shape.Groups * weight.Panels * Columns * sizeof(int));
         var marginBytes = liesReady ? (shape.Height + 2L * image.Margin) * (shape.Width + 2 * image.Margin) * shape.Channels : 0;
-        var memory = _workspace.Reserve(imageBytes + 64 + segmentBytes + startBytes + WideRoom(imageBytes + marginBytes, threads));
+        var memory = _workspace.Reserve(imageBytes + 64 + segmentBytes + startBytes + WideRoom(imageBytes + marginBytes) + PanelRooms(threads));
         _segments = (nint*)(memory + imageBytes + 64);
         _start = (int*)((byte*)_segments + segmentBytes);
 
         _padded = new PaddedImage(image, shape, memory, isUnsigned: true);
         _pitch = liesReady ? (nint)(shape.Width + 2 * image.Margin) * shape.Channels : _padded.Pitch;
         _image = liesReady ? (byte*)image.Values - shape.PadTop * _pitch - shape.PadLeft * shape.Channels : _padded.Start;
+        ForgetPanels((byte*)_start + startBytes + WideRoom(imageBytes + marginBytes), threads);
         if (kernel.TakesWords)
             PrepareWords(liesReady ? (byte*)image.Values - image.Margin * (_pitch + shape.Channels) : _padded.Start, imageBytes + marginBytes, (byte*)_start + startBytes, threads);
         (_output, _inputScale) = (output, image.Scale);
@@ -123,8 +124,9 @@ internal sealed unsafe partial class DirectJob : KernelJob
             var (row, column) = Math.DivRem(segment * weight.PlacesPerSegment, shape.KernelWidth);
             _segments[segment] = row * shape.DilationY * _pitch + (nint)column * shape.DilationX * shape.Channels * CodeBytes;
         }
+        var start = kernel.Start(weight);
         for (var i = 0; i < shape.Groups * weight.Panels * Columns; i++)
-            _start[i] = -(128 + image.ZeroPoint) * weight.Sums[i];
+            _start[i] = -(128 + image.ZeroPoint) * weight.Sums[i] + (start == null ? 0 : start[i]);
     }
 
     private void Plan(int threads)
@@ -140,7 +142,7 @@ internal sealed unsafe partial class DirectJob : KernelJob
             _pool = pool.Over(_outHeight, _outWidth, _shape.OutChannels);
             (rows, _panelUnits, _panelsOutside) = (_pool.OutHeight, 1, false);
         }
-        var units = threads * (_kernel.TakesWords ? UnpackingUnitsPerThread : UnitsPerThread);
+        var units = threads * (PreparesPanels ? PreparingUnitsPerThread : UnitsPerThread);
         _rowsAtOnce = threads == 1 || _panelsOutside ? rows : Math.Clamp(rows * _panelUnits / units, 1, rows);
         _rowUnits = (rows + _rowsAtOnce - 1) / _rowsAtOnce;
         _panelsAtOnce = _kernel.MostPanels(_windowsAtOnce);
@@ -215,7 +217,8 @@ internal sealed unsafe partial class DirectJob : KernelJob
         ref readonly var lastBlock = ref panels == _panelsAtOnce ? ref _lastWindows : ref _lastOfBoth;
         var place = group * _weight.Panels + panel;
         var image = _image + row * _shape.StrideY * _pitch + (_kernel.IsDepthwise ? panel * Columns : group * _shape.GroupChannels * CodeBytes);
-        var weights = Codes(worker, place);
+        var prepared = PreparesPanels ? Panel(worker, place) : null;
+        var weights = prepared == null ? _weight.Codes + place * _weight.PanelBytes : prepared->Codes;
         WindowArgs args;
         Unsafe.SkipInit(out args);
         for (var column = 0; column < _outWidth; column += _windowsAtOnce)
@@ -227,6 +230,7 @@ internal sealed unsafe partial class DirectJob : KernelJob
             args.SegmentCount = _weight.Segments;
             args.Groups = _weight.Groups;
             args.Weights = weights;
+            args.Panel = prepared;
             args.PanelBytes = (nint)_weight.PanelBytes;
             args.Start = _start + place * Columns;
             args.Sums = sums;

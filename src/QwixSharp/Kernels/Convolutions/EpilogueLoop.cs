@@ -43,7 +43,7 @@ internal unsafe struct EpilogueArgs
     /// <summary>Where 16 values of the first window go, or null.</summary>
     public float* Floats;
 
-    /// <summary>Where 16 codes + 128 of the first window go, or null.</summary>
+    /// <summary>Where 16 codes + <see cref="AddedToCodes"/> of the first window go, or null.</summary>
     public byte* Codes;
 
     /// <summary>From one window's result to the next one's, in elements.</summary>
@@ -58,6 +58,9 @@ internal unsafe struct EpilogueArgs
     /// <summary>The code of 0.</summary>
     public int CodeZeroPoint;
 
+    /// <summary>What codes are stored with: 128 or 0.</summary>
+    public int AddedToCodes;
+
     /// <summary>The smallest code.</summary>
     public int LowestCode;
 
@@ -68,8 +71,8 @@ internal unsafe struct EpilogueArgs
 /// <summary>The loop of <see cref="SumsEpilogue"/>: it calls nothing, so that all that stays the same stays in registers.</summary>
 internal static unsafe class EpilogueLoop
 {
-    /// <summary>Added to a float32 of moderate size, this rounds it half to even and leaves it + 128 in the lowest byte.</summary>
-    private const float Rounding = 12582912f + 128f;
+    /// <summary>Added to a float32 of moderate size, this rounds it half to even and leaves it in the lowest byte.</summary>
+    private const float Rounding = 12582912f;
 
     /// <summary>Runs over all windows.</summary>
     /// <param name="args">The operands.</param>
@@ -106,7 +109,7 @@ internal static unsafe class EpilogueLoop
             lowestCode = Vector512.Create(Math.Min(least, most));
             highestCode = Vector512.Create(most);
         }
-        var rounding = Vector512.Create(Rounding);
+        var rounding = Vector512.Create(Rounding + args.AddedToCodes);
         var finite = Vector512<float>.Zero;
         for (var windows = args.Windows; windows > 0; windows--, values += stride, codes += step)
         {
@@ -142,7 +145,7 @@ internal static unsafe class EpilogueLoop
         var codeZeroPoint = Vector512.Create((float)args.CodeZeroPoint);
         var lowestCode = Vector512.Create((float)args.LowestCode);
         var highestCode = Vector512.Create((float)args.HighestCode);
-        var rounding = Vector512.Create(Rounding);
+        var rounding = Vector512.Create(Rounding + args.AddedToCodes);
         var finite = Vector512<float>.Zero;
         for (var windows = args.Windows; windows > 0; windows--, values += stride)
         {

@@ -27,6 +27,9 @@ internal readonly record struct ImageActivation(ImageActivationKind Kind, float 
     /// <param name="highest">The most that is left.</param>
     public static ImageActivation Clamp(float lowest, float highest) => new(ImageActivationKind.Clamp, lowest, highest);
 
+    /// <summary>Whether no result is below 0.</summary>
+    public bool IsNeverNegative => Kind == ImageActivationKind.HardSigmoid || Kind == ImageActivationKind.Clamp && Lowest >= 0 && Highest >= 0;
+
     /// <summary>max(v, 0).</summary>
     public static ImageActivation Relu => Clamp(0, float.PositiveInfinity);
 

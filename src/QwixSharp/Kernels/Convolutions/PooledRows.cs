@@ -43,6 +43,7 @@ internal sealed unsafe class PooledRows
             CodeScale = output.CodeScale,
             CodeZeroPoint = output.CodeZeroPoint,
             CodeRange = output.CodeRange,
+            StoresNarrow = output.StoresNarrow,
         };
         _epilogue = new SumsEpilogue(stored, 1, shape.Channels, shape.OutHeight, shape.OutWidth);
         var line = Round((long)shape.Width * shape.Channels);

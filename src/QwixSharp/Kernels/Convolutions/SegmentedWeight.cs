@@ -16,7 +16,8 @@ internal sealed unsafe class SegmentedWeight : IDisposable
     private const int Columns = PackedWeight.PanelColumns;
 
     private readonly ConvolutionShape _kernel;
-    private readonly int[] _order;
+    private readonly Lazy<ClippedPanels?> _clipped;
+    private readonly Lazy<ClippedPanels?> _clippedForNarrow;
     private readonly AlignedMemory _codes;
     private readonly AlignedMemory _scales;
     private readonly AlignedMemory _sums;
@@ -25,10 +26,11 @@ internal sealed unsafe class SegmentedWeight : IDisposable
     /// <param name="codes">[out channels, channels of a group, kernel height, kernel width], row-major.</param>
     /// <param name="scales">[out channels].</param>
     /// <param name="kernel">The sizes.</param>
-    /// <param name="forWords">Whether codes 1 and 2 of each four change places, which unpacking into words undoes.</param>
-    public SegmentedWeight(sbyte* codes, float* scales, ConvolutionShape kernel, bool forWords)
+    public SegmentedWeight(sbyte* codes, float* scales, ConvolutionShape kernel)
     {
-        (_kernel, _order) = (kernel, forWords ? [0, 2, 1, 3] : [0, 1, 2, 3]);
+        _kernel = kernel;
+        _clipped = new(() => ClippedPanels.Find(this, isNarrow: false));
+        _clippedForNarrow = new(() => ClippedPanels.Find(this, isNarrow: true));
         var isDense = kernel.DilationX == 1 && kernel.Groups == 1;
         PlacesPerSegment = isDense ? kernel.KernelWidth : 1;
         Segments = kernel.KernelHeight * kernel.KernelWidth / PlacesPerSegment;
@@ -36,7 +38,7 @@ internal sealed unsafe class SegmentedWeight : IDisposable
         Panels = (kernel.GroupOutChannels + Columns - 1) / Columns;
         PanelBytes = (long)Segments * Groups * 64;
         var channels = (long)kernel.Groups * Panels * Columns;
-        _codes = new AlignedMemory(PanelBytes * kernel.Groups * Panels);
+        _codes = new AlignedMemory(PanelBytes * AllPanels);
         _scales = new AlignedMemory(channels * sizeof(float));
         _sums = new AlignedMemory(channels * sizeof(int));
         for (var channel = 0; channel < kernel.OutChannels; channel++)
@@ -60,6 +62,9 @@ internal sealed unsafe class SegmentedWeight : IDisposable
     /// <summary>The panels of a group of channels.</summary>
     public int Panels { get; }
 
+    /// <summary>The panels of all groups.</summary>
+    public int AllPanels => _kernel.Groups * Panels;
+
     /// <summary>The bytes of a panel.</summary>
     public long PanelBytes { get; }
 
@@ -71,6 +76,10 @@ internal sealed unsafe class SegmentedWeight : IDisposable
 
     /// <summary>[panel of all groups][16] sums of the codes of an output channel.</summary>
     public int* Sums => (int*)_sums.Pointer;
+
+    /// <summary>What is clipped off the codes for products of 16 bits; null where that is too much. Found when first asked for.</summary>
+    /// <param name="isNarrow">Whether for images of 7 bits.</param>
+    public ClippedPanels? Clipped(bool isNarrow) => (isNarrow ? _clippedForNarrow : _clipped).Value;
 
     /// <summary>Where an output channel is in what has 16 entries a panel.</summary>
     /// <param name="channel">The channel, all groups together.</param>
@@ -91,6 +100,9 @@ internal sealed unsafe class SegmentedWeight : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        foreach (var clipped in new[] { _clipped, _clippedForNarrow })
+            if (clipped.IsValueCreated)
+                clipped.Value?.Dispose();
         _codes.Dispose();
         _scales.Dispose();
         _sums.Dispose();
@@ -108,7 +120,7 @@ internal sealed unsafe class SegmentedWeight : IDisposable
             for (var place = segment * PlacesPerSegment; place < (segment + 1) * PlacesPerSegment; place++)
                 for (var i = 0; i < _kernel.GroupChannels; i++, depth++)
                 {
-                    var packed = target + (depth >> 2) * 64 + _order[depth & 3];
+                    var packed = target + (depth >> 2) * 64 + (depth & 3);
                     var plain = codes + (long)i * area + place;
                     *(back ? plain : packed) = *(back ? packed : plain);
                 }

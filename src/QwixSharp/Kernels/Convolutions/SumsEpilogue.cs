@@ -53,6 +53,7 @@ internal readonly unsafe struct SumsEpilogue(in ConvolutionOutput output, float 
         args.CodeScale = _output.CodeScale;
         args.CodesPerUnit = _codesPerUnit;
         args.CodeZeroPoint = _output.CodeZeroPoint;
+        args.AddedToCodes = _output.StoresNarrow ? 0 : 128;
         args.LowestCode = _output.CodeRange.Lowest;
         args.HighestCode = _output.CodeRange.Highest;
         return count == Columns && _output.ChannelsLast ? EpilogueLoop.Run(args) : FinishStaged(ref args, pixel, channel, count);

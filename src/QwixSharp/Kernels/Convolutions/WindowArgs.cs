@@ -21,8 +21,11 @@ internal unsafe struct WindowArgs
     /// <summary>Groups of four codes in a segment.</summary>
     public nint Groups;
 
-    /// <summary>The codes of the first panel: [segment][group][16][4] signed.</summary>
+    /// <summary>The codes of the first panel: [segment][group][16][4] signed, or as a <see cref="PreparedPanel"/> has them.</summary>
     public sbyte* Weights;
+
+    /// <summary>Where kernels prepare panels: the panel.</summary>
+    public PreparedPanel* Panel;
 
     /// <summary>The distance to the next panel's codes.</summary>
     public nint PanelBytes;

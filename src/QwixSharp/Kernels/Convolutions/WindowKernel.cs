@@ -21,10 +21,15 @@ internal abstract unsafe class WindowKernel
     /// <summary>Whether this machine can run it.</summary>
     public abstract bool IsSupported { get; }
 
-    /// <summary>
-    /// Whether codes of both sides come as 16-bit words: those of an image and, of each group of four codes of a column, the first
-    /// two of all columns before the others.
-    /// </summary>
+    /// <summary>Whether it serves all weights and images. One that does not is chosen before one that does.</summary>
+    public virtual bool IsGeneral => true;
+
+    /// <summary>Whether it serves a weight; see <see cref="IsGeneral"/>.</summary>
+    /// <param name="weight">The weight.</param>
+    /// <param name="isNarrow">Whether images are <see cref="ConvolutionInput.IsNarrow"/>.</param>
+    public virtual bool Serves(SegmentedWeight weight, bool isNarrow) => true;
+
+    /// <summary>Whether codes of an image come as 16-bit words.</summary>
     public virtual bool TakesWords => false;
 
     /// <summary>
@@ -42,6 +47,21 @@ internal abstract unsafe class WindowKernel
     /// <summary>How many panels one call takes at most.</summary>
     /// <param name="windows">The windows of the call.</param>
     public abstract int MostPanels(int windows);
+
+    /// <summary>The room that <see cref="Prepare"/> needs for a panel; 0 where panels are read as the weight has them.</summary>
+    /// <param name="weight">The weight.</param>
+    public virtual long PanelRoom(SegmentedWeight weight) => 0;
+
+    /// <summary>Brings a panel into the form that calls take.</summary>
+    /// <param name="weight">The weight.</param>
+    /// <param name="place">The panel among those of all groups.</param>
+    /// <param name="segments">[segment] distances from a window's first code to its segments.</param>
+    /// <param name="room">As much as <see cref="PanelRoom"/> says.</param>
+    public virtual PreparedPanel Prepare(SegmentedWeight weight, int place, nint* segments, byte* room) => new() { Codes = weight.Codes + place * weight.PanelBytes };
+
+    /// <summary>[panel of all groups][16] what sums begin with besides what makes codes unsigned, or null.</summary>
+    /// <param name="weight">The weight.</param>
+    public virtual int* Start(SegmentedWeight weight) => null;
 
     /// <summary>What there is to find out once for all calls of a kind.</summary>
     /// <param name="call">The calls.</param>

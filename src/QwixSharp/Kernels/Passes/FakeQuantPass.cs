@@ -136,9 +136,19 @@ internal static unsafe class FakeQuantPass
     private static void Tile(float* x, long count, float factor, float scale, float zeroPoint, CodeRange range, float* y, bool streams) =>
         Tile(x, count, factor, scale, zeroPoint, range, y, streams, 0, 0, null);
 
-    /// <summary>Rounds a tile, and marks it where bits are given, which costs little while numbers are divided.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    /// <summary>Rounds a tile, and marks it where bits are given.</summary>
     private static void Tile(float* x, long count, float factor, float scale, float zeroPoint, CodeRange range, float* y, bool streams, float least, float most, byte* bits)
+    {
+        var done = 0L;
+        if (factor == 1 && zeroPoint == 0 && (bits == null || least == -most) && ReciprocalRounding.Serves(scale, range))
+            done = ReciprocalRounding.Run(x, count, scale, range, y, streams, most, bits);
+        if (done < count)
+            Divide(x + done, count - done, factor, scale, zeroPoint, range, y + done, streams, least, most, bits == null ? null : bits + done / 8);
+    }
+
+    /// <summary>Rounds quotients.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Divide(float* x, long count, float factor, float scale, float zeroPoint, CodeRange range, float* y, bool streams, float least, float most, byte* bits)
     {
         var i = 0L;
         float lowest = range.Lowest, highest = range.Highest;

@@ -107,7 +107,7 @@ internal sealed unsafe class ClippedPairs : IDisposable
 
     /// <summary>Ones where a pair is too large or both pairs might be.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<short> MayNeedClips(Vector256<sbyte> first, Vector256<sbyte> second)
+    internal static Vector256<short> MayNeedClips(Vector256<sbyte> first, Vector256<sbyte> second)
     {
         var ones = Vector256.Create((byte)1);
         // Two codes of different signs never add up to more than 128.

@@ -131,9 +131,19 @@ internal sealed unsafe class ImageStep
     /// <param name="margin">Pixels of padding that those who read them want around each image.</param>
     internal void WriteCodes(ImageValue value, CodeForm form, int margin)
     {
-        value.AddCodes(form, margin);
+        var stored = _output.Activation.IsNeverNegative ? form.Narrow : form;
+        value.AddCodes(form, margin, stored);
         _codesForm = form;
-        _output = _output with { Codes = (nint)value.Codes(0, form), CodesMargin = margin, CodeScale = form.Scale, CodeZeroPoint = form.ZeroPoint, CodeRange = form.Range };
+        bool isNarrow = stored != form;
+        _output = _output with
+        {
+            Codes = (nint)value.Codes(0, form),
+            CodesMargin = margin,
+            CodeScale = form.Scale,
+            CodeZeroPoint = form.ZeroPoint,
+            CodeRange = isNarrow ? form.Range with { Lowest = 0 } : form.Range,
+            StoresNarrow = isNarrow,
+        };
     }
 
     /// <summary>Runs the pass behind a convolution of codes.</summary>
@@ -143,10 +153,10 @@ internal sealed unsafe class ImageStep
     /// <returns>Whether all values were finite.</returns>
     internal bool Convolve(ConvolutionLayer layer, CodeForm form, ImageValue input)
     {
-        var isFinite = true;
+        var (isFinite, stored) = (true, input.Stored(form));
         for (int image = 0; image < input.Count; image++)
         {
-            var codes = new ConvolutionInput((nint)input.Codes(image, form), ImageForm.UnsignedCodes, input.Height, input.Width, form.Scale, form.ZeroPoint, form.Range, input.Margin(form));
+            var codes = new ConvolutionInput((nint)input.Codes(image, form), ImageForm.UnsignedCodes, input.Height, input.Width, stored.Scale, stored.ZeroPoint, stored.Range, input.Margin(form));
             isFinite &= layer.Kernel.Run(codes, Of(image), _threads);
         }
 

@@ -50,13 +50,14 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
     /// <summary>Memory for codes.</summary>
     /// <param name="form">Which codes.</param>
     /// <param name="margin">Pixels of padding that lie around each image on each side.</param>
-    internal void AddCodes(CodeForm form, int margin)
+    /// <param name="stored">The form in which they lie in memory; <paramref name="form"/> if null.</param>
+    internal void AddCodes(CodeForm form, int margin, CodeForm? stored = null)
     {
         if (HasCodes(form))
             return;
-        _codes = new StoredCodes(form, MemoryPool.Shared.Rent((count * CodesSize(margin)) + ConvolutionInput.ReadBehind), margin, _codes);
+        _codes = new StoredCodes(form, stored ?? form, MemoryPool.Shared.Rent((count * CodesSize(margin)) + ConvolutionInput.ReadBehind), margin, _codes);
         for (int image = 0; image < count && margin > 0; image++)
-            FillMargin(Codes(image, form), (byte)(form.ZeroPoint + 128), margin);
+            FillMargin(Codes(image, form), (byte)(Stored(form).ZeroPoint + 128), margin);
     }
 
     internal bool HasCodes(CodeForm form) => Find(form) is not null;
@@ -64,10 +65,13 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
     /// <summary>An image in float32; null where there is none.</summary>
     internal float* Floats(int image) => _floats is null ? null : (float*)_floats.Pointer + image * Size;
 
-    /// <summary>An image's codes + 128: the first one inside the margin.</summary>
+    /// <summary>The form in which codes lie in memory: that which was asked for, or its <see cref="CodeForm.Narrow"/>.</summary>
+    internal CodeForm Stored(CodeForm form) => Find(form)!.Stored;
+
+    /// <summary>An image's codes + 128, of the form in which they lie: the first one inside the margin.</summary>
     internal byte* Codes(int image, CodeForm form)
     {
-        var (_, memory, margin, _) = Find(form)!;
+        var (_, _, memory, margin, _) = Find(form)!;
         return memory.Pointer + (image * CodesSize(margin)) + ((((long)margin * (width + (2 * margin))) + margin) * channels);
     }
 
@@ -147,5 +151,5 @@ internal sealed unsafe class ImageValue(int count, int channels, int height, int
     }
 
     /// <summary>Codes of one form, and those of another: most images have one.</summary>
-    private sealed record StoredCodes(CodeForm Form, AlignedMemory Memory, int Margin, StoredCodes? Next);
+    private sealed record StoredCodes(CodeForm Form, CodeForm Stored, AlignedMemory Memory, int Margin, StoredCodes? Next);
 }

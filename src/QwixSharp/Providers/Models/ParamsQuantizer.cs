@@ -1,5 +1,6 @@
 using QwixSharp.Arrays;
 using QwixSharp.Calibration;
+using QwixSharp.Ops;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.Models;
@@ -52,7 +53,7 @@ internal static class ParamsQuantizer
     {
         if (!Numerics.Codec.IsQuantizable(tensor.dtype))
             throw new QwixException($"Parameter \"{name}\" is {tensor.dtype} and cannot be quantized: only float16, bfloat16, float32 and float64 can be.");
-        if (!tensor.isfinite().all().item<bool>())
+        if (!NotFinite.IsNowhereIn(tensor))
             throw new QwixException($"Parameter \"{name}\" has NaN or infinite values. Quantize a model whose weights are finite.");
         using var noGrad = no_grad();
         return Quantizer.Quantize(weight.Use.Apply is { } view ? view(tensor) : tensor, weight.How);

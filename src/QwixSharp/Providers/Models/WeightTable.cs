@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using QwixSharp.Arrays;
+using QwixSharp.Ops;
 using QwixSharp.Rules;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -134,7 +135,7 @@ internal sealed class WeightTable(Func<WeightUse, bool> isReleased) : IDisposabl
                 return Quantizer.Abstract(value, how).DetachFromDisposeScope();
             using var noGrad = no_grad();
             using var scope = NewDisposeScope();
-            if (!value.isfinite().all().item<bool>())
+            if (!NotFinite.IsNowhereIn(value))
                 throw new ArgumentException("it has NaN or infinite values. Quantize a model whose weights are finite.");
             var array = Quantizer.Quantize(value, how).DetachFromDisposeScope();
             return site is { Rule: LoraRule { DoubleQuantization: true }, OpName: not OpNames.Embedding } ? array.QuantizeScale() : array;
