@@ -7,7 +7,7 @@ public unsafe class FloatProductTests
     /// <summary>What the machine's own selector takes, digit planes included.</summary>
     private const string Default = "default";
 
-    private static readonly string[] Formats = ["int8", "int4", "int2", "nf4", "e4m3", "e5m2", "mxfp8", "mxfp4", "nvfp4", "odd table"];
+    private static readonly string[] Formats = ["int8", "int4", "int2", "nf4", "odd codebook", "e4m3", "e5m2", "mxfp8", "mxfp4", "nvfp4", "odd table"];
 
     public static TheoryData<string, string> KernelsAndFormats()
     {
@@ -46,6 +46,16 @@ public unsafe class FloatProductTests
     {
         foreach (var kernel in KernelSelector.AllFloatKernels().Where(k => k.IsSupported).Select(k => k.Name).Append(Default))
             Check(new Random(6), kernel, "int4", m: 137, n: 1030, k: 272, tile: 272);
+    }
+
+    [Theory]
+    [MemberData(nameof(KernelsAndFormats))]
+    public void OneRowIsRightAtEveryTile(string kernel, string format)
+    {
+        var random = new Random(7);
+        foreach (var tile in new[] { 1, 6, 8, 24, 32, 64, 4096 })
+            foreach (var k in new[] { 1, tile, 3 * tile + 1, 200 })
+                Check(random, kernel, format, m: 1, n: random.Next(1, 40), k: Math.Min(k, 600), tile);
     }
 
     [Theory]
@@ -132,6 +142,7 @@ public unsafe class FloatProductTests
         "int4" => Sample.Integers(random, n, k, tile, 4),
         "int2" => Sample.Integers(random, n, k, tile, 2),
         "nf4" => Sample.Codebook(random, n, k, tile, Sample.Nf4),
+        "odd codebook" => Sample.Codebook(random, n, k, tile, [.. Enumerable.Range(0, 16).Select(i => MathF.Sin(i * i))]),
         "e4m3" => Sample.Bytes(random, n, k, tile, Sample.E4M3),
         "e5m2" => Sample.Bytes(random, n, k, tile, Sample.E5M2),
         "mxfp8" => Sample.Bytes(random, n, k, tile, Sample.E4M3, Sample.PowersOfTwo(random, n, k, tile)),

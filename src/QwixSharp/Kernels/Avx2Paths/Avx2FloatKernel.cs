@@ -64,6 +64,9 @@ internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
             case CodeFormat.Table8 when rows == 1 && weight.Fp8Shift == E5M2.Shift:
                 OneRowSums.Fp8<E5M2>(args);
                 break;
+            case CodeFormat.Codebook4 when rows == 1:
+                CodebookRow.Sum(args);
+                break;
             case CodeFormat.Int8:
                 Run<Int8Decoder>(args, rows);
                 break;

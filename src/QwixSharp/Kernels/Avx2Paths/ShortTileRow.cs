@@ -10,7 +10,7 @@ internal static unsafe class ShortTileRow
     private const int Columns = 16;
 
     /// <summary>Weights are read from memory as fast as they come: the processor does not look beyond a page; this does.</summary>
-    private const int PrefetchDistance = 2048;
+    private const int PrefetchDistance = 4096;
 
     /// <summary>Groups of 64 bytes in the longest tile.</summary>
     public const int MostGroups = 4;
@@ -117,7 +117,7 @@ internal static unsafe class ShortTileRow
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<int> Join(Vector256<short> high, Vector256<short> middle, Vector256<short> low) =>
-        (((Widen(high) << 8) + Widen(middle)) << 8) + Widen(low);
+        ((Avx2.MultiplyAddAdjacent(high, Vector256.Create((short)256)) + Widen(middle)) << 8) + Widen(low);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<int> Widen(Vector256<short> sums) => Avx2.MultiplyAddAdjacent(sums, Vector256.Create((short)1));
