@@ -22,10 +22,10 @@ public unsafe class ClippedPanelsTests
         using var weight = Weight(Few(new Random(1), Shape, Telling));
         var clipped = weight.Clipped(isNarrow)!;
         var rests = 0;
+        var segments = stackalloc nint[] { 0, 1000, 2000 };
         for (var place = 0; place < weight.AllPanels; place++)
         {
             using var room = new AlignedMemory(clipped.Room);
-            var segments = stackalloc nint[] { 0, 1000, 2000 };
             var panel = clipped.Prepare(place, segments, room.Pointer);
             rests += (int)(panel.FirstRests + panel.OtherRests);
             for (var half = 0; half < 2; half++)
