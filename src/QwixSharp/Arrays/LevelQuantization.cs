@@ -1,6 +1,5 @@
 using QwixSharp.Kernels.Passes;
 using QwixSharp.Numerics;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Arrays;
@@ -15,7 +14,7 @@ internal static class LevelQuantization
     /// <returns>A QArray of the caller's, or null.</returns>
     internal static unsafe QArray? TryQuantize(Tensor array, HowToQuantize how)
     {
-        if (array.dtype != ScalarType.Float32 || array.device_type != DeviceType.CPU || array.numel() == 0 || array.dim() == 0)
+        if (!RowQuantization.IsPlain(array))
             return null;
         if (how.QType is { Kind: QTypeKind.Integer } or { IsMicroScaled: true } || how.Calibration is not { Kind: CalibrationKind.AbsMax, Factor: null } || how is not { Noise: null, ScaleDtype: null })
             return null;

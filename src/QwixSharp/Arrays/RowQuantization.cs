@@ -107,7 +107,8 @@ internal static class RowQuantization
 
     private static bool IsPlain(Tensor array, QType qtype) => IsPlain(array) && qtype is { Kind: QTypeKind.Integer, Bits: > 1 and <= 8 };
 
-    private static bool IsPlain(Tensor array) => array.dtype == ScalarType.Float32 && array.device_type == DeviceType.CPU && array.numel() > 0 && array.dim() > 0;
+    /// <summary>Whether an array has values of float32 in the memory of the CPU, along at least one axis.</summary>
+    internal static bool IsPlain(Tensor array) => array.dtype == ScalarType.Float32 && array.device_type == DeviceType.CPU && array.numel() > 0 && array.dim() > 0;
 
     private static RoundedArray Rounded(Tensor array, bool marks) => new(empty(array.shape, dtype: ScalarType.Float32), marks ? NewBits(array) : null);
 

@@ -65,8 +65,7 @@ internal sealed class SumsEmitter
         {
             for (var sum = 0; sum < _sums.Length; sum++)
                 _asm.vmovups(_sums[sum], Sum(sum));
-            _asm.mov(r9, Field(nameof(SumsArgs.Steps)));
-            StepLoop(r9);
+            StepLoop();
         }
         for (var sum = 0; sum < _sums.Length; sum++)
             _asm.vmovups(Sum(sum), _sums[sum]);
@@ -83,22 +82,22 @@ internal sealed class SumsEmitter
         _asm.Label(ref segment);
         _asm.mov(rcx, Field(nameof(SumsArgs.Activations)));
         _asm.add(rcx, __qword_ptr[r11]);
-        _asm.mov(r9, Field(nameof(SumsArgs.Steps)));
-        StepLoop(r9);
+        StepLoop();
         _asm.add(r11, sizeof(long));
         _asm.dec(Field(nameof(SumsArgs.SegmentCount)));
         _asm.jnz(segment);
     }
 
-    private void StepLoop(AssemblerRegister64 left)
+    private void StepLoop()
     {
+        _asm.mov(r9, Field(nameof(SumsArgs.Steps)));
         var loop = _asm.CreateLabel();
         _asm.Label(ref loop);
         for (var step = 0; step < StepsAtOnce; step++)
             Multiply(step);
         _asm.add(rdx, WeightBytes * StepsAtOnce);
         _asm.lea(rcx, __[rcx + r8 * StepsAtOnce]);
-        _asm.sub(left, StepsAtOnce);
+        _asm.sub(r9, StepsAtOnce);
         _asm.jnz(loop);
     }
 

@@ -16,9 +16,6 @@ internal static unsafe class CodebookRow
 {
     private const int Columns = PackedWeight.PanelColumns;
 
-    /// <summary>As in <see cref="OneRowSums"/>.</summary>
-    private const int PrefetchDistance = 2048;
-
     /// <summary>The scaled sums of all tiles.</summary>
     /// <param name="args">The operands.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -48,7 +45,7 @@ internal static unsafe class CodebookRow
         for (; groups > 0; groups--, codes += 64, x += 8)
         {
             if (readsAhead)
-                Sse.Prefetch0(codes + PrefetchDistance);
+                Sse.Prefetch0(codes + OneRowSums.PrefetchDistance);
             var both = Vector256.Load(codes);
             var index = both & mask;
             var byte0 = Simd.Shuffle(plane0, index);

@@ -13,7 +13,7 @@ internal static unsafe class OneRowSums
     private const int Columns = PackedWeight.PanelColumns;
 
     /// <summary>As in <see cref="ShortTileRow"/>; these loops take longer for as many bytes.</summary>
-    private const int PrefetchDistance = 2048;
+    public const int PrefetchDistance = 2048;
 
     /// <summary>log2 of what <see cref="Int8"/>'s numbers lack.</summary>
     public const int Int8Exponent = -24;
