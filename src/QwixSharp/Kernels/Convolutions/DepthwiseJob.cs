@@ -107,7 +107,7 @@ internal sealed unsafe class DepthwiseJob : KernelJob
                 if (_zeroPoint != 0)
                     Epilogue.SubtractZeroPoint(sums + i * Columns, _weight.Sums + panel * Columns, _zeroPoint);
             }
-            if (!_epilogue.Finish(sums, Columns, count, _weight.Scales + panel * Columns, row * _outWidth + column, panel * Columns, channels))
+            if (!_epilogue.Finish(sums, Columns, WindowBlocks.One(count), _weight.Scales + panel * Columns, row * _outWidth + column, panel * Columns, channels))
                 _isFinite = false;
         }
     }

@@ -39,6 +39,6 @@ internal sealed unsafe partial class DirectJob
         for (var group = 0; group < _shape.Groups; group++)
             for (var first = 0; first < _weight.Panels; first += PanelsAtOnce)
                 for (var (panel, last) = (first, Math.Min(first + PanelsAtOnce, _weight.Panels)); panel < last; panel += _panelsAtOnce)
-                    ConvolveRow(worker, epilogue, group, panel, Math.Min(_panelsAtOnce, last - panel), row);
+                    ConvolveRows(worker, epilogue, group, panel, Math.Min(_panelsAtOnce, last - panel), row, row + 1);
     }
 }

@@ -27,6 +27,9 @@ internal sealed unsafe partial class DirectJob : KernelJob
     /// <summary>Panels whose codes of one pixel lie in one line of the cache.</summary>
     private const int PanelsAtOnce = 4;
 
+    /// <summary>Blocks of windows whose sums wait to be finished together.</summary>
+    private const int BlocksAtOnce = 4;
+
     /// <summary>A weight of more bytes goes through the second-level cache once, panel by panel, rather than once for some rows.</summary>
     private const long LargeWeight = 512 << 10;
 
@@ -202,46 +205,64 @@ internal sealed unsafe partial class DirectJob : KernelJob
         var (panelUnit, rowUnit) = _panelsOutside ? (unit / _rowUnits, unit % _rowUnits) : (unit % _panelUnits, unit / _panelUnits);
         var (group, first) = Math.DivRem(panelUnit * PanelsAtOnce, (_panelUnits / _shape.Groups) * PanelsAtOnce);
         var last = Math.Min(first + PanelsAtOnce, _weight.Panels);
+        var row = rowUnit * _rowsAtOnce;
         for (var panel = first; panel < last; panel += _panelsAtOnce)
-            for (var row = rowUnit * _rowsAtOnce; row < Math.Min(_outHeight, (rowUnit + 1) * _rowsAtOnce); row++)
-                ConvolveRow(worker, _epilogue, group, panel, Math.Min(_panelsAtOnce, last - panel), row);
+            ConvolveRows(worker, _epilogue, group, panel, Math.Min(_panelsAtOnce, last - panel), row, Math.Min(_outHeight, row + _rowsAtOnce));
+    }
+
+    /// <summary>Sums of several blocks stay in the first-level cache until they are finished together.</summary>
+    private void ConvolveRows(int worker, in SumsEpilogue epilogue, int group, int panel, int panels, int row, int end)
+    {
+        var stride = panels * _windowsAtOnce * Columns;
+        if (_windowsAtOnce == _outWidth)
+        {
+            for (; row < end; row += BlocksAtOnce)
+                ConvolveBlocks(worker, epilogue, group, panel, panels, row, 0, new WindowBlocks(_outWidth, Math.Min(BlocksAtOnce, end - row), stride, AreRows: true));
+            return;
+        }
+        for (; row < end; row++)
+            for (var column = 0; column < _outWidth;)
+            {
+                var left = _outWidth - column;
+                var blocks = left < _windowsAtOnce ? WindowBlocks.One(left) : new WindowBlocks(_windowsAtOnce, Math.Min(BlocksAtOnce, left / _windowsAtOnce), stride, AreRows: false);
+                ConvolveBlocks(worker, epilogue, group, panel, panels, row, column, blocks);
+                column += blocks.Windows * blocks.Count;
+            }
     }
 
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void ConvolveRow(int worker, in SumsEpilogue epilogue, int group, int panel, int panels, int row)
+    private void ConvolveBlocks(int worker, in SumsEpilogue epilogue, int group, int panel, int panels, int row, int column, in WindowBlocks blocks)
     {
-        var room = stackalloc int[PanelsAtOnce * 16 * Columns + 16];
+        var room = stackalloc int[BlocksAtOnce * PanelsAtOnce * 16 * Columns + 16];
         var sums = (int*)AlignedMemory.RoundUp(room);
-        ref readonly var block = ref panels == _panelsAtOnce ? ref _whole : ref _lastPanels;
-        ref readonly var lastBlock = ref panels == _panelsAtOnce ? ref _lastWindows : ref _lastOfBoth;
+        var isWhole = blocks.Windows == _windowsAtOnce;
+        ref readonly var kind = ref panels == _panelsAtOnce ? ref isWhole ? ref _whole : ref _lastWindows : ref isWhole ? ref _lastPanels : ref _lastOfBoth;
         var place = group * _weight.Panels + panel;
-        var image = _image + row * _shape.StrideY * _pitch + (_kernel.IsDepthwise ? panel * Columns : group * _shape.GroupChannels * CodeBytes);
         var prepared = PreparesPanels ? Panel(worker, place) : null;
-        var weights = prepared == null ? _weight.Codes + place * _weight.PanelBytes : prepared->Codes;
+        var toNext = blocks.AreRows ? _shape.StrideY * _pitch : (nint)blocks.Windows * kind.Call.Step;
         WindowArgs args;
         Unsafe.SkipInit(out args);
-        for (var column = 0; column < _outWidth; column += _windowsAtOnce)
+        args.Image = _image + row * _shape.StrideY * _pitch + (_kernel.IsDepthwise ? panel * Columns : group * _shape.GroupChannels * CodeBytes) + (nint)column * kind.Call.Step;
+        args.Segments = _segments;
+        args.Groups = _weight.Groups;
+        args.Weights = prepared == null ? _weight.Codes + place * _weight.PanelBytes : prepared->Codes;
+        args.Panel = prepared;
+        args.PanelBytes = (nint)_weight.PanelBytes;
+        args.Start = _start + place * Columns;
+        args.Sums = sums;
+        for (var block = 0; block < blocks.Count; block++, args.Image += toNext, args.Sums += blocks.Stride)
         {
-            var windows = Math.Min(_windowsAtOnce, _outWidth - column);
-            ref readonly var kind = ref windows == _windowsAtOnce ? ref block : ref lastBlock;
-            args.Image = image + (nint)column * kind.Call.Step;
-            args.Segments = _segments;
+            // Kernels count it down.
             args.SegmentCount = _weight.Segments;
-            args.Groups = _weight.Groups;
-            args.Weights = weights;
-            args.Panel = prepared;
-            args.PanelBytes = (nint)_weight.PanelBytes;
-            args.Start = _start + place * Columns;
-            args.Sums = sums;
             _kernel.Run(&args, kind.Call, kind.Found);
-            for (var p = 0; p < panels; p++)
-            {
-                var channel = (panel + p) * Columns;
-                var count = Math.Min(Columns, _shape.GroupOutChannels - channel);
-                if (!epilogue.Finish(sums + p * windows * Columns, Columns, windows, _weight.Scales + (place + p) * Columns, row * _outWidth + column, group * _shape.GroupOutChannels + channel, count))
-                    _isFinite = false;
-            }
+        }
+        for (var p = 0; p < panels; p++)
+        {
+            var channel = (panel + p) * Columns;
+            var count = Math.Min(Columns, _shape.GroupOutChannels - channel);
+            if (!epilogue.Finish(sums + p * blocks.Windows * Columns, Columns, blocks, _weight.Scales + (place + p) * Columns, row * _outWidth + column, group * _shape.GroupOutChannels + channel, count))
+                _isFinite = false;
         }
     }
 }

@@ -13,8 +13,14 @@ internal unsafe struct EpilogueArgs
     /// <summary>From one window's values to the next one's.</summary>
     public nint Stride;
 
-    /// <summary>How many windows.</summary>
-    public int Windows;
+    /// <summary>The windows.</summary>
+    public WindowBlocks Blocks;
+
+    /// <summary>From one block's float32 results, and addends, to the next one's, in elements.</summary>
+    public nint BlockStep;
+
+    /// <summary>From one block's codes to the next one's.</summary>
+    public nint BlockCodes;
 
     /// <summary>The image's scale.</summary>
     public float InputScale;
@@ -66,6 +72,12 @@ internal unsafe struct EpilogueArgs
 
     /// <summary>The largest code.</summary>
     public int HighestCode;
+
+    /// <summary>The code, not rounded, of the least value that the activation leaves, where that is all it does.</summary>
+    public float LeastCode;
+
+    /// <summary>The code of the largest such value.</summary>
+    public float MostCode;
 }
 
 /// <summary>The loop of <see cref="SumsEpilogue"/>: it calls nothing, so that all that stays the same stays in registers.</summary>
@@ -91,15 +103,8 @@ internal static unsafe class EpilogueLoop
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static bool RunToCodes(in EpilogueArgs args)
     {
-        // First of all, since calls between here and the loop would keep all that follows out of the registers.
-        float least = args.LowestCode, most = args.HighestCode;
-        if (args.Activation.Kind == ImageActivationKind.Clamp)
-        {
-            (least, most) = (CodeOf(args.Activation.Lowest, args), CodeOf(args.Activation.Highest, args));
-            least = Math.Min(least, most);
-        }
-        var values = (int*)args.Values;
-        var codes = args.Codes;
+        var block = (int*)args.Values;
+        var blockCodes = args.Codes;
         var (stride, step) = (args.Stride, args.Step);
         var inputScale = Vector512.Create(args.InputScale);
         var weightScale = Vector512.Load(args.WeightScales);
@@ -109,30 +114,31 @@ internal static unsafe class EpilogueLoop
         var negativeCodeScale = Vector512.Create(-args.CodeScale);
         var codesPerUnit = Vector512.Create(args.CodesPerUnit);
         var codeZeroPoint = Vector512.Create((float)args.CodeZeroPoint);
-        var lowestCode = Vector512.Create(least);
-        var highestCode = Vector512.Create(most);
+        var lowestCode = Vector512.Create(args.LeastCode);
+        var highestCode = Vector512.Create(args.MostCode);
         var rounding = Vector512.Create(Rounding + args.AddedToCodes);
         var finite = Vector512<float>.Zero;
-        for (var windows = args.Windows; windows > 0; windows--, values += stride, codes += step)
+        for (var blocks = args.Blocks.Count; blocks > 0; blocks--, block += args.Blocks.Stride, blockCodes += args.BlockCodes)
         {
-            var v = Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(Vector512.Load(values)) * inputScale * weightScale, factor, offset);
-            finite = Vector512.FusedMultiplyAdd(v, Vector512<float>.Zero, finite);
-            var quotient = v * codesPerUnit;
-            quotient = Vector512.FusedMultiplyAdd(Vector512.FusedMultiplyAdd(quotient, negativeCodeScale, v), codesPerUnit, quotient) + codeZeroPoint;
-            quotient = Vector512.MaxNative(Vector512.MinNative(quotient, highestCode), lowestCode);
-            LowestBytes((quotient + rounding).AsUInt32()).Store(codes);
+            var values = block;
+            var codes = blockCodes;
+            for (var windows = args.Blocks.Windows; windows > 0; windows--, values += stride, codes += step)
+            {
+                var v = Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(Vector512.Load(values)) * inputScale * weightScale, factor, offset);
+                finite = Vector512.FusedMultiplyAdd(v, Vector512<float>.Zero, finite);
+                var quotient = v * codesPerUnit;
+                quotient = Vector512.FusedMultiplyAdd(Vector512.FusedMultiplyAdd(quotient, negativeCodeScale, v), codesPerUnit, quotient) + codeZeroPoint;
+                quotient = Vector512.MaxNative(Vector512.MinNative(quotient, highestCode), lowestCode);
+                LowestBytes((quotient + rounding).AsUInt32()).Store(codes);
+            }
         }
         return Vector512.EqualsAll(finite, Vector512<float>.Zero);
     }
 
-    /// <summary>The code of a value, not rounded yet.</summary>
-    private static float CodeOf(float value, in EpilogueArgs args) => Math.Clamp(value / args.CodeScale + args.CodeZeroPoint, args.LowestCode, args.HighestCode);
-
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static bool RunAny(in EpilogueArgs args)
     {
-        var values = (float*)args.Values;
-        var (weightScales, addend, floats, codes) = ((nint)args.WeightScales, args.Addend == null ? 0 : (nint)args.Addend, (nint)args.Floats, (nint)args.Codes);
+        var weightScales = (nint)args.WeightScales;
         var (stride, addendStep, step, activation) = (args.Stride, args.AddendStep, args.Step, args.Activation.Kind);
         bool hasBias = args.Bias != null, hasFactor = args.Factor != null;
         var inputScale = Vector512.Create(args.InputScale);
@@ -149,47 +155,54 @@ internal static unsafe class EpilogueLoop
         var highestCode = Vector512.Create((float)args.HighestCode);
         var rounding = Vector512.Create(Rounding + args.AddedToCodes);
         var finite = Vector512<float>.Zero;
-        for (var windows = args.Windows; windows > 0; windows--, values += stride)
+        for (var block = 0; block < args.Blocks.Count; block++)
         {
-            var v = weightScales == 0 ? Vector512.Load(values) : Vector512.ConvertToSingle(Vector512.Load((int*)values)) * inputScale * weightScale;
-            if (hasBias)
-                v += bias;
-            if (hasFactor)
-                v = Vector512.FusedMultiplyAdd(v, factor, offset);
-            if (addend != 0)
+            var values = (float*)args.Values + block * args.Blocks.Stride;
+            nint addend = Of(args.Addend, block * args.BlockStep), floats = Of(args.Floats, block * args.BlockStep), codes = args.Codes == null ? 0 : (nint)args.Codes + block * args.BlockCodes;
+            for (var windows = args.Blocks.Windows; windows > 0; windows--, values += stride)
             {
-                v += Vector512.Load((float*)addend);
-                addend += addendStep * sizeof(float);
+                var v = weightScales == 0 ? Vector512.Load(values) : Vector512.ConvertToSingle(Vector512.Load((int*)values)) * inputScale * weightScale;
+                if (hasBias)
+                    v += bias;
+                if (hasFactor)
+                    v = Vector512.FusedMultiplyAdd(v, factor, offset);
+                if (addend != 0)
+                {
+                    v += Vector512.Load((float*)addend);
+                    addend += addendStep * sizeof(float);
+                }
+                // In this order NaN stays NaN on x86 too, where the second operand is the result then.
+                if (activation == ImageActivationKind.Clamp)
+                {
+                    v = Vector512.MinNative(highest, Vector512.MaxNative(lowest, v));
+                }
+                else if (activation != ImageActivationKind.None)
+                {
+                    var gate = Vector512.MinNative(highest, Vector512.MaxNative(lowest, v + Vector512.Create(3f)));
+                    v = (activation == ImageActivationKind.HardSwish ? v * gate : gate) / Vector512.Create(6f);
+                }
+                // 0 · v is not 0 for infinity and NaN.
+                finite = Vector512.FusedMultiplyAdd(v, Vector512<float>.Zero, finite);
+                if (floats != 0)
+                {
+                    v.Store((float*)floats);
+                    floats += step * sizeof(float);
+                }
+                if (codes == 0)
+                    continue;
+                // The quotient is that of a division: a product with the reciprocal, corrected by what it leaves over (Markstein,
+                // Computation of Elementary Functions on the IBM RISC System/6000 Processor, 1990).
+                var quotient = v * codesPerUnit;
+                quotient = Vector512.FusedMultiplyAdd(Vector512.FusedMultiplyAdd(quotient, negativeCodeScale, v), codesPerUnit, quotient) + codeZeroPoint;
+                quotient = Vector512.MaxNative(Vector512.MinNative(quotient, highestCode), lowestCode);
+                LowestBytes((quotient + rounding).AsUInt32()).Store((byte*)codes);
+                codes += step;
             }
-            // In this order NaN stays NaN on x86 too, where the second operand is the result then.
-            if (activation == ImageActivationKind.Clamp)
-            {
-                v = Vector512.MinNative(highest, Vector512.MaxNative(lowest, v));
-            }
-            else if (activation != ImageActivationKind.None)
-            {
-                var gate = Vector512.MinNative(highest, Vector512.MaxNative(lowest, v + Vector512.Create(3f)));
-                v = (activation == ImageActivationKind.HardSwish ? v * gate : gate) / Vector512.Create(6f);
-            }
-            // 0 · v is not 0 for infinity and NaN.
-            finite = Vector512.FusedMultiplyAdd(v, Vector512<float>.Zero, finite);
-            if (floats != 0)
-            {
-                v.Store((float*)floats);
-                floats += step * sizeof(float);
-            }
-            if (codes == 0)
-                continue;
-            // The quotient is that of a division: a product with the reciprocal, corrected by what it leaves over (Markstein,
-            // Computation of Elementary Functions on the IBM RISC System/6000 Processor, 1990).
-            var quotient = v * codesPerUnit;
-            quotient = Vector512.FusedMultiplyAdd(Vector512.FusedMultiplyAdd(quotient, negativeCodeScale, v), codesPerUnit, quotient) + codeZeroPoint;
-            quotient = Vector512.MaxNative(Vector512.MinNative(quotient, highestCode), lowestCode);
-            LowestBytes((quotient + rounding).AsUInt32()).Store((byte*)codes);
-            codes += step;
         }
         return Vector512.EqualsAll(finite, Vector512<float>.Zero);
     }
+
+    private static nint Of(float* values, nint index) => values == null ? 0 : (nint)(values + index);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<byte> LowestBytes(Vector512<uint> words)

@@ -33,7 +33,7 @@ internal static unsafe class FloatFinish
             var (row, column) = Math.DivRem((int)block, blocks);
             var (first, count) = (row * width + column * Block, Math.Min(Block, width - column * Block));
             for (var channel = 0; channel < channels; channel += Block)
-                if (!epilogue.Finish(values + (long)first * channels + channel, channels, count, null, first, channel, Math.Min(Block, channels - channel)))
+                if (!epilogue.Finish(values + (long)first * channels + channel, channels, WindowBlocks.One(count), null, first, channel, Math.Min(Block, channels - channel)))
                     Volatile.Write(ref isFinite, false);
         });
         return isFinite;

@@ -166,7 +166,7 @@ internal sealed unsafe class PixelJob : KernelJob
                 for (var p = 0; p < panels; p++)
                 {
                     var channel = (panel + p) * Columns;
-                    if (!epilogue.Finish(sums + p * windows * Columns, Columns, windows, _weight.Scales + channel, firstPixel + pixel, channel, Math.Min(Columns, _shape.OutChannels - channel)))
+                    if (!epilogue.Finish(sums + p * windows * Columns, Columns, WindowBlocks.One(windows), _weight.Scales + channel, firstPixel + pixel, channel, Math.Min(Columns, _shape.OutChannels - channel)))
                         _isFinite = false;
                 }
             }

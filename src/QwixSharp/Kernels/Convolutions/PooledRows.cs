@@ -96,7 +96,7 @@ internal sealed unsafe class PooledRows
         var isFinite = true;
         for (var column = 0; column < width; column += Block)
             for (var channel = 0; channel < channels; channel += Block)
-                isFinite &= _epilogue.Finish(values + (long)column * channels + channel, channels, Math.Min(Block, width - column), null, row * width + column, channel, Math.Min(Block, channels - channel));
+                isFinite &= _epilogue.Finish(values + (long)column * channels + channel, channels, WindowBlocks.One(Math.Min(Block, width - column)), null, row * width + column, channel, Math.Min(Block, channels - channel));
         return isFinite;
     }
 
