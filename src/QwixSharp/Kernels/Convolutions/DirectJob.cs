@@ -27,8 +27,11 @@ internal sealed unsafe partial class DirectJob : KernelJob
     /// <summary>Panels whose codes of one pixel lie in one line of the cache.</summary>
     private const int PanelsAtOnce = 4;
 
-    /// <summary>Blocks of windows whose sums wait to be finished together.</summary>
-    private const int BlocksAtOnce = 4;
+    /// <summary>Blocks of windows whose sums wait to be finished together, since to begin takes as long as some windows do.</summary>
+    private const int MostBlocks = 4;
+
+    /// <summary>Where sums take more multiplications, what is gained is nothing to what the sums drive out of the cache.</summary>
+    private const int LongWindow = 512;
 
     /// <summary>A weight of more bytes goes through the second-level cache once, panel by panel, rather than once for some rows.</summary>
     private const long LargeWeight = 512 << 10;
@@ -60,6 +63,7 @@ internal sealed unsafe partial class DirectJob : KernelJob
     private int _outWidth;
     private int _windowsAtOnce;
     private int _panelsAtOnce;
+    private int _blocksAtOnce;
     private int _rowsAtOnce;
     private int _rowUnits;
     private int _panelUnits;
@@ -145,7 +149,8 @@ internal sealed unsafe partial class DirectJob : KernelJob
             _pool = pool.Over(_outHeight, _outWidth, _shape.OutChannels);
             (rows, _panelUnits, _panelsOutside) = (_pool.OutHeight, 1, false);
         }
-        var units = threads * (PreparesPanels ? PreparingUnitsPerThread : UnitsPerThread);
+        _blocksAtOnce = _weight.Segments * _weight.Groups * 4 < LongWindow ? MostBlocks : 1;
+        var units = threads * (PreparesPanels || (blocks == 1 && _blocksAtOnce > 1) ? PreparingUnitsPerThread : UnitsPerThread);
         _rowsAtOnce = threads == 1 || _panelsOutside ? rows : Math.Clamp(rows * _panelUnits / units, 1, rows);
         _rowUnits = (rows + _rowsAtOnce - 1) / _rowsAtOnce;
         _panelsAtOnce = _kernel.MostPanels(_windowsAtOnce);
@@ -211,20 +216,21 @@ internal sealed unsafe partial class DirectJob : KernelJob
     }
 
     /// <summary>Sums of several blocks stay in the first-level cache until they are finished together.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void ConvolveRows(int worker, in SumsEpilogue epilogue, int group, int panel, int panels, int row, int end)
     {
         var stride = panels * _windowsAtOnce * Columns;
         if (_windowsAtOnce == _outWidth)
         {
-            for (; row < end; row += BlocksAtOnce)
-                ConvolveBlocks(worker, epilogue, group, panel, panels, row, 0, new WindowBlocks(_outWidth, Math.Min(BlocksAtOnce, end - row), stride, AreRows: true));
+            for (; row < end; row += _blocksAtOnce)
+                ConvolveBlocks(worker, epilogue, group, panel, panels, row, 0, new WindowBlocks(_outWidth, Math.Min(_blocksAtOnce, end - row), stride, AreRows: true));
             return;
         }
         for (; row < end; row++)
             for (var column = 0; column < _outWidth;)
             {
                 var left = _outWidth - column;
-                var blocks = left < _windowsAtOnce ? WindowBlocks.One(left) : new WindowBlocks(_windowsAtOnce, Math.Min(BlocksAtOnce, left / _windowsAtOnce), stride, AreRows: false);
+                var blocks = left < _windowsAtOnce ? WindowBlocks.One(left) : new WindowBlocks(_windowsAtOnce, Math.Min(_blocksAtOnce, left / _windowsAtOnce), stride, AreRows: false);
                 ConvolveBlocks(worker, epilogue, group, panel, panels, row, column, blocks);
                 column += blocks.Windows * blocks.Count;
             }
@@ -234,7 +240,7 @@ internal sealed unsafe partial class DirectJob : KernelJob
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void ConvolveBlocks(int worker, in SumsEpilogue epilogue, int group, int panel, int panels, int row, int column, in WindowBlocks blocks)
     {
-        var room = stackalloc int[BlocksAtOnce * PanelsAtOnce * 16 * Columns + 16];
+        var room = stackalloc int[blocks.Count * panels * blocks.Windows * Columns + 16];
         var sums = (int*)AlignedMemory.RoundUp(room);
         var isWhole = blocks.Windows == _windowsAtOnce;
         ref readonly var kind = ref panels == _panelsAtOnce ? ref isWhole ? ref _whole : ref _lastWindows : ref isWhole ? ref _lastPanels : ref _lastOfBoth;
