@@ -194,6 +194,7 @@ public unsafe partial class ConvolutionTests
         yield return plain with { KernelHeight = 1, KernelWidth = 1, Channels = 16, OutChannels = 33 };
         foreach (var (channels, outChannels, width, stride) in new[] { (64, 128, 56, 2), (18, 33, 63, 2), (32, 20, 40, 1), (4, 16, 29, 3), (7, 5, 33, 2) })
             yield return plain with { KernelHeight = 1, KernelWidth = 1, Channels = channels, OutChannels = outChannels, Width = width, StrideX = stride, StrideY = stride };
+        yield return plain with { Channels = 16, OutChannels = 24, Width = 75 };
         yield return plain with { PadTop = 1, PadBottom = 1, PadLeft = 1, PadRight = 1, StrideX = 2, StrideY = 2 };
         yield return plain with { PadTop = 2, PadRight = 3, DilationX = 2, DilationY = 3, StrideX = 3 };
         yield return plain with { Groups = 2, PadLeft = 1, PadRight = 1 };
