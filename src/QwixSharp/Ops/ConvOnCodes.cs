@@ -1,6 +1,4 @@
-using System.Runtime.InteropServices;
 using QwixSharp.Arrays;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;
@@ -25,7 +23,7 @@ internal static class ConvOnCodes
         Tensor Exact()
         {
             long features = geometry.FeaturesPerGroup, depth = features * geometry.Window;
-            if (!AddsUpPlainly(lhs.Device) || sums.Dtype == ScalarType.Float64)
+            if (!LibtorchConvolution.AddsUpPlainly(lhs.Device) || sums.Dtype == ScalarType.Float64)
                 return Whole(ScalarType.Float64).round_();
             if (depth <= sums.Block)
                 return Whole(ScalarType.Float32);
@@ -66,11 +64,4 @@ internal static class ConvOnCodes
 
         long[] Aligned(long batch, long features) => [batch, features, .. Enumerable.Repeat(1L, axes.SpatialRank)];
     }
-
-    /// <summary>
-    /// Whether convolution in float32 is a plain sum of products here. Other devices may take Winograd's or Fourier's
-    /// way, or shorter floats, which round even small integers; float64 rounded to integers is exact on all.
-    /// </summary>
-    private static bool AddsUpPlainly(Device device) =>
-        device.type == DeviceType.CPU && RuntimeInformation.ProcessArchitecture == Architecture.X64;
 }

@@ -172,7 +172,7 @@ public class PtqProvider : QuantizationProvider
             return result;
         using var scope = NewDisposeScope();
         using (result)
-            return (result + MarksOfResult()).MoveToOuterDisposeScope();
+            return (result + MarksOfResult().to(result.dtype)).MoveToOuterDisposeScope();
 
         Tensor MarksOfResult()
         {
