@@ -1,4 +1,5 @@
 using QwixSharp.Arrays;
+using QwixSharp.Numerics;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;
@@ -40,7 +41,7 @@ internal static class ConvOnCodes
             {
                 using var partScope = NewDisposeScope();
                 long count = Math.Min(featuresAtOnce, geometry.FeaturesPerGroup - start);
-                total.add_(geometry.Convolve(x.narrow(1, start, count), w.narrow(1, start, count)).to(accumulator));
+                total.add_(geometry.Convolve(x.narrow(1, start, count), w.narrow(1, start, count)).to(accumulator), LastingNumber.Of(1));
             }
 
             return total;

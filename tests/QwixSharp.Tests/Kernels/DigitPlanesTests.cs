@@ -109,6 +109,19 @@ public unsafe class DigitPlanesTests
         }
     }
 
+    /// <summary>Of a few values the weight may leave one.</summary>
+    [Theory]
+    [InlineData(0.02f, 5, false)]
+    [InlineData(0.2f, 5, true)]
+    [InlineData(0, 5, true)]
+    [InlineData(0.02f, 16, true)]
+    public void ASmallOneOfAFewIsRefused(float small, int count, bool expected)
+    {
+        float[] x = [.. Enumerable.Range(0, count).Select(i => i == 2 ? small : 6 - 0.1f * i)];
+        fixed (float* px = x)
+            Assert.Equal(expected, DigitPlanes.CanSplit(px, count, 1, count, count));
+    }
+
     [Fact]
     public void EveryIntegerKernelServesFloat32Activations()
     {

@@ -28,8 +28,11 @@ internal static unsafe class DigitPlanes
     /// <summary>The digits reach 127·(2¹⁶ + 2⁸ + 1), a little less than 2^23: magnitudes just below a power of two round up to it.</summary>
     private const float Headroom = 1.005f;
 
-    /// <summary>The square of how often the largest magnitude may exceed the root mean square of the others.</summary>
-    private const double MostUneven = 64 * 64;
+    /// <summary>How many times the root mean square of the others the largest magnitude may be.</summary>
+    private const int MostUneven = 64;
+
+    /// <summary>Of so few values, weights may leave any alone: each that is not 0 must be as large as otherwise their root mean square.</summary>
+    private const int FewestForMean = 16;
 
     /// <summary>Of the largest magnitude: what others count as at most.</summary>
     private const float MostCounted = 1 / 16f;
@@ -130,6 +133,8 @@ internal static unsafe class DigitPlanes
             return true;
         if (!(absMax >= Smallest && absMax <= Largest))
             return false;
+        if (count < FewestForMean)
+            return AllAreLarge(x, count, absMax / MostUneven);
         if (IsEven(x, count, absMax))
             return true;
         var i = 0;
@@ -151,7 +156,15 @@ internal static unsafe class DigitPlanes
             squares += v * v;
             others -= v == 0 ? 1 : 0;
         }
-        return others == 0 || (double)absMax * absMax * others <= MostUneven * (squares - (double)most * most);
+        return others == 0 || (double)absMax * absMax * others <= MostUneven * MostUneven * (squares - (double)most * most);
+    }
+
+    private static bool AllAreLarge(float* x, int count, float least)
+    {
+        for (var i = 0; i < count; i++)
+            if (x[i] != 0 && MathF.Abs(x[i]) < least)
+                return false;
+        return true;
     }
 
     /// <summary>
