@@ -36,8 +36,17 @@ public unsafe class SteadyConvolutions
         var random = new Random(1);
         var shape = new ConvolutionShape
         {
-            Height = Size, Width = Size, Channels = Channels, OutChannels = Channels, Groups = Groups, KernelHeight = Window, KernelWidth = Window,
-            PadTop = Window / 2, PadBottom = Window / 2, PadLeft = Window / 2, PadRight = Window / 2,
+            Height = Size,
+            Width = Size,
+            Channels = Channels,
+            OutChannels = Channels,
+            Groups = Groups,
+            KernelHeight = Window,
+            KernelWidth = Window,
+            PadTop = Window / 2,
+            PadBottom = Window / 2,
+            PadLeft = Window / 2,
+            PadRight = Window / 2,
         };
         var codes = new sbyte[Channels * shape.WindowSize];
         var scales = new float[Channels];

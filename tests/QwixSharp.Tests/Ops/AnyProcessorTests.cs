@@ -1,6 +1,5 @@
 using QwixSharp.Providers;
 using QwixSharp.Rules;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Tests.Ops;
