@@ -69,15 +69,21 @@ internal abstract unsafe class FloatKernel
     /// <param name="weight">The weight, for its format.</param>
     /// <param name="rows">The rows of the block.</param>
     /// <param name="panels">The panels.</param>
-    [SkipLocalsInit]
     public void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
     {
-        int values = weight.IsHalfByte ? 8 : 4, most = MostAtOnce(weight, rows) / values;
+        var most = MostAtOnce(weight, rows) / Values(weight);
         if (args->Groups * (SumsTiles(weight, rows, panels) ? 1 : args->Tiles) <= most)
-        {
             RunPart(args, weight, rows, panels);
-            return;
-        }
+        else
+            RunInParts(args, weight, rows, panels, most);
+    }
+
+    /// <summary>How many values of K a group of a panel has.</summary>
+    private static int Values(PackedWeight weight) => weight.IsHalfByte ? 8 : 4;
+
+    [SkipLocalsInit]
+    private void RunInParts(FloatTileArgs* args, PackedWeight weight, int rows, int panels, int most)
+    {
         var part = stackalloc float[MostSumsOfParts * PackedWeight.PanelColumns];
         var (whole, tiles) = (*args, Math.Max(1, most / args->Groups));
         args->Result = part;
@@ -88,7 +94,7 @@ internal abstract unsafe class FloatKernel
                 args->Tiles = Math.Min(tiles, whole.Tiles - tile);
                 args->Groups = Math.Min(most, whole.Groups - group);
                 args->Weights = whole.Weights + done * 64;
-                args->Activations = whole.Activations + done * values * rows;
+                args->Activations = whole.Activations + done * Values(weight) * rows;
                 args->WeightScales = (float*)((byte*)whole.WeightScales + tile * PackedWeight.PanelColumns * NarrowScales.ElementSize(whole.ScaleFormat));
                 RunPart(args, weight, rows, panels);
                 Add(part, whole.Result, rows * panels, isFirst: done == 0);
