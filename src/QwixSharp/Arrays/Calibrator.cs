@@ -77,7 +77,7 @@ internal static class Calibrator
         {
             CalibrationKind.AbsMax => CalibrationRange.Symmetric(Reduced(split.abs(), axes, largest: true)),
             CalibrationKind.Rms => CalibrationRange.Symmetric(axes.Length == 0 ? split.abs() : split.square().mean(axes, keepdim: true).sqrt()),
-            _ => CalibrationRange.Asymmetric(Reduced(split, axes, largest: false).clamp(max: 0), Reduced(split, axes, largest: true).clamp(min: 0)),
+            _ => CalibrationRange.Asymmetric(Reduced(split, axes, largest: false).clamp(max: LastingNumber.Of(0)), Reduced(split, axes, largest: true).clamp(min: LastingNumber.Of(0))),
         };
         if (method.Factor is { } factor)
             range = range.Select(t => t * Like(factor, t));

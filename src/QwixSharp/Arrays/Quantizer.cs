@@ -42,7 +42,7 @@ internal static class Quantizer
         var ownScale = scale.to(array.dtype, copy: true);
         var scaled = GenericBroadcast.Apply((a, b) => a / b, array, ownScale);
         if (zeroPoint is not null)
-            scaled = GenericBroadcast.Apply((a, b) => a + b, scaled, zeroPoint.to(scaled.dtype));
+            scaled = GenericBroadcast.Apply((a, b) => a.add(b, LastingNumber.Of(1)), scaled, zeroPoint.to(scaled.dtype));
         var codes = CodePacking.Pack(Codec.Encode(scaled, qtype, noise?.Invoke(array.shape)), qtype);
         return new QArray(qtype, array.shape, codes, ownScale, zeroPoint?.clone()).MoveToOuterDisposeScope();
     }

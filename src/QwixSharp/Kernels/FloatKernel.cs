@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using QwixSharp.Kernels.Weights;
 
 namespace QwixSharp.Kernels;
@@ -5,6 +7,9 @@ namespace QwixSharp.Kernels;
 /// <summary>The inner loops of weight-only products (float32 activations, quantized weight) for one instruction set.</summary>
 internal abstract unsafe class FloatKernel
 {
+    /// <summary>The most rows times panels of a kernel whose sums are added up in parts.</summary>
+    private const int MostSumsOfParts = 32;
+
     /// <summary>The kernel's name in traces.</summary>
     public abstract string Name { get; }
 
@@ -45,10 +50,67 @@ internal abstract unsafe class FloatKernel
     /// <param name="weight">The weight.</param>
     public virtual int RowExponent(PackedWeight weight) => 0;
 
+    /// <summary>
+    /// How many values of K <see cref="RunPart"/> may add up at a time: where these are many, one after the other, roundings of equal values
+    /// lean to one side. For a kernel whose rows all lie beside each other, or for one row.
+    /// </summary>
+    /// <param name="weight">The weight.</param>
+    /// <param name="rows">The rows of the block.</param>
+    protected virtual int MostAtOnce(PackedWeight weight, int rows) => int.MaxValue;
+
+    /// <summary>Whether <see cref="RunPart"/> adds up the sums of tiles, and not all values.</summary>
+    /// <param name="weight">The weight.</param>
+    /// <param name="rows">The rows of the block.</param>
+    /// <param name="panels">The panels.</param>
+    protected virtual bool SumsTiles(PackedWeight weight, int rows, int panels) => true;
+
     /// <summary>Runs one block of rows against some panels.</summary>
-    /// <param name="args">The operands.</param>
+    /// <param name="args">The operands; their values are lost.</param>
     /// <param name="weight">The weight, for its format.</param>
     /// <param name="rows">The rows of the block.</param>
     /// <param name="panels">The panels.</param>
-    public abstract void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels);
+    public void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
+    {
+        var most = MostAtOnce(weight, rows) / Values(weight);
+        if (args->Groups * (SumsTiles(weight, rows, panels) ? 1 : args->Tiles) <= most)
+            RunPart(args, weight, rows, panels);
+        else
+            RunInParts(args, weight, rows, panels, most);
+    }
+
+    /// <summary>How many values of K a group of a panel has.</summary>
+    private static int Values(PackedWeight weight) => weight.IsHalfByte ? 8 : 4;
+
+    [SkipLocalsInit]
+    private void RunInParts(FloatTileArgs* args, PackedWeight weight, int rows, int panels, int most)
+    {
+        var part = stackalloc float[MostSumsOfParts * PackedWeight.PanelColumns];
+        var (whole, tiles) = (*args, Math.Max(1, most / args->Groups));
+        args->Result = part;
+        for (nint tile = 0; tile < whole.Tiles; tile += tiles)
+            for (nint group = 0; group < whole.Groups; group += most)
+            {
+                var done = tile * whole.Groups + group;
+                args->Tiles = Math.Min(tiles, whole.Tiles - tile);
+                args->Groups = Math.Min(most, whole.Groups - group);
+                args->Weights = whole.Weights + done * 64;
+                args->Activations = whole.Activations + done * Values(weight) * rows;
+                args->WeightScales = (float*)((byte*)whole.WeightScales + tile * PackedWeight.PanelColumns * NarrowScales.ElementSize(whole.ScaleFormat));
+                RunPart(args, weight, rows, panels);
+                Add(part, whole.Result, rows * panels, isFirst: done == 0);
+            }
+    }
+
+    /// <summary>Runs one block of rows against some panels.</summary>
+    /// <param name="args">The operands, of which the kernel may count down the tiles.</param>
+    /// <param name="weight">The weight, for its format.</param>
+    /// <param name="rows">The rows of the block.</param>
+    /// <param name="panels">The panels.</param>
+    protected abstract void RunPart(FloatTileArgs* args, PackedWeight weight, int rows, int panels);
+
+    private static void Add(float* part, float* sums, int count, bool isFirst)
+    {
+        for (var i = 0; i < count * PackedWeight.PanelColumns; i += 8)
+            (isFirst ? Vector256.Load(part + i) : Vector256.Load(sums + i) + Vector256.Load(part + i)).Store(sums + i);
+    }
 }

@@ -66,7 +66,7 @@ internal static class Codec
         // Noise is added in float32: bfloat16 would round it away and bias the result.
         var shifted = noise is null ? scaled : scaled.to(ScalarType.Float32) + noise;
         // A bfloat16 cannot hold 32767, nor a float16 all codes: the bounds are applied in float32.
-        return shifted.round().to(shifted.ElementSize < 4 ? ScalarType.Float32 : shifted.dtype).clamp(qtype.Min, qtype.Max).to(CodeDtype(qtype));
+        return shifted.round().to(shifted.ElementSize < 4 ? ScalarType.Float32 : shifted.dtype).clamp(LastingNumber.Of(qtype.Min), LastingNumber.Of(qtype.Max)).to(CodeDtype(qtype));
     }
 
     private static Tensor EncodeFloat(Tensor scaled, MiniFloat format)
@@ -80,7 +80,7 @@ internal static class Codec
     private static Tensor EncodeNormalFloat(Tensor scaled)
     {
         var levels = tensor(NormalFloat4.Levels, ScalarType.Float32, scaled.device);
-        var above = scaled.bucketize(levels, outInt32: true).clamp_(1, NormalFloat4.Levels.Length - 1);
+        var above = scaled.bucketize(levels, outInt32: true).clamp_(LastingNumber.Of(1), LastingNumber.Of(NormalFloat4.Levels.Length - 1));
         var below = above - 1;
         var toAbove = Distance(above);
         var toBelow = Distance(below);

@@ -1,3 +1,4 @@
+using QwixSharp.Numerics;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;
@@ -29,7 +30,7 @@ internal static class CodeProduct
             part = sums.Scale(part, lhsScales.narrow(2, index, 1), rhsScales.narrow(1, index, 1), product.ResultDtype);
             // Tiles add up in float32, whatever the dtype of the scales.
             part = part.to(ResultTypes.Promote(part.dtype, ScalarType.Float32));
-            total = total is null ? part.MoveToOuterDisposeScope() : total.add_(part);
+            total = total is null ? part.MoveToOuterDisposeScope() : total.add_(part, LastingNumber.Of(1));
         }
 
         return total!.MoveToOuterDisposeScope();
@@ -52,7 +53,7 @@ internal static class CodeProduct
                 continue;
             }
 
-            total.add_(exact);
+            total.add_(exact, LastingNumber.Of(1));
             exact.Dispose();
         }
 

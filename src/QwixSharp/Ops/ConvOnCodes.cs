@@ -1,6 +1,5 @@
-using System.Runtime.InteropServices;
 using QwixSharp.Arrays;
-using TorchSharp;
+using QwixSharp.Numerics;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;
@@ -25,7 +24,7 @@ internal static class ConvOnCodes
         Tensor Exact()
         {
             long features = geometry.FeaturesPerGroup, depth = features * geometry.Window;
-            if (!AddsUpPlainly(lhs.Device) || sums.Dtype == ScalarType.Float64)
+            if (!LibtorchConvolution.AddsUpPlainly(lhs.Device) || sums.Dtype == ScalarType.Float64)
                 return Whole(ScalarType.Float64).round_();
             if (depth <= sums.Block)
                 return Whole(ScalarType.Float32);
@@ -42,7 +41,7 @@ internal static class ConvOnCodes
             {
                 using var partScope = NewDisposeScope();
                 long count = Math.Min(featuresAtOnce, geometry.FeaturesPerGroup - start);
-                total.add_(geometry.Convolve(x.narrow(1, start, count), w.narrow(1, start, count)).to(accumulator));
+                total.add_(geometry.Convolve(x.narrow(1, start, count), w.narrow(1, start, count)).to(accumulator), LastingNumber.Of(1));
             }
 
             return total;
@@ -66,11 +65,4 @@ internal static class ConvOnCodes
 
         long[] Aligned(long batch, long features) => [batch, features, .. Enumerable.Repeat(1L, axes.SpatialRank)];
     }
-
-    /// <summary>
-    /// Whether convolution in float32 is a plain sum of products here. Other devices may take Winograd's or Fourier's
-    /// way, or shorter floats, which round even small integers; float64 rounded to integers is exact on all.
-    /// </summary>
-    private static bool AddsUpPlainly(Device device) =>
-        device.type == DeviceType.CPU && RuntimeInformation.ProcessArchitecture == Architecture.X64;
 }

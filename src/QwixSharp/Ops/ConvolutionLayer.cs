@@ -93,7 +93,7 @@ internal sealed class ConvolutionLayer(QArray weight, ConvolutionKernel kernel, 
         if (!NotFinite.IsIn(input))
             return result;
         using var scope = NewDisposeScope();
-        return result.add_(Compute(NotFinite.Marks(input), ones([1]).expand(weight.Shape.ToArray())));
+        return result.add_(Compute(NotFinite.Marks(input), ones([1]).expand(weight.Shape.ToArray())), LastingNumber.Of(1));
     }
 
     /// <summary>The convolution by itself, in the general way, with the scale of each image's own values.</summary>

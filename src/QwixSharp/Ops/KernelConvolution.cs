@@ -40,10 +40,11 @@ internal static class KernelConvolution
     private static bool HasEnoughWork(ConvGeometry geometry) =>
         HasEnoughWork(geometry.OutputFeatures / geometry.FeatureGroups, geometry.FeaturesPerGroup * geometry.Window);
 
-    /// <summary>Whether the kernels are faster than libtorch.</summary>
+    /// <summary>Whether the kernels are faster than libtorch, which they always are where its float32 convolutions do not serve.</summary>
     /// <param name="features">The output features of a group.</param>
     /// <param name="window">The values of a window.</param>
-    internal static bool HasEnoughWork(long features, long window) => features >= FewestFeaturesPerGroup && window >= ShortestWindow;
+    internal static bool HasEnoughWork(long features, long window) =>
+        (features >= FewestFeaturesPerGroup && window >= ShortestWindow) || !LibtorchConvolution.AddsUpPlainly(CPU);
 
     private static bool IsDepthwise(ConvGeometry geometry) => geometry.FeaturesPerGroup == 1 && geometry.OutputFeatures == geometry.FeatureGroups;
 

@@ -1,3 +1,4 @@
+using QwixSharp.Numerics;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -30,8 +31,11 @@ internal static class NotFinite
     }
 
     /// <summary>NaN for each value that is not finite, and 0 for others: an op on these gives NaN wherever its result depends on one.</summary>
-    internal static Tensor Marks(Tensor values) => values * 0;
+    internal static Tensor Marks(Tensor values) => values.to(Dtype(values)).mul(LastingNumber.Of(0));
 
     /// <summary>What marks are multiplied with instead of a weight.</summary>
-    internal static Tensor Ones(Tensor weight) => ones([1], dtype: weight.dtype, device: weight.device).expand(weight.shape);
+    internal static Tensor Ones(Tensor weight) => ones([1], dtype: Dtype(weight), device: weight.device).expand(weight.shape);
+
+    private static ScalarType Dtype(Tensor of) =>
+        of.device_type != DeviceType.CPU || LibtorchConvolution.AddsUpPlainly(of.device) ? of.dtype : ScalarType.Float64;
 }

@@ -1,5 +1,6 @@
 using QwixSharp.Arrays;
 using QwixSharp.Kernels.Weights;
+using QwixSharp.Numerics;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Ops;
@@ -15,9 +16,11 @@ internal static class RowLookup
     internal static Tensor Take(QArray table, Tensor indices)
     {
         using var scope = NewDisposeScope();
-        // An output layer tied to the table may have left it in the kernels' form alone.
-        if (table.FindKernelForm<PackedForm>() is { } form)
-            return FromPacked(form.Weight, indices).MoveToOuterDisposeScope();
+        // An output layer tied to the table may have left it in the kernels' form alone. There the levels of nf4 are float32, but a table of
+        // 16 bits has them rounded.
+        bool roundsLevels = table.QType.Kind == QTypeKind.NormalFloat && table.Dtype != ScalarType.Float32;
+        if (!roundsLevels && table.FindKernelForm<PackedForm>() is { } form)
+            return FromPacked(form.Weight, indices).to(table.Dtype).MoveToOuterDisposeScope();
         Tensor Rows(Tensor part) => part.shape[0] == 1 ? part.alias() : part.index_select(0, indices);
         var rows = new QArray(table.QType, [indices.shape[0], table.Shape[1]], table.Codes.index_select(0, indices), Rows(table.Scale), table.ZeroPoint is null ? null : Rows(table.ZeroPoint));
         return rows.Dequantize().MoveToOuterDisposeScope();

@@ -172,7 +172,7 @@ public class PtqProvider : QuantizationProvider
             return result;
         using var scope = NewDisposeScope();
         using (result)
-            return (result + MarksOfResult()).MoveToOuterDisposeScope();
+            return result.add(MarksOfResult().to(result.dtype), LastingNumber.Of(1)).MoveToOuterDisposeScope();
 
         Tensor MarksOfResult()
         {

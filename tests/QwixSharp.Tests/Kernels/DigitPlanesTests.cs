@@ -71,6 +71,57 @@ public unsafe class DigitPlanesTests
         }
     }
 
+    /// <summary>Weights may be 0 where a few large values lie, so that only what the many others give is left.</summary>
+    [Theory]
+    [InlineData(2, 4096)]
+    [InlineData(8, 4096)]
+    [InlineData(200, 4096)]
+    [InlineData(1, 32)]
+    [InlineData(10, 300)]
+    public void AFewSpikesAreNoMoreThanOne(int spikes, int depth)
+    {
+        var random = new Random(3);
+        float[] x = Sample.Floats(random, depth);
+        var codes = new sbyte[16 * depth];
+        for (var i = 0; i < codes.Length; i++)
+            codes[i] = (sbyte)random.Next(-127, 128);
+        for (var i = 0; i < spikes; i++)
+        {
+            var k = (i * 97 + 5) % depth;
+            x[k] = 1e4f;
+            for (var n = 0; n < 16; n++)
+                codes[n * depth + k] = 0;
+        }
+        using var weight = Sample.Integers(random, codes, 16, depth, depth, 8);
+        var y = new float[16];
+        fixed (float* px = x, py = y)
+            MatMul.WeightOnly(px, depth, 1, weight.Packed, new((nint)py, 16), 1);
+        for (var n = 0; n < 16; n++)
+        {
+            double expected = 0, magnitude = 0;
+            for (var k = 0; k < depth; k++)
+            {
+                var term = (double)x[k] * codes[n * depth + k] * weight.Scale(n, k);
+                expected += term;
+                magnitude += Math.Abs(term);
+            }
+            Assert.Equal(expected, y[n], 1e-5 * magnitude);
+        }
+    }
+
+    /// <summary>Of a few values the weight may leave one.</summary>
+    [Theory]
+    [InlineData(0.02f, 5, false)]
+    [InlineData(0.2f, 5, true)]
+    [InlineData(0, 5, true)]
+    [InlineData(0.02f, 16, true)]
+    public void ASmallOneOfAFewIsRefused(float small, int count, bool expected)
+    {
+        float[] x = [.. Enumerable.Range(0, count).Select(i => i == 2 ? small : 6 - 0.1f * i)];
+        fixed (float* px = x)
+            Assert.Equal(expected, DigitPlanes.CanSplit(px, count, 1, count, count));
+    }
+
     [Fact]
     public void EveryIntegerKernelServesFloat32Activations()
     {

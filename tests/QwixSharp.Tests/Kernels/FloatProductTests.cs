@@ -1,4 +1,5 @@
 using QwixSharp.Kernels;
+using QwixSharp.Kernels.Weights;
 
 namespace QwixSharp.Tests.Kernels;
 
@@ -66,6 +67,21 @@ public unsafe class FloatProductTests
         foreach (var size in new[] { 1e-30f, 1e-20f, 1e-5f, 1e10f, 1e28f, 1e33f })
             foreach (var m in new[] { 1, 5 })
                 Check(random, kernel, format, m, n: 16, k: 64, tile: 32, size);
+    }
+
+    /// <summary>Equal values, all of one sign: added up one after the other, their roundings would lean to one side.</summary>
+    [Theory]
+    [MemberData(nameof(KernelsAndFormats))]
+    public void LongSumsOfEqualValuesKeepTheirPrecision(string kernel, string format)
+    {
+        foreach (var (k, tile) in new[] { (4096, 4096), (5000, 5000), (4096, 32), (6000, 1500) })
+            foreach (var m in new[] { 1, 2, 4, 9, 33 })
+            {
+                using var weight = Constant(format, 17, k, tile);
+                var y = Multiply(Selector(kernel), weight, [.. Enumerable.Repeat(0.3f, m * k)], m);
+                var expected = weight.Dequantize().Take(k).Sum() * 0.3f;
+                Assert.All(y, v => Assert.True(Math.Abs(v - expected) <= 1e-5 * Math.Abs(expected), $"M={m} K={k} tile={tile}: {v} instead of {expected}"));
+            }
     }
 
     [Theory]
@@ -150,6 +166,32 @@ public unsafe class FloatProductTests
         "nvfp4" => Sample.Codebook(random, n, k, tile, Sample.E2M1, Sample.SmallFloats(random, n, k, tile)),
         _ => Sample.Bytes(random, n, k, tile, [.. Enumerable.Range(0, 256).Select(i => MathF.Sin(i))]),
     };
+
+    /// <summary>A weight with one code and one scale.</summary>
+    private static Sample Constant(string format, int n, int k, int tile)
+    {
+        using var any = Make(new Random(8), format, 1, 1, 1);
+        var codes = new sbyte[n * k];
+        Array.Fill(codes, any.Table is null || any.Table.Length == 256 ? (sbyte)1 : (sbyte)11);
+        float[] scales = [.. Enumerable.Repeat(0.7f, n * ((k + tile - 1) / tile))];
+        fixed (sbyte* c = codes)
+        fixed (float* s = scales)
+            return new Sample
+            {
+                Packed = any.Table switch
+                {
+                    null => PackedWeight.FromIntegers(c, s, n, k, tile, int.Parse(format[3..])),
+                    { Length: 16 } table => PackedWeight.FromCodebook((byte*)c, paired: false, table, s, n, k, tile),
+                    var table => PackedWeight.FromTable((byte*)c, table, s, n, k, tile),
+                },
+                N = n,
+                K = k,
+                Tile = tile,
+                Codes = codes,
+                Scales = scales,
+                Table = any.Table,
+            };
+    }
 
     private static float[] Multiply(KernelSelector selector, Sample weight, float[] x, int m)
     {

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using QwixSharp.Kernels;
 using QwixSharp.Kernels.Assembled;
 using QwixSharp.Kernels.Portable;
@@ -52,18 +51,5 @@ public class KernelEnvironmentTests
         Assert.Equal(expected, actual);
     }
 
-    /// <summary>Runs one of these tests, which must pass, and gives what was printed on standard error.</summary>
-    private static async Task<string> RunAlone(string test, Dictionary<string, string> variables)
-    {
-        var assembly = typeof(KernelEnvironmentTests).Assembly.Location;
-        var start = new ProcessStartInfo("dotnet", [assembly, "-method", $"{typeof(KernelEnvironmentTests).FullName}.{test}", "-explicit", "only"]) { RedirectStandardOutput = true, RedirectStandardError = true };
-        foreach (var (name, value) in variables)
-            start.Environment[name] = value;
-        using var process = Process.Start(start)!;
-        var output = process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
-        var errors = await process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
-        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
-        Assert.True(process.ExitCode == 0 && (await output).Contains("Total: 1"), $"{await output}\n{errors}");
-        return errors;
-    }
+    private static Task<string> RunAlone(string test, Dictionary<string, string?> variables) => OwnProcess.Run(typeof(KernelEnvironmentTests), test, variables);
 }

@@ -11,8 +11,9 @@ namespace QwixSharp.Kernels.Activations;
 /// </summary>
 /// <remarks>
 /// The error of a value is at most 2⁻²³ of its tile's largest magnitude, and none for 0. A weight may be 0 just where that
-/// largest value lies, so it is compared with the root mean square of the tile's other values, which the size of their sum
-/// follows: at most 64 times as large, it leaves an error of 64 · 2⁻²³ · 0.58 (the deviation of a uniform error), 4.4e-6,
+/// largest value lies, or where a few do, so it is compared with the root mean square of the tile's other values, which the size
+/// of their sum follows; values above a 16th of the largest count as such a 16th, so that a sixteenth of all have to be large, or
+/// more be less so. At most 64 times as large, it leaves an error of 64 · 2⁻²³ · 0.58 (the deviation of a uniform error), 4.4e-6,
 /// relative to the sum. Rows with tiles more uneven than that are refused, as are non-finite values, and magnitudes whose
 /// squares or scales would leave float32.
 /// </remarks>
@@ -27,8 +28,14 @@ internal static unsafe class DigitPlanes
     /// <summary>The digits reach 127·(2¹⁶ + 2⁸ + 1), a little less than 2^23: magnitudes just below a power of two round up to it.</summary>
     private const float Headroom = 1.005f;
 
-    /// <summary>The square of how often the largest magnitude may exceed the root mean square of the others.</summary>
-    private const double MostUneven = 64 * 64;
+    /// <summary>How many times the root mean square of the others the largest magnitude may be.</summary>
+    private const int MostUneven = 64;
+
+    /// <summary>Of so few values, weights may leave any alone: each that is not 0 must be as large as otherwise their root mean square.</summary>
+    private const int FewestForMean = 16;
+
+    /// <summary>Of the largest magnitude: what others count as at most.</summary>
+    private const float MostCounted = 1 / 16f;
 
     private const int LowestExponent = -100;
 
@@ -126,14 +133,18 @@ internal static unsafe class DigitPlanes
             return true;
         if (!(absMax >= Smallest && absMax <= Largest))
             return false;
+        if (count < FewestForMean)
+            return AllAreLarge(x, count, absMax / MostUneven);
         if (IsEven(x, count, absMax))
             return true;
         var i = 0;
+        var most = absMax * MostCounted;
+        var mostOfAll = Vector256.Create(most);
         var sums = Vector256<float>.Zero;
         var zeros = Vector256<int>.Zero;
         for (; i + 8 <= count; i += 8)
         {
-            var v = Vector256.Load(x + i);
+            var v = Vector256.Min(Vector256.Abs(Vector256.Load(x + i)), mostOfAll);
             sums += v * v;
             zeros += Vector256.Equals(v, Vector256<float>.Zero).AsInt32();
         }
@@ -141,11 +152,19 @@ internal static unsafe class DigitPlanes
         var others = count + Vector256.Sum(zeros) - 1;
         for (; i < count; i++)
         {
-            squares += (double)x[i] * x[i];
-            others -= x[i] == 0 ? 1 : 0;
+            var v = MathF.Min(MathF.Abs(x[i]), most);
+            squares += v * v;
+            others -= v == 0 ? 1 : 0;
         }
-        var largest = (double)absMax * absMax;
-        return others == 0 || largest * others <= MostUneven * (squares - largest);
+        return others == 0 || (double)absMax * absMax * others <= MostUneven * MostUneven * (squares - (double)most * most);
+    }
+
+    private static bool AllAreLarge(float* x, int count, float least)
+    {
+        for (var i = 0; i < count; i++)
+            if (x[i] != 0 && MathF.Abs(x[i]) < least)
+                return false;
+        return true;
     }
 
     /// <summary>

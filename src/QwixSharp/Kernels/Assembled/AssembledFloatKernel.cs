@@ -40,9 +40,16 @@ internal sealed unsafe class AssembledFloatKernel : FloatKernel
     public override int RowExponent(PackedWeight weight) => weight.Format == CodeFormat.Table8 ? Fp8Layout.RowExponent : 0;
 
     /// <inheritdoc/>
-    public override void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
+    /// <remarks>One row has eight sums that take turns.</remarks>
+    protected override int MostAtOnce(PackedWeight weight, int rows) => rows == 1 ? 4096 : 512;
+
+    /// <inheritdoc/>
+    protected override bool SumsTiles(PackedWeight weight, int rows, int panels) => rows <= FloatEmitter.MostRowsWithTotals || IsPair(weight, panels);
+
+    /// <inheritdoc/>
+    protected override void RunPart(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
     {
-        if (panels == 2 && weight.IsHalfByte)
+        if (IsPair(weight, panels))
         {
             ((delegate* unmanaged[SuppressGCTransition]<FloatTileArgs*, void>)PairCode.Get(new PairShape(args->ScaleFormat, rows, OperatingSystem.IsWindows())))(args);
             return;
@@ -50,6 +57,8 @@ internal sealed unsafe class AssembledFloatKernel : FloatKernel
         var shape = new FloatShape(weight.Format, weight.Fp8Shift, weight.Tiles > 1, args->ScaleFormat, rows, panels, OperatingSystem.IsWindows());
         ((delegate* unmanaged[SuppressGCTransition]<FloatTileArgs*, void>)Code.Get(shape))(args);
     }
+
+    private static bool IsPair(PackedWeight weight, int panels) => panels == 2 && weight.IsHalfByte;
 
     /// <summary>Where one block of a panel does not take all rows.</summary>
     private static bool TakesPairs(PackedWeight weight, int rows) => weight.IsHalfByte && rows > MostRows;

@@ -36,7 +36,8 @@ internal readonly record struct FloatShape(CodeFormat Format, int Fp8Shift, bool
 /// </remarks>
 internal sealed class FloatEmitter
 {
-    private const int MostRowsWithTotals = 8;
+    /// <summary>Up to so many rows the sums of tiles are added up, else all values.</summary>
+    public const int MostRowsWithTotals = 8;
 
     /// <summary>With so few rows, reading the weight takes the time. The processor does not look beyond a page; this does.</summary>
     private const int MostRowsOfReading = 4, PrefetchDistance = 2048;

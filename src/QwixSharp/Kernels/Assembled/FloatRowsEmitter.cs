@@ -58,9 +58,9 @@ internal sealed class FloatRowsEmitter
         _asm.mov(r11, Field(nameof(FloatRowsArgs.Parts)));
         var part = _asm.CreateLabel();
         _asm.Label(ref part);
-        LoadSums();
+        ClearSums();
         Steps();
-        StoreSums();
+        AddSums();
         _asm.add(r8, Field(nameof(FloatRowsArgs.PartBytes)));
         _asm.add(r10, _rows * ColumnBytes);
         _asm.dec(r11);
@@ -95,22 +95,24 @@ internal sealed class FloatRowsEmitter
         }
     }
 
-    private void LoadSums()
+    private void ClearSums()
     {
         for (var sum = 0; sum < _sums.Length; sum++)
         {
-            _asm.vmovups(_sums[sum], Sum(sum));
+            _asm.vxorps(_sums[sum], _sums[sum], _sums[sum]);
             if (_others != _sums)
                 _asm.vxorps(_others[sum], _others[sum], _others[sum]);
         }
     }
 
-    private void StoreSums()
+    /// <summary>Only now: of a long K one after the other, roundings of equal values would lean to one side.</summary>
+    private void AddSums()
     {
         for (var sum = 0; sum < _sums.Length; sum++)
         {
             if (_others != _sums)
                 _asm.vaddps(_sums[sum], _sums[sum], _others[sum]);
+            _asm.vaddps(_sums[sum], _sums[sum], Sum(sum));
             _asm.vmovups(Sum(sum), _sums[sum]);
         }
     }

@@ -51,7 +51,11 @@ internal sealed unsafe class Avx2FloatKernel(bool isAssembled) : FloatKernel
     public override int RowExponent(PackedWeight weight) => weight.Format == CodeFormat.Table8 ? Fp8Layout.RowExponent : 0;
 
     /// <inheritdoc/>
-    public override void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
+    /// <remarks>More rows add up what was decoded at a time. One row has two to four sums that take turns.</remarks>
+    protected override int MostAtOnce(PackedWeight weight, int rows) => rows > 1 ? int.MaxValue : weight.Format == CodeFormat.Int8 || weight.Fp8Shift != 0 ? 4096 : 1024;
+
+    /// <inheritdoc/>
+    protected override void RunPart(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
     {
         switch (weight.Format)
         {

@@ -5,25 +5,28 @@ using System.Runtime.Intrinsics.X86;
 namespace QwixSharp.Kernels.Avx2Paths;
 
 /// <summary>Adds products of rows and 16 columns of decoded numbers [depth][16] to sums [row][16].</summary>
-/// <remarks>Six rows: 12 sums, 2 halves of a number and an activation are 15 of the 16 registers.</remarks>
+/// <remarks>
+/// Six rows: 12 sums, 2 halves of a number and an activation are 15 of the 16 registers. What is added up here is added to the sums at the end:
+/// of a long K one after the other, roundings of equal values would lean to one side.
+/// </remarks>
 internal static unsafe class FloatSums
 {
     /// <summary>Six rows of a block.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Six(float* w, int depth, float* x, int step, float* sums)
     {
-        var low0 = Vector256.Load(sums);
-        var high0 = Vector256.Load(sums + 8);
-        var low1 = Vector256.Load(sums + 16);
-        var high1 = Vector256.Load(sums + 24);
-        var low2 = Vector256.Load(sums + 32);
-        var high2 = Vector256.Load(sums + 40);
-        var low3 = Vector256.Load(sums + 48);
-        var high3 = Vector256.Load(sums + 56);
-        var low4 = Vector256.Load(sums + 64);
-        var high4 = Vector256.Load(sums + 72);
-        var low5 = Vector256.Load(sums + 80);
-        var high5 = Vector256.Load(sums + 88);
+        var low0 = Vector256<float>.Zero;
+        var high0 = Vector256<float>.Zero;
+        var low1 = Vector256<float>.Zero;
+        var high1 = Vector256<float>.Zero;
+        var low2 = Vector256<float>.Zero;
+        var high2 = Vector256<float>.Zero;
+        var low3 = Vector256<float>.Zero;
+        var high3 = Vector256<float>.Zero;
+        var low4 = Vector256<float>.Zero;
+        var high4 = Vector256<float>.Zero;
+        var low5 = Vector256<float>.Zero;
+        var high5 = Vector256<float>.Zero;
         for (; depth > 0; depth--, w += 16, x += step)
         {
             var left = Vector256.Load(w);
@@ -47,28 +50,28 @@ internal static unsafe class FloatSums
             low5 = Fma.MultiplyAdd(left, v, low5);
             high5 = Fma.MultiplyAdd(right, v, high5);
         }
-        low0.Store(sums);
-        high0.Store(sums + 8);
-        low1.Store(sums + 16);
-        high1.Store(sums + 24);
-        low2.Store(sums + 32);
-        high2.Store(sums + 40);
-        low3.Store(sums + 48);
-        high3.Store(sums + 56);
-        low4.Store(sums + 64);
-        high4.Store(sums + 72);
-        low5.Store(sums + 80);
-        high5.Store(sums + 88);
+        (low0 + Vector256.Load(sums)).Store(sums);
+        (high0 + Vector256.Load(sums + 8)).Store(sums + 8);
+        (low1 + Vector256.Load(sums + 16)).Store(sums + 16);
+        (high1 + Vector256.Load(sums + 24)).Store(sums + 24);
+        (low2 + Vector256.Load(sums + 32)).Store(sums + 32);
+        (high2 + Vector256.Load(sums + 40)).Store(sums + 40);
+        (low3 + Vector256.Load(sums + 48)).Store(sums + 48);
+        (high3 + Vector256.Load(sums + 56)).Store(sums + 56);
+        (low4 + Vector256.Load(sums + 64)).Store(sums + 64);
+        (high4 + Vector256.Load(sums + 72)).Store(sums + 72);
+        (low5 + Vector256.Load(sums + 80)).Store(sums + 80);
+        (high5 + Vector256.Load(sums + 88)).Store(sums + 88);
     }
 
     /// <summary>Two rows of a block.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Two(float* w, int depth, float* x, int step, float* sums)
     {
-        var low0 = Vector256.Load(sums);
-        var high0 = Vector256.Load(sums + 8);
-        var low1 = Vector256.Load(sums + 16);
-        var high1 = Vector256.Load(sums + 24);
+        var low0 = Vector256<float>.Zero;
+        var high0 = Vector256<float>.Zero;
+        var low1 = Vector256<float>.Zero;
+        var high1 = Vector256<float>.Zero;
         for (; depth > 0; depth--, w += 16, x += step)
         {
             var left = Vector256.Load(w);
@@ -80,18 +83,18 @@ internal static unsafe class FloatSums
             low1 = Fma.MultiplyAdd(left, v, low1);
             high1 = Fma.MultiplyAdd(right, v, high1);
         }
-        low0.Store(sums);
-        high0.Store(sums + 8);
-        low1.Store(sums + 16);
-        high1.Store(sums + 24);
+        (low0 + Vector256.Load(sums)).Store(sums);
+        (high0 + Vector256.Load(sums + 8)).Store(sums + 8);
+        (low1 + Vector256.Load(sums + 16)).Store(sums + 16);
+        (high1 + Vector256.Load(sums + 24)).Store(sums + 24);
     }
 
     /// <summary>One row of a block.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void One(float* w, int depth, float* x, int step, float* sums)
     {
-        var low0 = Vector256.Load(sums);
-        var high0 = Vector256.Load(sums + 8);
+        var low0 = Vector256<float>.Zero;
+        var high0 = Vector256<float>.Zero;
         for (; depth > 0; depth--, w += 16, x += step)
         {
             var left = Vector256.Load(w);
@@ -100,7 +103,7 @@ internal static unsafe class FloatSums
             low0 = Fma.MultiplyAdd(left, v, low0);
             high0 = Fma.MultiplyAdd(right, v, high0);
         }
-        low0.Store(sums);
-        high0.Store(sums + 8);
+        (low0 + Vector256.Load(sums)).Store(sums);
+        (high0 + Vector256.Load(sums + 8)).Store(sums + 8);
     }
 }

@@ -22,7 +22,10 @@ internal sealed unsafe class PortableFloatKernel : FloatKernel
     public override int MaxRows(PackedWeight weight, int rows) => 16;
 
     /// <inheritdoc/>
-    public override void Run(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
+    protected override int MostAtOnce(PackedWeight weight, int rows) => 512;
+
+    /// <inheritdoc/>
+    protected override void RunPart(FloatTileArgs* args, PackedWeight weight, int rows, int panels)
     {
         var values = weight.IsHalfByte ? 8 : 4;
         var numbers = stackalloc float[8 * Columns];

@@ -1,4 +1,5 @@
 using QwixSharp.Interception;
+using QwixSharp.Numerics;
 using static TorchSharp.torch;
 
 namespace QwixSharp.Providers.OpMap;
@@ -49,11 +50,11 @@ internal static class Arguments
         using var broadcast = bias.reshape(shape);
         if (bias.dtype == product.dtype && (mayWrite || !(is_grad_enabled() && (product.requires_grad || bias.requires_grad))))
         {
-            product.add_(broadcast);
+            product.add_(broadcast, LastingNumber.Of(1));
             return product;
         }
 
         using (product)
-            return product + broadcast;
+            return product.add(broadcast, LastingNumber.Of(1));
     }
 }

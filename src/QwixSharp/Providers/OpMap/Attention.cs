@@ -39,6 +39,6 @@ internal static class Attention
             mask = ones(scores.shape[^2], scores.shape[^1], ScalarType.Bool, scores.device).tril();
         if (mask is null)
             return scores;
-        return mask.dtype == ScalarType.Bool ? scores.masked_fill(mask.logical_not(), LastingNumber.Of(double.NegativeInfinity)) : scores + mask;
+        return mask.dtype == ScalarType.Bool ? scores.masked_fill(mask.logical_not(), LastingNumber.Of(double.NegativeInfinity)) : scores.add(mask, LastingNumber.Of(1));
     }
 }
