@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics.X86;
 using QwixSharp.Kernels.Threading;
 
 namespace QwixSharp.Tests.Kernels;
@@ -23,6 +24,7 @@ public class ReadAheadTests
     [Fact]
     public void WhatWasFetchedForLaterJobsIsNotFetchedAgain()
     {
+        Assert.SkipUnless(Sse.IsSupported, "nothing is fetched ahead on other processors");
         var ahead = new ReadAhead();
         for (var round = 0; round < 2; round++)
             for (var job = 0; job < 3; job++)
@@ -48,6 +50,7 @@ public class ReadAheadTests
     [Fact]
     public void FetchingStopsBeforeItFillsTheCaches()
     {
+        Assert.SkipUnless(Sse.IsSupported, "nothing is fetched ahead on other processors");
         var ahead = new ReadAhead();
         Read(ahead, 0, 1, 2, 0);
         var steps = 0;
